@@ -1,0 +1,12 @@
+//! Regrow: `MongoDB` backup and disaster recovery that proves its backups restore.
+//!
+//! The library holds every operation; the binary is a thin shell around [`cli`]. The floors of the
+//! house, what each may import and the invariants between them are in `docs/ARCHITECTURE.md`; a test
+//! holds every `use crate::…` against that table.
+
+pub mod clock;
+pub mod error;
+pub mod random;
+pub mod secret;
+pub mod storage;
+pub mod units;

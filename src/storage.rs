@@ -1,0 +1,106 @@
+//! Keys and bytes: what a repository needs from the place that holds it.
+//!
+//! Invariants: nothing here knows what the bytes mean (never BSON, never age). An object is created
+//! once and never changed; `create` and `upload` never replace an existing object. What a crash leaves
+//! behind is at most an object that was never reported as created, or an unfinished upload that
+//! [`Storage::sweep`] removes; both are invisible to readers or harmless.
+//!
+//! Every implementation passes the one contract suite in `tests/integration/storage_contract.rs`.
+
+mod error;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::{StorageError, StorageResult};
+
+/// A name in the store: `/`-separated, relative, without `.` or `..` parts.
+pub type Key = str;
+
+/// SHA-256 of an object's bytes.
+pub type Sha256 = [u8; 32];
+
+/// One object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The object's full key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What is known of an object once the store has acknowledged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes stored.
+    pub size: u64,
+    /// SHA-256 of the bytes that were sent.
+    pub sha256: Sha256,
+    /// Whether the store itself confirmed the content by a SHA-256 that it computed over what it
+    /// received. Where it did not, the caller re-reads before it relies on the object.
+    pub confirmed: bool,
+}
+
+/// What a store really does, found out by doing it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abilities {
+    /// A second create of one key is refused by the store itself.
+    pub create_if_absent: bool,
+    /// Content is checked against the SHA-256 that was sent, or re-read from the disk it was synced to.
+    pub checks_content: bool,
+}
+
+/// A place for objects.
+#[async_trait]
+pub trait Storage: Send + Sync + std::fmt::Debug {
+    /// Returns where this store is, for people: `file:///var/lib/regrow`, `s3://bucket/prefix`.
+    fn location(&self) -> String;
+
+    /// Creates a small object (at most 16 MiB; larger ones go through [`Storage::upload`]).
+    ///
+    /// Durable when it returns. A create whose outcome was lost is re-read and compared.
+    ///
+    /// # Errors
+    /// [`StorageError::AlreadyExists`] when the key is taken, whatever its content.
+    async fn create(&self, key: &Key, content: Bytes) -> StorageResult<Stored>;
+
+    /// Begins a large object, which becomes visible only when the upload is finished.
+    async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>>;
+
+    /// Returns the bytes of `range`, or the whole object. The caller bounds the range.
+    async fn read(&self, key: &Key, range: Option<Range<u64>>) -> StorageResult<Bytes>;
+
+    /// Returns the object's size in bytes.
+    async fn size(&self, key: &Key) -> StorageResult<u64>;
+
+    /// Returns every object whose key begins with `prefix`, in the order of their keys.
+    async fn list(&self, prefix: &str) -> StorageResult<Vec<Entry>>;
+
+    /// Removes an object; one that is not there is not an error.
+    async fn delete(&self, key: &Key) -> StorageResult<()>;
+
+    /// Removes what unfinished uploads below `prefix` left, if older than `age`. Returns how many.
+    async fn sweep(&self, prefix: &str, age: Duration) -> StorageResult<usize>;
+
+    /// Finds out what the store really does, with a marker below `control/` that it removes again.
+    async fn probe(&self) -> StorageResult<Abilities>;
+}
+
+/// An object being written. Dropped without [`finish`](Upload::finish), it never becomes visible.
+#[async_trait]
+pub trait Upload: Send {
+    /// Appends bytes. Waits when too much is in flight already, so memory is bounded.
+    async fn write(&mut self, content: Bytes) -> StorageResult<()>;
+
+    /// Makes the object visible and durable.
+    ///
+    /// # Errors
+    /// [`StorageError::AlreadyExists`] when the key was taken meanwhile.
+    async fn finish(self: Box<Self>) -> StorageResult<Stored>;
+
+    /// Gives the upload up and removes what it has stored so far.
+    async fn abort(self: Box<Self>) -> StorageResult<()>;
+}

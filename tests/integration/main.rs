@@ -1,0 +1,1 @@
+//! The integration tests: real servers, the real binary, the public way in.
