@@ -5,7 +5,9 @@
 //! holds every `use crate::…` against that table.
 
 pub mod clock;
+pub mod codec;
 pub mod error;
+pub mod format;
 pub mod random;
 pub mod secret;
 pub mod storage;
