@@ -8,6 +8,7 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod format;
+pub mod mongo;
 pub mod random;
 pub mod secret;
 pub mod storage;
