@@ -14,6 +14,8 @@ pub mod pattern;
 pub mod progress;
 pub mod random;
 pub mod repository;
+pub mod restore;
 pub mod secret;
 pub mod storage;
 pub mod units;
+pub mod verify;

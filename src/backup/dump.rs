@@ -84,12 +84,17 @@ pub(super) async fn dump(
         readers.spawn(read_jobs(plan_handle(plan), Arc::clone(&jobs), filled.clone()));
     }
     drop(filled);
-    let tallies = store(plan.namespaces.len(), queue, sealer, writer, progress).await?;
-    // A reader that failed has closed its end early: its error is the one that counts.
+    // Whichever fails first ends the other: a reader's error must not wait for hours of reading.
+    let store = store(plan.namespaces.len(), queue, sealer, writer, progress);
+    let (tallies, ()) = tokio::try_join!(store, join(&mut readers))?;
+    Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(&planned.namespace, tally)).collect())
+}
+
+async fn join(readers: &mut JoinSet<Result<()>>) -> Result<()> {
     while let Some(reader) = readers.join_next().await {
         reader.map_err(|error| Error::failed("a reader stopped").caused_by(error))??;
     }
-    Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(&planned.namespace, tally)).collect())
+    Ok(())
 }
 
 /// What readers need of the plan, so that they own it.

@@ -22,6 +22,12 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The wire version of `MongoDB` 5.0, the first with snapshot reads outside transactions.
 const WIRE_VERSION_5_0: i32 = 13;
 
+/// Lets a directly connected node answer whatever its state; elsewhere prefers secondaries.
+const ANY_NODE: ReadPreference = ReadPreference::SecondaryPreferred { options: None };
+
+/// Asks the primary, and whoever is there when there is none.
+const PRIMARY_PREFERRED: ReadPreference = ReadPreference::PrimaryPreferred { options: None };
+
 /// The settings that every command for looking around shares.
 pub(super) const LOOK: Attempt<'static> = Attempt { doing: "connect to MongoDB", action: "hello", roles: BACKUP_ROLES };
 
@@ -76,7 +82,7 @@ impl Deployment {
         options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
         options.app_name.get_or_insert_with(|| "regrow".into());
         let client = Client::with_options(options.clone()).map_err(|error| explain(&error, LOOK))?;
-        let hello = hello(&client, ReadPreference::PrimaryPreferred { options: None }).await?;
+        let hello = hello(&client, PRIMARY_PREFERRED).await?;
         if hello.sharded {
             return Err(Error::failed("this is a mongos: sharded clusters are not supported yet")
                 .with_hint("back up each shard's replica set by itself, or wait for a version that knows sharding"));
@@ -88,6 +94,12 @@ impl Deployment {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Returns whichever node is the primary when it is read from.
+    #[must_use]
+    pub fn primary(&self) -> Node {
+        Node { client: self.client.clone(), address: self.addresses(), preference: ReadPreference::Primary }
     }
 
     /// Returns what `--confirm` must name: the replica set, or `standalone`.
@@ -109,7 +121,7 @@ impl Deployment {
     /// # Errors
     /// When nobody answers, or the server is too old to read at a cluster time.
     pub async fn committed_time(&self) -> Result<Option<Timestamp>> {
-        let hello = hello(&self.client, ReadPreference::PrimaryPreferred { options: None }).await?;
+        let hello = hello(&self.client, PRIMARY_PREFERRED).await?;
         if hello.replica_set.is_none() {
             return Ok(None);
         }
@@ -129,10 +141,10 @@ impl Deployment {
     /// # Errors
     /// When nobody answers.
     pub async fn node_to_read(&self) -> Result<Node> {
-        let preferred = hello(&self.client, ReadPreference::SecondaryPreferred { options: None }).await?;
+        let preferred = hello(&self.client, ANY_NODE).await?;
         if self.options.direct_connection == Some(true) || preferred.me.is_none() {
             let address = preferred.me.unwrap_or_else(|| self.addresses());
-            return Ok(Node { client: self.client.clone(), address, secondary: preferred.secondary });
+            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE });
         }
         let lag = match (self.committed_time().await?, preferred.majority) {
             (Some(committed), Some(seen)) => committed.time.saturating_sub(seen.time),
@@ -154,7 +166,7 @@ impl Deployment {
         options.hosts = vec![parsed];
         options.direct_connection = Some(true);
         let client = Client::with_options(options).map_err(|error| explain(&error, LOOK))?;
-        Ok(Node { client, address, secondary: hello.secondary })
+        Ok(Node { client, address, preference: ANY_NODE })
     }
 
     /// Returns the server's version and its feature compatibility version (`unknown` where it may not be read).
@@ -176,21 +188,20 @@ impl Deployment {
     }
 }
 
-/// One server, connected to directly.
+/// Where reads go: one server connected to directly, or whichever is the primary.
 #[derive(Debug, Clone)]
 pub struct Node {
     client: Client,
     /// Host and port.
     pub address: String,
-    /// Whether it was a secondary when it was chosen.
-    pub secondary: bool,
+    preference: ReadPreference,
 }
 
 impl Node {
     /// Returns a database as this node holds it.
     #[must_use]
     pub fn database(&self, name: &str) -> Database {
-        let criteria = SelectionCriteria::ReadPreference(ReadPreference::SecondaryPreferred { options: None });
+        let criteria = SelectionCriteria::ReadPreference(self.preference.clone());
         let options = mongodb::options::DatabaseOptions::builder().selection_criteria(criteria).build();
         self.client.database_with_options(name, options)
     }
@@ -202,7 +213,7 @@ impl Node {
     pub async fn wait_for(&self, time: Timestamp) -> Result<()> {
         let poll = Duration::from_millis(20);
         for _ in 0..CATCH_UP_TIMEOUT.as_millis() / poll.as_millis() {
-            let hello = hello(&self.client, ReadPreference::SecondaryPreferred { options: None }).await?;
+            let hello = hello(&self.client, ANY_NODE).await?;
             if hello.majority.is_some_and(|seen| seen >= time) {
                 return Ok(());
             }
