@@ -7,7 +7,14 @@
 //!
 //! Every implementation passes the one contract suite in `tests/integration/storage_contract.rs`.
 
+mod backoff;
 mod error;
+mod faulty;
+mod key;
+mod local;
+mod retry;
+mod s3;
+mod shared;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,9 +22,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use backoff::Backoff;
 pub use error::{StorageError, StorageResult};
+pub use faulty::{Fault, Faulty};
+pub use local::Local;
+pub use retry::Retrying;
+pub use s3::{S3, S3Credentials, S3Options};
 
-/// A name in the store: `/`-separated, relative, without `.` or `..` parts.
+/// The largest object that every store takes through [`Storage::upload`]: 10,000 parts of 8 MiB.
+///
+/// S3 counts at most 10,000 parts, and some stores (Cloudflare R2) want all parts but the last to be of
+/// one size, so parts cannot grow with the object.
+pub const LARGEST_OBJECT: u64 = 10_000 * 8 * 1024 * 1024;
+
+/// A name in the store: `/`-separated, relative, without empty, `.` or `..` parts, without control
+/// characters, at most 512 bytes. No key is a directory of another (`a` and `a/b` never both exist).
 pub type Key = str;
 
 /// SHA-256 of an object's bytes.
@@ -67,16 +86,20 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// [`StorageError::AlreadyExists`] when the key is taken, whatever its content.
     async fn create(&self, key: &Key, content: Bytes) -> StorageResult<Stored>;
 
-    /// Begins a large object, which becomes visible only when the upload is finished.
+    /// Begins a large object (at most [`LARGEST_OBJECT`]), which becomes visible only when the upload is
+    /// finished.
     async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>>;
 
-    /// Returns the bytes of `range`, or the whole object. The caller bounds the range.
+    /// Returns the bytes of `range`, or the whole object. The caller bounds the range. Where the object
+    /// ends sooner the answer is shorter; a range that begins beyond the end is empty.
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> StorageResult<Bytes>;
 
     /// Returns the object's size in bytes.
     async fn size(&self, key: &Key) -> StorageResult<u64>;
 
-    /// Returns every object whose key begins with `prefix`, in the order of their keys.
+    /// Returns every object whose key begins with `prefix`, in the order of their keys (as bytes).
+    ///
+    /// The prefix is a string, not a directory: `packs/1` finds `packs/1.tar` and `packs/10.tar`.
     async fn list(&self, prefix: &str) -> StorageResult<Vec<Entry>>;
 
     /// Removes an object; one that is not there is not an error.
@@ -93,6 +116,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 #[async_trait]
 pub trait Upload: Send {
     /// Appends bytes. Waits when too much is in flight already, so memory is bounded.
+    ///
+    /// An error may be about bytes of an earlier call. After one, or when the future was dropped half
+    /// way, the upload is lost: every further call but [`abort`](Upload::abort) fails.
     async fn write(&mut self, content: Bytes) -> StorageResult<()>;
 
     /// Makes the object visible and durable.

@@ -1,0 +1,87 @@
+//! A large object on its way into a directory: one write at a time, off the runtime, in order.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::directory::Directory;
+use super::draft::Draft;
+use super::stopped;
+use crate::storage::{StorageError, StorageResult, Stored, Upload};
+
+/// Writes of a caller that are smaller than this are gathered, to spare a thread switch for each.
+const WRITTEN_AT_ONCE: usize = 1024 * 1024;
+
+/// Holds at most one write in flight and one being gathered. Dropped, its draft removes itself.
+#[derive(Debug)]
+pub(super) struct LocalUpload {
+    directory: Arc<Directory>,
+    key: String,
+    gathered: Vec<Bytes>,
+    gathered_size: usize,
+    /// The write in flight, which gives the draft back. `None` once something failed.
+    writing: Option<JoinHandle<StorageResult<Draft>>>,
+}
+
+impl LocalUpload {
+    pub(super) fn new(directory: Arc<Directory>, key: String, draft: Draft) -> Self {
+        let writing = Some(tokio::task::spawn_blocking(move || Ok(draft)));
+        Self { directory, key, gathered: Vec::new(), gathered_size: 0, writing }
+    }
+
+    /// Waits for the write in flight. The draft is lost, and with it the upload, unless it is put back.
+    async fn draft(&mut self) -> StorageResult<Draft> {
+        let Some(writing) = self.writing.take() else {
+            return Err(StorageError::Other {
+                operation: format!("write {}", self.key),
+                reason: "the upload has failed already".to_owned(),
+            });
+        };
+        writing.await.unwrap_or_else(|error| Err(stopped(&error)))
+    }
+
+    /// Starts to write what has been gathered.
+    async fn flush(&mut self) -> StorageResult<()> {
+        let mut draft = self.draft().await?;
+        let content = std::mem::take(&mut self.gathered);
+        self.gathered_size = 0;
+        let (directory, key) = (self.directory.clone(), self.key.clone());
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            for bytes in content {
+                draft.append(&bytes).map_err(|error| directory.explain(&error, "write", &key))?;
+            }
+            Ok(draft)
+        }));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    async fn write(&mut self, content: Bytes) -> StorageResult<()> {
+        self.gathered_size += content.len();
+        self.gathered.push(content);
+        if self.gathered_size >= WRITTEN_AT_ONCE { self.flush().await } else { Ok(()) }
+    }
+
+    async fn finish(mut self: Box<Self>) -> StorageResult<Stored> {
+        self.flush().await?;
+        let draft = self.draft().await?;
+        let (directory, key) = (self.directory.clone(), self.key.clone());
+        let committed = tokio::task::spawn_blocking(move || directory.commit(draft, &key)).await;
+        committed.unwrap_or_else(|error| Err(stopped(&error)))
+    }
+
+    async fn abort(mut self: Box<Self>) -> StorageResult<()> {
+        // A failed write has removed the draft already, so there is nothing left to give up.
+        let draft = self.draft().await.ok();
+        let (directory, key) = (self.directory.clone(), self.key.clone());
+        let aborted = tokio::task::spawn_blocking(move || {
+            drop(draft);
+            directory.remove_empty_above(&directory.path(&key));
+        });
+        aborted.await.map_err(|error| stopped(&error))
+    }
+}

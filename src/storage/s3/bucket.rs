@@ -1,0 +1,248 @@
+//! Single requests to a bucket: whole objects, their sizes, listings.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256 as Hasher};
+use tracing::debug;
+
+use super::failure::Request;
+use crate::storage::backoff::Patience;
+use crate::storage::{Entry, Sha256, StorageError, StorageResult, Stored, key};
+
+/// A bucket, or the part of one below a prefix.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) client: Client,
+    pub(super) name: String,
+    pub(super) patience: Patience,
+    place: String,
+    /// Empty, or ending with `/`.
+    prefix: String,
+    /// The bucket has answered a request, so it exists.
+    seen: AtomicBool,
+    /// The store knows `If-None-Match` on writes, or ignores it; cleared when it refuses it.
+    conditional: AtomicBool,
+}
+
+impl Bucket {
+    pub(super) fn new(client: Client, name: String, prefix: &str, patience: Patience) -> Self {
+        let prefix = match prefix.trim_matches('/') {
+            "" => String::new(),
+            directory => format!("{directory}/"),
+        };
+        let place = format!("s3://{name}");
+        Self { client, name, patience, place, prefix, seen: AtomicBool::new(false), conditional: AtomicBool::new(true) }
+    }
+
+    pub(super) fn location(&self) -> String {
+        format!("{}/{}", self.place, self.prefix).trim_end_matches('/').to_owned()
+    }
+
+    /// Returns the key as the bucket knows it.
+    pub(super) fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Returns the key as our callers know it; `None` outside the prefix.
+    pub(super) fn relative<'a>(&self, full: &'a str) -> Option<&'a str> {
+        full.strip_prefix(&self.prefix)
+    }
+
+    pub(super) fn request<'a>(&'a self, key: &'a str, verb: &'static str, action: &'static str) -> Request<'a> {
+        Request { place: &self.place, key, verb, action }
+    }
+
+    /// Creates an object with one request, unless its key is taken.
+    pub(super) async fn create(&self, key: &str, content: Bytes) -> StorageResult<Stored> {
+        self.check_free(key).await?;
+        let sha256 = Hasher::digest(&content).into();
+        let answered = self.if_free(|condition| self.put(key, content.clone(), &sha256, condition)).await?;
+        let confirmed = match answered {
+            None => false,
+            Some(checksum) if checksum == encode(&sha256) => true,
+            Some(_) => return Err(self.request(key, "write", "s3:PutObject").mismatch("the store's SHA-256 differs")),
+        };
+        Ok(Stored { size: content.len() as u64, sha256, confirmed })
+    }
+
+    /// Returns [`StorageError::AlreadyExists`] if the key is taken: for stores that ignore `If-None-Match`.
+    pub(super) async fn check_free(&self, key: &str) -> StorageResult<()> {
+        if self.head(key).await?.is_some() {
+            return Err(StorageError::AlreadyExists { key: key.to_owned() });
+        }
+        // A store may make a bucket for an object that needs one; a misspelt bucket must not come to life.
+        self.check_place().await
+    }
+
+    /// Makes a write with `If-None-Match: *`, and without it on a store that does not implement it.
+    pub(super) async fn if_free<T, F>(&self, write: impl Fn(Option<String>) -> F) -> StorageResult<T>
+    where
+        F: Future<Output = StorageResult<T>>,
+    {
+        if !self.conditional.load(Ordering::Relaxed) {
+            return write(None).await;
+        }
+        match write(Some("*".to_owned())).await {
+            Err(StorageError::Other { reason, .. }) if is_not_implemented(&reason) => {
+                debug!(place = self.place, reason, "the store has no conditional writes, going on without");
+                self.conditional.store(false, Ordering::Relaxed);
+                write(None).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Puts an object and returns the SHA-256 that the store answers with, in base64.
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        content: Bytes,
+        sha256: &Sha256,
+        if_none_match: Option<String>,
+    ) -> StorageResult<Option<String>> {
+        let size = content.len();
+        let put = self.client.put_object().bucket(&self.name).key(self.full(key));
+        let put = put.checksum_sha256(encode(sha256)).set_if_none_match(if_none_match);
+        let sending = put.body(ByteStream::from(content)).send();
+        Ok(self.request(key, "write", "s3:PutObject").send(size, sending).await?.checksum_sha256)
+    }
+
+    /// Returns the object's size, or `None` where there is no object; whether there is a bucket is not known
+    /// then, because the answer to this request has no body.
+    pub(super) async fn head(&self, key: &str) -> StorageResult<Option<u64>> {
+        let request = self.request(key, "find the size of", "s3:GetObject and s3:ListBucket");
+        let head = self.client.head_object().bucket(&self.name).key(self.full(key));
+        match request.send(0, head.send()).await {
+            Ok(answer) => {
+                let size = answer.content_length.and_then(|size| u64::try_from(size).ok());
+                size.map(Some).ok_or_else(|| request.other("the store did not tell its size".to_owned()))
+            }
+            Err(StorageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn read(&self, key: &str, range: Option<Range<u64>>) -> StorageResult<Bytes> {
+        let request = self.request(key, "read", "s3:GetObject");
+        let get = self.client.get_object().bucket(&self.name).key(self.full(key));
+        let get = match &range {
+            // HTTP cannot ask for nothing, but whether the object exists is still asked.
+            Some(range) if range.is_empty() => return self.read_nothing(key).await,
+            Some(range) => get.range(format!("bytes={}-{}", range.start, range.end - 1)),
+            None => get,
+        };
+        let answer = match request.send(0, get.send()).await {
+            Ok(answer) => answer,
+            Err(StorageError::NotFound { .. }) => return Err(self.missing(key).await),
+            // HTTP 416: the range begins at or beyond the object's end.
+            Err(StorageError::Other { reason, .. }) if range.is_some() && is_beyond_end(&reason) => {
+                return Ok(Bytes::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let content = collect(&request, answer.body, answer.content_length).await?;
+        if range.is_some_and(|range| content.len() as u64 > range.end - range.start) {
+            return Err(request.mismatch("the store answered with more than the range that was asked for"));
+        }
+        Ok(content)
+    }
+
+    async fn read_nothing(&self, key: &str) -> StorageResult<Bytes> {
+        match self.head(key).await? {
+            Some(_) => Ok(Bytes::new()),
+            None => Err(self.missing(key).await),
+        }
+    }
+
+    /// Returns what it means that there is no such object: none, or no bucket.
+    pub(super) async fn missing(&self, key: &str) -> StorageError {
+        match self.check_place().await {
+            Ok(()) => StorageError::NotFound { key: key.to_owned() },
+            Err(error) => error,
+        }
+    }
+
+    /// Makes sure, once, that the bucket exists.
+    async fn check_place(&self) -> StorageResult<()> {
+        if self.seen.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let request = self.request(&self.name, "find", "s3:ListBucket");
+        match request.send(0, self.client.head_bucket().bucket(&self.name).send()).await {
+            // A bucket that may not be looked at exists.
+            Ok(_) | Err(StorageError::Denied { .. }) => {
+                self.seen.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(StorageError::NotFound { .. }) => Err(StorageError::NoSuchPlace { place: self.place.clone() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> StorageResult<Vec<Entry>> {
+        let request = self.request(prefix, "list", "s3:ListBucket");
+        let mut entries = Vec::new();
+        let mut token = None;
+        loop {
+            let list = self.client.list_objects_v2().bucket(&self.name).prefix(self.full(prefix));
+            let page = request.send(0, list.set_continuation_token(token.clone()).send()).await?;
+            for object in page.contents() {
+                let key = object.key().and_then(|full| self.relative(full));
+                let size = object.size().and_then(|size| u64::try_from(size).ok());
+                match (key, size) {
+                    (Some(key), Some(size)) if key::is_valid(key) && key.starts_with(prefix) => {
+                        entries.push(Entry { key: key.to_owned(), size });
+                    }
+                    _ => debug!(?object, "passed over what is not an object of ours"),
+                }
+            }
+            let next = page.next_continuation_token;
+            if page.is_truncated != Some(true) || next.is_none() {
+                break;
+            }
+            if next == token {
+                return Err(request.other("the store answers with the same page again and again".to_owned()));
+            }
+            token = next;
+        }
+        // S3 sorts, but its directory buckets and some other stores do not.
+        entries.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(entries)
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> StorageResult<()> {
+        let delete = self.client.delete_object().bucket(&self.name).key(self.full(key));
+        match self.request(key, "delete", "s3:DeleteObject").send(0, delete.send()).await {
+            Ok(_) | Err(StorageError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads an answer's body. The SDK gives up on a body that stands still; what breaks off may be tried again.
+async fn collect(request: &Request<'_>, mut body: ByteStream, length: Option<i64>) -> StorageResult<Bytes> {
+    let mut content = BytesMut::with_capacity(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0));
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| request.unavailable(format!("the answer broke off: {error}")))?;
+        content.extend_from_slice(&chunk);
+    }
+    Ok(content.freeze())
+}
+
+pub(super) fn encode(sha256: &Sha256) -> String {
+    BASE64_STANDARD.encode(sha256)
+}
+
+pub(super) fn is_not_implemented(reason: &str) -> bool {
+    reason.contains("NotImplemented") || reason.contains("HTTP status 501")
+}
+
+fn is_beyond_end(reason: &str) -> bool {
+    reason.contains("InvalidRange") || reason.contains("HTTP status 416")
+}

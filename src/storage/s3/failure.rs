@@ -1,0 +1,212 @@
+//! One request with its time limit, and what a failed one means for the caller.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::storage::{StorageError, StorageResult};
+
+/// A store that takes longer to answer has lost the request. Completing a large upload takes S3 itself
+/// longest; it sends its headers first, but other stores do not.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The slowest link that a backup is expected to run over, shared by the parts in flight.
+const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
+
+/// Longer messages are pages of HTML from a proxy.
+const LONGEST_REASON: usize = 200;
+
+/// What a request is about, for its time limit and its error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// The bucket, as `s3://bucket`.
+    pub(super) place: &'a str,
+    /// The object's key, or what else the request is about.
+    pub(super) key: &'a str,
+    /// What was to be done: `write`.
+    pub(super) verb: &'static str,
+    /// The permission that it needs: `s3:PutObject`.
+    pub(super) action: &'static str,
+}
+
+impl Request<'_> {
+    /// Makes the request, which sends `size` bytes of content, within its time limit.
+    pub(super) async fn send<T, E>(
+        &self,
+        size: usize,
+        sending: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> StorageResult<T>
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        let limit = ANSWER_TIMEOUT + Duration::from_secs(size as u64 / SLOWEST_BYTES_PER_SECOND);
+        match tokio::time::timeout(limit, sending).await {
+            Ok(answer) => answer.map_err(|error| self.explain(&error)),
+            Err(_) => Err(self.unavailable(format!("the store did not answer within {} s", limit.as_secs()))),
+        }
+    }
+
+    pub(super) fn unavailable(&self, reason: String) -> StorageError {
+        StorageError::Unavailable { operation: self.operation(), reason }
+    }
+
+    pub(super) fn other(&self, reason: String) -> StorageError {
+        StorageError::Other { operation: self.operation(), reason }
+    }
+
+    pub(super) fn mismatch(&self, reason: &str) -> StorageError {
+        StorageError::Mismatch { key: self.key.to_owned(), reason: reason.to_owned() }
+    }
+
+    fn operation(&self) -> String {
+        format!("{} {}", self.verb, self.key)
+    }
+
+    /// Returns the storage error for what the SDK reports.
+    fn explain<E>(&self, error: &SdkError<E>) -> StorageError
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        match error {
+            SdkError::ServiceError(service) => {
+                self.answered(service.raw().status().as_u16(), service.err().code(), service.err().message())
+            }
+            // The answer was cut off or is not S3.
+            SdkError::ResponseError(response) if response.raw().status().is_success() => {
+                self.unavailable(root_cause(error))
+            }
+            SdkError::ResponseError(response) => self.answered(response.raw().status().as_u16(), None, None),
+            SdkError::TimeoutError(_) => self.unavailable("the store did not answer in time".to_owned()),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() || failure.is_io() => {
+                self.unavailable(root_cause(error))
+            }
+            _ if mentions_credentials(error) => self.denied(format!("no usable credentials: {}", root_cause(error))),
+            _ => self.other(root_cause(error)),
+        }
+    }
+
+    fn answered(&self, status: u16, code: Option<&str>, message: Option<&str>) -> StorageError {
+        let reason = reason(status, code, message);
+        match Meaning::of(status, code.unwrap_or_default()) {
+            Meaning::NoSuchPlace => StorageError::NoSuchPlace { place: self.place.to_owned() },
+            Meaning::NotFound => StorageError::NotFound { key: self.key.to_owned() },
+            Meaning::AlreadyExists => StorageError::AlreadyExists { key: self.key.to_owned() },
+            Meaning::Denied => self.denied(reason),
+            Meaning::Mismatch => self.mismatch(&reason),
+            Meaning::Full => StorageError::Full { place: self.place.to_owned() },
+            Meaning::Unavailable => self.unavailable(reason),
+            Meaning::Other => self.other(reason),
+        }
+    }
+
+    fn denied(&self, reason: String) -> StorageError {
+        StorageError::Denied { place: self.place.to_owned(), operation: self.action.to_owned(), reason }
+    }
+}
+
+/// What an answer of the store means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    NoSuchPlace,
+    NotFound,
+    AlreadyExists,
+    Denied,
+    Mismatch,
+    Full,
+    Unavailable,
+    Other,
+}
+
+impl Meaning {
+    /// Reads S3's error code, and where a store has none or one of its own, the HTTP status.
+    fn of(status: u16, code: &str) -> Self {
+        match (code, status) {
+            ("NoSuchBucket", _) => Self::NoSuchPlace,
+            ("BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => Self::Mismatch,
+            ("QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull", _) | (_, 507) => Self::Full,
+            // A conditional create that met another one: S3 asks to try again.
+            ("ConditionalRequestConflict" | "OperationAborted" | "RequestTimeout" | "SlowDown", _) | (_, 409) => {
+                Self::Unavailable
+            }
+            ("PreconditionFailed", _) | (_, 412) => Self::AlreadyExists,
+            // Some stores answer 400 to credentials that they do not know.
+            ("ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId", _) | (_, 401 | 403) => Self::Denied,
+            (_, 404) => Self::NotFound,
+            ("NotImplemented", _) | (_, 501) => Self::Other,
+            (_, 408 | 429 | 500..) => Self::Unavailable,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Returns one line: the store's code and words, or the HTTP status where it has none.
+fn reason(status: u16, code: Option<&str>, message: Option<&str>) -> String {
+    let line = match (code, message) {
+        (Some(code), Some(message)) if message.contains(code) => message.to_owned(),
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (None, None) => format!("the store answered with HTTP status {status}"),
+    };
+    line.lines().next().unwrap_or_default().chars().take(LONGEST_REASON).collect()
+}
+
+/// Returns the innermost cause, which is the one a person understands: "Connection refused".
+fn root_cause(error: &dyn StdError) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let text = cause.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.split(" (os error").next().unwrap_or_default().chars().take(LONGEST_REASON).collect()
+}
+
+/// Whether the request was never made because there was nothing to sign it with. The SDK has no type for
+/// this that it would let callers see.
+fn mentions_credentials(error: &dyn StdError) -> bool {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let text = current.to_string();
+        if text.contains("credential") || text.contains("identity") {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_become_what_callers_act_on() {
+        for (status, code, meaning) in [
+            (404, "NoSuchBucket", Meaning::NoSuchPlace),
+            (404, "NoSuchKey", Meaning::NotFound),
+            (404, "", Meaning::NotFound),
+            (412, "PreconditionFailed", Meaning::AlreadyExists),
+            (409, "ConditionalRequestConflict", Meaning::Unavailable),
+            (403, "SignatureDoesNotMatch", Meaning::Denied),
+            (400, "InvalidAccessKeyId", Meaning::Denied),
+            (400, "BadDigest", Meaning::Mismatch),
+            (400, "RequestTimeout", Meaning::Unavailable),
+            (400, "InvalidRequest", Meaning::Other),
+            (301, "PermanentRedirect", Meaning::Other),
+            (500, "InternalError", Meaning::Unavailable),
+            (501, "NotImplemented", Meaning::Other),
+            (503, "SlowDown", Meaning::Unavailable),
+            (507, "XMinioStorageFull", Meaning::Full),
+        ] {
+            assert_eq!(Meaning::of(status, code), meaning, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_one_line() {
+        assert_eq!(reason(503, Some("SlowDown"), Some("Please reduce")), "SlowDown: Please reduce");
+        assert_eq!(reason(502, None, None), "the store answered with HTTP status 502");
+        assert_eq!(reason(500, None, Some("first\nsecond")), "first");
+    }
+}

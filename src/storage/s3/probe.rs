@@ -1,0 +1,43 @@
+//! Finding out what a store that calls itself S3 really does.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256 as Hasher};
+
+use super::bucket::Bucket;
+use crate::storage::{Abilities, StorageError, StorageResult};
+
+const MARKER: Bytes = Bytes::from_static(b"regrow probe\n");
+
+impl Bucket {
+    /// Tries what a repository would like to rely on, with markers whose names end in `number`.
+    pub(super) async fn probe(&self, number: u64) -> StorageResult<Abilities> {
+        let marker = format!("control/probe-{number:016x}");
+        let altered = format!("control/probe-{number:016x}-altered");
+        let create_if_absent = self.refuses_second_create(&marker).await;
+        let checks_content = self.refuses_wrong_checksum(&altered).await;
+        // A store may keep what it refused, so both markers go, whatever the answers were.
+        self.delete(&marker).await?;
+        self.delete(&altered).await?;
+        Ok(Abilities { create_if_absent: create_if_absent?, checks_content: checks_content? })
+    }
+
+    async fn refuses_second_create(&self, marker: &str) -> StorageResult<bool> {
+        self.create(marker, MARKER).await?;
+        let sha256 = Hasher::digest(MARKER).into();
+        // Not through `create`, whose own question whether the key is free would hide the store's answer.
+        match self.put(marker, MARKER, &sha256, Some("*".to_owned())).await {
+            Err(StorageError::AlreadyExists { .. }) => Ok(true),
+            Ok(_) | Err(StorageError::Other { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refuses_wrong_checksum(&self, marker: &str) -> StorageResult<bool> {
+        let of_other_content = Hasher::digest(b"something else").into();
+        match self.put(marker, MARKER, &of_other_content, None).await {
+            Ok(_) => Ok(false),
+            Err(StorageError::Mismatch { .. } | StorageError::Other { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
