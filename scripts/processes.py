@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import prerequisites
+from prerequisites import Failed
 
 sys.path.insert(0, str(prerequisites.python_packages()))
 
 from pymongo import MongoClient  # noqa: E402 (found in the folder above)
-from pymongo.errors import ConnectionFailure, OperationFailure  # noqa: E402
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError  # noqa: E402
 
 REPLICA_SET = "rs0"
 USER = "root"
@@ -46,10 +47,6 @@ REPLICATION_SETTINGS = {"heartbeatIntervalMillis": 500, "electionTimeoutMillis":
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # Loaded here: between fork and exec a process must do as little as possible.
 THIS_PROGRAM = os.getpid()
-
-
-class Failed(RuntimeError):
-    """A server did not do what it must; the text ends with what it said last."""
 
 
 class Server:
@@ -162,6 +159,12 @@ class Mongods:
             node.spawn()
         for node in self.nodes:
             node.wait_until_ready()
+        try:
+            self.set_up()
+        except PyMongoError as error:
+            raise Failed(f"{self.nodes[0].name}: {error}\n{self.nodes[0].last_words()}") from error
+
+    def set_up(self) -> None:
         if not self.options.standalone:
             self.initiate()
         if self.options.auth:
@@ -177,6 +180,8 @@ class Mongods:
             self.ask(node, "shutdown", force=True, timeoutSecs=1)
         except ConnectionFailure:
             pass  # It closes the connection instead of answering.
+        except PyMongoError as error:
+            raise Failed(f"{node.name} does not stop: {error}") from error
         node.wait_until_ended()
 
     @property

@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 
 import prerequisites
+from prerequisites import Failed
 
 REGION = "us-east-1"
 
@@ -93,8 +94,6 @@ class Installation:
         return variables
 
     def obey(self, order: str) -> dict:
-        from processes import Failed
-
         verb, _, name = order.strip().partition(" ")
         server = self.servers().get(name)
         if server is None or verb not in ("kill", "stop", "start", "pause", "resume"):
@@ -119,7 +118,7 @@ def serve(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     if not options.command:
-        raise SystemExit("servers: run needs a command: servers.py run [OPTIONS] -- COMMAND…")
+        raise SystemExit("servers: run what? servers.py run [OPTIONS] -- COMMAND…")
     with Installation(options) as installation:
         # Ctrl-C reaches the command by itself; the servers stay for as long as it needs to end.
         signal.signal(signal.SIGINT, lambda *_: None)
@@ -149,7 +148,9 @@ def end_by_signal(number: int, _frame) -> None:
 
 def arguments() -> argparse.Namespace:
     servers = argparse.ArgumentParser(add_help=False)
-    servers.add_argument("--nodes", type=int, default=1, metavar="N", help="nodes of the replica set (default: 1)")
+    servers.add_argument(
+        "--nodes", type=int, default=1, choices=range(1, 8), metavar="N", help="nodes of the replica set (default: 1)"
+    )
     servers.add_argument("--standalone", action="store_true", help="one mongod that is no replica set")
     servers.add_argument("--auth", action="store_true", help="access control, with a user that may do everything")
     servers.add_argument("--no-mongod", dest="mongod", action="store_false", help="no MongoDB")
@@ -174,9 +175,7 @@ def main() -> int:
         signal.signal(number, end_by_signal)
     try:
         return options.do(options)
-    except prerequisites.Missing as error:
-        raise SystemExit(f"servers: {error}") from error
-    except RuntimeError as error:  # What `processes` raises when a server fails.
+    except Failed as error:
         raise SystemExit(f"servers: {error}") from error
 
 
