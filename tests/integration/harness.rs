@@ -24,25 +24,25 @@ pub use workspace::Workspace;
 /// Returns the shared single-node replica set: what most tests need.
 pub fn replica_set() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
-    SERVERS.get_or_init(|| own(Options::default()))
+    SERVERS.get_or_init(|| own(&Options::default()))
 }
 
 /// Returns the shared replica set of a primary and two secondaries.
 pub fn three_nodes() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
-    SERVERS.get_or_init(|| own(Options { topology: Topology::ReplicaSet { nodes: 3 }, ..Options::default() }))
+    SERVERS.get_or_init(|| own(&Options { topology: Topology::ReplicaSet { nodes: 3 }, ..Options::default() }))
 }
 
 /// Returns the shared single-node replica set with access control; its `uri()` may do everything.
 pub fn authenticated() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
-    SERVERS.get_or_init(|| own(Options { authentication: true, ..Options::default() }))
+    SERVERS.get_or_init(|| own(&Options { authentication: true, ..Options::default() }))
 }
 
 /// Returns the shared server that is no replica set and so has no oplog.
 pub fn standalone() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
-    SERVERS.get_or_init(|| own(Options { topology: Topology::Standalone, ..Options::default() }))
+    SERVERS.get_or_init(|| own(&Options { topology: Topology::Standalone, ..Options::default() }))
 }
 
 /// Returns the shared S3 store: the one that `$REGROW_TEST_S3_ENDPOINT` names, else an S3 server of ours.
@@ -50,13 +50,13 @@ pub fn s3() -> &'static S3 {
     static NAMED: OnceLock<Option<S3>> = OnceLock::new();
     static SERVERS: OnceLock<Servers> = OnceLock::new();
     NAMED.get_or_init(S3::from_environment).as_ref().unwrap_or_else(|| {
-        SERVERS.get_or_init(|| own(Options { topology: Topology::None, s3: true, ..Options::default() })).s3()
+        SERVERS.get_or_init(|| own(&Options { topology: Topology::None, s3: true, ..Options::default() })).s3()
     })
 }
 
 /// Starts servers for one test alone, to be killed, paused and broken; dropping them stops them.
-pub fn own(options: Options) -> Servers {
-    Servers::start(&options)
+pub fn own(options: &Options) -> Servers {
+    Servers::start(options)
 }
 
 /// Returns a database name that no other test uses, so that tests can share a server.

@@ -81,7 +81,7 @@ async fn s3_creates_an_object_once_and_checks_who_asks() {
 
 #[tokio::test]
 async fn a_node_can_be_killed_paused_stopped_and_started_again() {
-    let servers = harness::own(Options { parameters: vec!["ttlMonitorSleepSecs=7"], ..Options::default() });
+    let servers = harness::own(&Options { parameters: vec!["ttlMonitorSleepSecs=7"], ..Options::default() });
     let client = servers.client().await;
     let parameter = command(&client, doc! { "getParameter": 1, "ttlMonitorSleepSecs": 1 }).await.unwrap();
     assert_eq!(parameter.get_i32("ttlMonitorSleepSecs").unwrap(), 7);
@@ -101,7 +101,7 @@ async fn a_node_can_be_killed_paused_stopped_and_started_again() {
 
 #[tokio::test]
 async fn another_node_becomes_primary_when_the_primary_is_killed() {
-    let servers = harness::own(Options { topology: Topology::ReplicaSet { nodes: 3 }, ..Options::default() });
+    let servers = harness::own(&Options { topology: Topology::ReplicaSet { nodes: 3 }, ..Options::default() });
     let lost = servers.primary().await;
     servers.kill(lost);
     servers.client().await.database("test").collection("a").insert_one(doc! { "_id": 1 }).await.unwrap();
@@ -110,7 +110,7 @@ async fn another_node_becomes_primary_when_the_primary_is_killed() {
 
 #[test]
 fn dropping_own_servers_leaves_nothing() {
-    let servers = harness::own(Options { s3: true, ..Options::default() });
+    let servers = harness::own(&Options { s3: true, ..Options::default() });
     let process = format!("/proc/{}", servers.hosts()[0].pid);
     let folder = servers.hosts()[0].dbpath.parent().unwrap().to_owned();
     let objects = servers.s3().directory.clone().unwrap();
@@ -124,7 +124,7 @@ fn dropping_own_servers_leaves_nothing() {
 
 #[test]
 fn what_cannot_be_started_says_why() {
-    let start = || harness::own(Options { parameters: vec!["nonsense=1"], ..Options::default() });
+    let start = || harness::own(&Options { parameters: vec!["nonsense=1"], ..Options::default() });
     let panic = std::panic::catch_unwind(start).err().expect("mongod refuses the parameter");
     let text = panic.downcast_ref::<String>().unwrap();
     assert!(text.contains("Unknown --setParameter 'nonsense'"), "{text}");

@@ -67,11 +67,17 @@ struct Description {
 /// One mongod; `pid` is that of its first start.
 #[derive(Deserialize)]
 pub struct Host {
-    pub host: String,
     pub port: u16,
     pub pid: u32,
     pub dbpath: PathBuf,
     pub argv: Vec<String>,
+}
+
+impl Host {
+    /// Returns what a replica set calls this member.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
 }
 
 impl Servers {
@@ -92,12 +98,12 @@ impl Servers {
             (Some(user), Some(password)) => format!("{user}:{password}@"),
             _ => String::new(),
         };
-        format!("mongodb://{account}127.0.0.1:{}/?directConnection=true", hosts[node].port)
+        format!("mongodb://{account}{}/?directConnection=true", hosts[node].address())
     }
 
     /// Returns the connection string of one node alone, without a user.
     pub fn anonymous_uri(&self, node: usize) -> String {
-        format!("mongodb://127.0.0.1:{}/?directConnection=true", self.description.hosts[node].port)
+        format!("mongodb://{}/?directConnection=true", self.hosts()[node].address())
     }
 
     /// Returns a new client: one must not outlive its test's runtime, so tests never share them.
@@ -124,8 +130,7 @@ impl Servers {
         let hello: Document =
             self.client().await.database("admin").run_command(doc! { "hello": 1 }).await.expect("a primary answers");
         let address = hello.get_str("primary").expect("a member of a set with a primary names it");
-        let is_primary = |host: &Host| address == format!("{}:{}", host.host, host.port);
-        self.hosts().iter().position(is_primary).expect("the primary is one of ours")
+        self.hosts().iter().position(|host| host.address() == address).expect("the primary is one of ours")
     }
 
     /// Ends a node as a power cut would.
