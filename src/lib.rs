@@ -5,8 +5,10 @@
 //! holds every `use crate::…` against that table.
 
 pub mod backup;
+pub mod cli;
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod error;
 pub mod format;
 pub mod mongo;

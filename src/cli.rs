@@ -1,0 +1,182 @@
+//! The command line: arguments in, exit code out. One file per command; only this floor prints.
+//!
+//! stdout is data, stderr is talk. Every failure ends here, as one `error:` line and one `hint:` line.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // This is the floor that talks.
+
+mod backup;
+mod init;
+mod keygen;
+mod list;
+mod output;
+mod progress;
+mod restore;
+mod show;
+mod verify;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::Clock;
+use crate::config::{Config, open_storage};
+use crate::error::{Error, Kind, Result};
+use crate::random::Random;
+use crate::repository::Repository;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 failed   2 usage   3 configuration   4 not found   5 damage found
+  6 objective missed   7 refused   75 try later   130 interrupted";
+
+/// MongoDB backup and disaster recovery that proves its backups restore.
+#[derive(Debug, Parser)]
+#[command(name = "regrow", version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// The configuration file [default: ./regrow.toml, then /etc/regrow/regrow.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "REGROW_CONFIG")]
+    config: Option<PathBuf>,
+    /// Answer in JSON on stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say only errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Show no progress
+    #[arg(long, global = true)]
+    no_progress: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an age identity file and print its recipient
+    Keygen(keygen::Arguments),
+    /// Create the repository and its signing key
+    Init,
+    /// Take a backup now and print its id
+    Backup(backup::Arguments),
+    /// List the backups, newest first
+    List,
+    /// Show one backup
+    Show(show::Arguments),
+    /// Restore a backup
+    #[command(after_help = restore::HELP)]
+    Restore(restore::Arguments),
+    /// Re-read what is stored and name every damaged or missing object
+    Verify(verify::Arguments),
+}
+
+/// What every command gets.
+struct Session {
+    config: Option<PathBuf>,
+    json: bool,
+    quiet: bool,
+    show_progress: bool,
+    clock: Clock,
+    random: Random,
+}
+
+impl Session {
+    fn config(&self) -> Result<Config> {
+        Config::load(self.config.as_deref())
+    }
+
+    async fn repository(&self, config: &Config) -> Result<Repository> {
+        let storage = open_storage(&config.file.repository, false, &self.clock, &self.random).await?;
+        Repository::open(storage).await
+    }
+
+    /// Says something to a person, unless they asked for silence.
+    fn say(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Runs the program and returns its exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(arguments.verbose, arguments.quiet);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Error::failed("cannot start").caused_by(error)),
+    };
+    let outcome = runtime.block_on(dispatch(arguments));
+    // Nothing that still runs may hold up the end: everything that counts has been waited for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<()> {
+    let session = Session {
+        config: arguments.config,
+        json: arguments.json,
+        quiet: arguments.quiet,
+        show_progress: !arguments.no_progress && !arguments.quiet && std::io::stderr().is_terminal(),
+        clock: Clock::system(),
+        random: Random::system(),
+    };
+    match arguments.command {
+        Command::Keygen(arguments) => keygen::run(&session, &arguments),
+        Command::Init => init::run(&session).await,
+        Command::Backup(arguments) => backup::run(&session, arguments).await,
+        Command::List => list::run(&session).await,
+        Command::Show(arguments) => show::run(&session, &arguments).await,
+        Command::Restore(arguments) => restore::run(&session, arguments).await,
+        Command::Verify(arguments) => verify::run(&session, &arguments).await,
+    }
+}
+
+fn start_logging(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "regrow=error",
+        (false, 0) => "regrow=warn",
+        (false, 1) => "regrow=info",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_env("REGROW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    log.with_target(false).init();
+}
+
+fn report(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(error.kind().exit_code())
+}
+
+/// Completes when the person or the system asks to stop; a second request ends the process at once.
+async fn stop_requested() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("stopping cleanly; once more stops at once");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+    });
+}

@@ -1,0 +1,85 @@
+//! `regrow backup`: a backup now.
+
+use super::output::backup_json;
+use super::{Session, progress, stop_requested};
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest};
+use crate::error::Result;
+use crate::format::BackupKind;
+use crate::format::manifest::{Encryption, Manifest};
+use crate::mongo::Deployment;
+use crate::pattern::NamespacePattern;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::units::{ByteSize, Elapsed};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// daily, weekly, monthly or manual
+    #[arg(long, default_value = "manual")]
+    kind: String,
+    /// Take only these namespaces: db, db.collection, db.* (may be repeated)
+    #[arg(long = "ns", value_name = "PATTERN")]
+    patterns: Vec<String>,
+}
+
+pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
+    let config = session.config()?;
+    let kind: BackupKind = arguments.kind.parse()?;
+    let patterns =
+        arguments.patterns.iter().map(|pattern| pattern.parse()).collect::<Result<Vec<NamespacePattern>>>()?;
+    // Everything that can be wrong here is found out before the server is bothered.
+    let (recipients, signing_key) = (config.recipients()?, config.signing_key()?);
+    let repository = session.repository(&config).await?;
+    repository.accept_signer(&signing_key)?;
+    name_leftovers(session, &repository).await?;
+    let ignored = config.not_acted_on();
+    if !ignored.is_empty() {
+        session.say(format_args!("note: this version reads but does not act on: {}", ignored.join(", ")));
+    }
+    let deployment = Deployment::connect(&config.source_uri()?).await?;
+    let request = BackupRequest { source: config.source_name().into(), kind, patterns };
+    let plan = BackupPlan::make(&deployment, request, &session.clock, &session.random).await?;
+    if plan.at.is_none() {
+        session.say(
+            "warning: this is a standalone server: the collections are read at different moments (consistency = none)",
+        );
+    }
+    let progress = Progress::default();
+    let clock = session.clock.clone();
+    let context = BackupContext { repository, recipients, signing_key, clock, progress: progress.clone() };
+    let manifest =
+        progress::show(session, "backup", &progress, backup::execute(plan, context, stop_requested())).await?;
+    answer(session, &manifest);
+    Ok(())
+}
+
+/// Says what interrupted runs have left, so that nobody wonders about the space.
+async fn name_leftovers(session: &Session, repository: &Repository) -> Result<()> {
+    for leftover in repository.list().await?.leftovers {
+        let (id, objects, bytes) = (&leftover.id, leftover.objects, ByteSize(leftover.bytes));
+        session
+            .say(format_args!("note: {id} was never finished and left {objects} objects ({bytes}); it is no backup"));
+    }
+    Ok(())
+}
+
+fn answer(session: &Session, manifest: &Manifest) {
+    if session.json {
+        println!("{}", backup_json(manifest));
+    } else {
+        println!("{}", manifest.id);
+    }
+    let elapsed = manifest.finished_at.duration_since(manifest.started_at).unsigned_abs();
+    let (documents, namespaces) = (manifest.documents, manifest.namespaces);
+    let (raw, stored) = (ByteSize(manifest.bytes_raw), ByteSize(manifest.bytes_stored));
+    session.say(format_args!(
+        "{documents} documents in {namespaces} namespaces, {raw}, stored as {stored}, in {}",
+        Elapsed(elapsed)
+    ));
+    if let Some(time) = manifest.cluster_time {
+        session.say(format_args!("shows the state at {time}"));
+    }
+    if manifest.encryption == Encryption::None {
+        session.say("warning: this backup is NOT ENCRYPTED, as the configuration says");
+    }
+}

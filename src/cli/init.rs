@@ -1,0 +1,67 @@
+//! `regrow init`: the repository and its signing key.
+
+use super::Session;
+use super::keygen::write_secret;
+use crate::codec::SigningKey;
+use crate::config::{Config, open_storage};
+use crate::error::Result;
+use crate::format::manifest::Encryption;
+use crate::repository::Repository;
+
+pub(super) async fn run(session: &Session) -> Result<()> {
+    let config = session.config()?;
+    // Wrong recipients would show only at the first backup; here they cost nothing.
+    let recipients = config.recipients()?;
+    let storage = open_storage(&config.file.repository, true, &session.clock, &session.random).await?;
+    let (key, made_key) = signing_key(session, &config)?;
+    let made = Repository::init(storage, &key, &session.clock, &session.random).await;
+    if made.is_err() && made_key {
+        // The key signs for nothing yet; left behind, it would only confuse.
+        let _ = std::fs::remove_file(config.signing_key_path());
+    }
+    let (repository, abilities) = made?;
+    let path = config.signing_key_path();
+    if session.json {
+        let answer = serde_json::json!({
+            "repository": repository.id().0,
+            "location": repository.location(),
+            "signing_key_file": path,
+            "create_if_absent": abilities.create_if_absent,
+            "checks_content": abilities.checks_content,
+        });
+        println!("{answer}");
+    }
+    session.say(format_args!("Created repository {} at {}.", repository.id(), repository.location()));
+    if !abilities.create_if_absent {
+        session.say("note: this store ignores conditional creates; Regrow re-reads what it creates instead.");
+    }
+    if !abilities.checks_content {
+        session.say("note: this store does not check SHA-256 checksums; Regrow re-reads what it stores instead.");
+    }
+    session.say("\nKeep safe:");
+    session.say(format_args!("  {}  signs backups; whoever has it can forge them", path.display()));
+    match (config.encryption(), recipients) {
+        (Encryption::None, _) => {
+            session.say("  Backups are NOT ENCRYPTED, as the configuration says: protect the store itself.")
+        }
+        (Encryption::Age, recipients) => {
+            session.say("  The age identities of these recipients; without one of them no backup opens:");
+            for recipient in recipients.iter().flat_map(crate::codec::Recipients::to_strings) {
+                session.say(format_args!("    {recipient}"));
+            }
+            session.say("  Keep a copy of an identity away from this machine and from the store.");
+        }
+    }
+    Ok(())
+}
+
+/// Reads the signing key, or makes it; returns whether it was made.
+fn signing_key(session: &Session, config: &Config) -> Result<(SigningKey, bool)> {
+    let path = config.signing_key_path();
+    if path.exists() {
+        return Ok((config.signing_key()?, false));
+    }
+    let key = SigningKey::generate(&session.random);
+    write_secret(&path, &key.to_file())?;
+    Ok((key, true))
+}

@@ -1,0 +1,46 @@
+//! `regrow keygen`: an age identity file.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Session;
+use crate::codec::keys::NewIdentity;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The file to write; it must not exist yet
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub(super) fn run(session: &Session, arguments: &Arguments) -> Result<()> {
+    let identity = NewIdentity::generate(session.clock.now());
+    write_secret(&arguments.output, &identity.file)?;
+    if session.json {
+        println!("{}", serde_json::json!({ "recipient": identity.recipient, "identity_file": arguments.output }));
+    } else {
+        println!("{}", identity.recipient);
+    }
+    session.say(format_args!("Wrote the identity to {}.", arguments.output.display()));
+    session.say("Keep a copy where a fire or a thief at this machine does not reach it: without it no backup opens.");
+    Ok(())
+}
+
+/// Writes a file that only its owner can read, and never over one that exists.
+///
+/// # Errors
+/// [`Kind::Refused`](crate::error::Kind::Refused) when it exists; otherwise what the system says.
+pub(super) fn write_secret(path: &Path, content: &Secret) -> Result<()> {
+    let cannot = |error: std::io::Error| Error::failed(format!("cannot write {}", path.display())).caused_by(error);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::refused(format!("{} exists already", path.display()))
+            .with_hint("a key that is overwritten takes its backups with it; choose another name"),
+        _ => cannot(error),
+    })?;
+    file.write_all(content.reveal().as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)
+}

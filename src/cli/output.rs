@@ -1,0 +1,54 @@
+//! What several commands print: JSON of backups, and tables.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::format::manifest::{Encryption, Manifest};
+
+/// Returns the fields of a backup that scripts rely on.
+pub(super) fn backup_json(manifest: &Manifest) -> Value {
+    json!({
+        "id": manifest.id,
+        "kind": manifest.kind,
+        "started_at": manifest.started_at,
+        "finished_at": manifest.finished_at,
+        "cluster_time": manifest.cluster_time,
+        "consistency": manifest.consistency,
+        "state": "complete",
+        "source": manifest.source,
+        "replica_set": manifest.replica_set,
+        "namespaces": manifest.namespaces,
+        "documents": manifest.documents,
+        "bytes_raw": manifest.bytes_raw,
+        "bytes_stored": manifest.bytes_stored,
+        "encryption": manifest.encryption,
+        "recipients": manifest.recipients,
+        "regrow_version": manifest.regrow_version,
+    })
+}
+
+/// Returns a time for tables, to the second.
+pub(super) fn time(timestamp: Timestamp) -> String {
+    timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// Returns how a listing shows whether a backup is encrypted: the exception is loud.
+pub(super) fn encryption(encryption: Encryption) -> &'static str {
+    match encryption {
+        Encryption::Age => "age",
+        Encryption::None => "NONE",
+    }
+}
+
+/// Prints rows in aligned columns; the first row is the heading. Numbers stand to the right.
+pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in rows {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = widths[column];
+            if right[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

@@ -1,0 +1,112 @@
+//! `regrow show`: one backup, and with an identity what it holds.
+
+use serde_json::json;
+
+use super::Session;
+use super::output::{backup_json, encryption, table, time};
+use crate::error::Result;
+use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord};
+use crate::format::manifest::{Encryption, Manifest};
+use crate::units::{ByteSize, Elapsed};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The backup's id, a unique beginning of it, or latest
+    backup: String,
+}
+
+pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
+    let config = session.config()?;
+    let repository = session.repository(&config).await?;
+    let manifest = repository.manifest(&repository.resolve(&arguments.backup).await?).await?;
+    let identities = config.identities()?;
+    let readable = identities.is_some() || manifest.encryption == Encryption::None;
+    let catalog = if readable { Some(repository.catalog(&manifest, identities.as_ref()).await?) } else { None };
+    if session.json {
+        let mut answer = backup_json(&manifest);
+        answer["packs"] = json!(manifest.packs.iter().map(|pack| &pack.object).collect::<Vec<_>>());
+        answer["catalog"] = json!(manifest.catalog);
+        if let Some(catalog) = &catalog {
+            answer["collections"] = json!(
+                visible(catalog)
+                    .map(|(record, data)| json!({
+                        "namespace": record.namespace(),
+                        "kind": record.kind,
+                        "documents": data.documents,
+                        "bytes": data.bytes,
+                        "indexes": record.indexes.len(),
+                        "digest": hex::encode(data.digest),
+                    }))
+                    .collect::<Vec<_>>()
+            );
+            answer["users"] = json!(catalog.users.len());
+            answer["roles"] = json!(catalog.roles.len());
+        }
+        println!("{answer}");
+        return Ok(());
+    }
+    print_manifest(&manifest);
+    match &catalog {
+        Some(catalog) => print_catalog(catalog),
+        None => session.say("\nThe namespaces are encrypted; set encryption.identity_file to see them."),
+    }
+    Ok(())
+}
+
+/// Returns what a person calls collections, each with the record that counts its documents.
+fn visible(catalog: &Catalog) -> impl Iterator<Item = (&CollectionRecord, &CollectionRecord)> {
+    let named = catalog.collections.iter().filter(|record| record.kind != CollectionKind::Buckets);
+    named.map(|record| {
+        let is_data = |data: &&CollectionRecord| {
+            data.kind == CollectionKind::Buckets
+                && data.db == record.db
+                && data.name.strip_prefix("system.buckets.") == Some(&record.name)
+        };
+        let data =
+            if record.kind == CollectionKind::Timeseries { catalog.collections.iter().find(is_data) } else { None };
+        (record, data.unwrap_or(record))
+    })
+}
+
+fn print_manifest(manifest: &Manifest) {
+    let elapsed = manifest.finished_at.duration_since(manifest.started_at).unsigned_abs();
+    let replica_set = manifest.replica_set.as_deref().unwrap_or("standalone");
+    println!("backup       {}", manifest.id);
+    println!("kind         {}", manifest.kind);
+    println!("source       {} ({replica_set})", manifest.source);
+    match manifest.cluster_time {
+        Some(at) => println!("state as of  {} (cluster time {},{})", time(at.wall()), at.t, at.i),
+        None => println!("state as of  different moments: the source was a standalone server"),
+    }
+    println!("consistency  {}", manifest.consistency.as_str());
+    println!("taken        {}, in {}", time(manifest.started_at), Elapsed(elapsed));
+    println!("documents    {} in {} namespaces", manifest.documents, manifest.namespaces);
+    println!("data         {}", ByteSize(manifest.bytes_raw));
+    println!("stored       {} in {} packs", ByteSize(manifest.bytes_stored), manifest.packs.len());
+    println!("encryption   {}", encryption(manifest.encryption));
+    for recipient in &manifest.recipients {
+        println!("  opens with the identity of {recipient}");
+    }
+}
+
+fn print_catalog(catalog: &Catalog) {
+    println!();
+    let mut rows = vec![["NAMESPACE", "KIND", "DOCUMENTS", "DATA", "INDEXES"].map(str::to_owned)];
+    rows.extend(visible(catalog).map(|(record, data)| {
+        let kind = match record.kind {
+            CollectionKind::View => "view",
+            CollectionKind::Timeseries => "time series",
+            CollectionKind::Collection if record.ordered => "capped",
+            _ => "collection",
+        };
+        [
+            record.namespace(),
+            kind.into(),
+            data.documents.to_string(),
+            ByteSize(data.bytes).to_string(),
+            record.indexes.len().to_string(),
+        ]
+    }));
+    table(&rows, [false, false, true, true, true]);
+    println!("\n{} users and {} roles", catalog.users.len(), catalog.roles.len());
+}

@@ -1,0 +1,65 @@
+//! `regrow verify`: is what is stored still what was written?
+
+use serde_json::json;
+
+use super::{Session, progress, stop_requested};
+use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
+use crate::units::ByteSize;
+use crate::verify::{self, Level};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The backups to check [default: all]
+    backups: Vec<String>,
+    /// Check all backups
+    #[arg(long, conflicts_with = "backups")]
+    all: bool,
+    /// structure: existence, sizes and signatures; checksum: every byte as well
+    #[arg(long, default_value = "checksum")]
+    level: String,
+}
+
+pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
+    let config = session.config()?;
+    let level: Level = arguments.level.parse()?;
+    let repository = session.repository(&config).await?;
+    let mut backups = Vec::new();
+    for name in &arguments.backups {
+        backups.push(repository.resolve(name).await?);
+    }
+    let progress = Progress::default();
+    let verification = progress::show(session, "verify", &progress, async {
+        tokio::select! {
+            verification = verify::verify(&repository, &backups, level, &progress) => verification,
+            () = stop_requested() => Err(Error::new(Kind::Interrupted, "the verification was interrupted")),
+        }
+    })
+    .await?;
+    let findings = &verification.findings;
+    if session.json {
+        let listed = findings
+            .iter()
+            .map(|finding| json!({ "object": finding.object, "backup": finding.backup, "problem": finding.problem }));
+        let answer = json!({
+            "checked_objects": verification.checked_objects,
+            "checked_bytes": verification.checked_bytes,
+            "findings": listed.collect::<Vec<_>>(),
+            "ok": findings.is_empty(),
+        });
+        println!("{answer}");
+    } else {
+        findings.iter().for_each(|finding| println!("{}: {}", finding.object, finding.problem));
+    }
+    let (objects, backups, bytes) =
+        (verification.checked_objects, verification.backups, ByteSize(verification.checked_bytes));
+    session.say(format_args!("Checked {objects} objects of {backups} backups, read {bytes}."));
+    if findings.is_empty() {
+        session.say("Everything is as it was written.");
+        return Ok(());
+    }
+    let mut damaged: Vec<&str> = findings.iter().map(|finding| finding.backup.as_str()).collect();
+    damaged.dedup();
+    Err(Error::damaged(format!("{} objects are damaged or missing; affected: {}", findings.len(), damaged.join(", ")))
+        .with_hint("take a new backup now, and restore from one that is not affected"))
+}

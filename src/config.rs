@@ -1,0 +1,150 @@
+//! The configuration file, read once and resolved into what the program works with.
+//!
+//! Unknown keys are errors with a suggestion; a key that this version reads but does not act on yet is
+//! named by [`Config::not_acted_on`]. Secrets are resolved where they are used, so a command never needs
+//! one that it does not use.
+
+mod file;
+mod place;
+
+use std::path::{Path, PathBuf};
+
+pub use file::{EncryptionTable, File};
+pub use place::open_storage;
+
+use crate::codec::{Identities, Recipients, SigningKey};
+use crate::error::{Error, Result};
+use crate::format::manifest::Encryption;
+use crate::secret::Secret;
+
+/// Where a configuration is looked for when none is named.
+const DEFAULT_PATHS: [&str; 2] = ["./regrow.toml", "/etc/regrow/regrow.toml"];
+
+/// The signing key's file, beside the configuration, unless `signing.key_file` says otherwise.
+const DEFAULT_KEY_FILE: &str = "regrow-signing.key";
+
+/// A configuration that makes sense.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file's content.
+    pub file: File,
+    path: PathBuf,
+}
+
+impl Config {
+    /// Reads the configuration from `path`, or from the first default place that has one.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when there is none or it makes no sense.
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
+                Error::configuration(format!("there is no configuration: neither {}", DEFAULT_PATHS.join(" nor ")))
+                    .with_hint("name one with --config FILE or REGROW_CONFIG; the README shows what belongs into it")
+            })?,
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Error::configuration(format!("cannot read the configuration {}", path.display())).caused_by(error)
+        })?;
+        let file = File::parse(&text, &path.display().to_string())?;
+        Ok(Self { file, path })
+    }
+
+    /// Returns the URI of the source.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when it is missing or cannot be resolved.
+    pub fn source_uri(&self) -> Result<Secret> {
+        let source = self.file.source.as_ref().ok_or_else(|| {
+            Error::configuration("the configuration has no [source]").with_hint("add [source] with name and uri")
+        })?;
+        Secret::resolve("source.uri", &source.uri)
+    }
+
+    /// Returns the source's name for manifests and reports.
+    #[must_use]
+    pub fn source_name(&self) -> &str {
+        self.file.source.as_ref().map_or("unnamed", |source| &source.name)
+    }
+
+    /// Returns whom backups are encrypted to; none only when encryption is switched off in as many words.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when there is no recipient.
+    pub fn recipients(&self) -> Result<Option<Recipients>> {
+        match self.encryption() {
+            Encryption::None => Ok(None),
+            Encryption::Age => Recipients::parse(&self.encryption_table().recipients).map(Some),
+        }
+    }
+
+    /// Returns the identities that open backups, if a file of them is configured.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the file cannot be read or holds none.
+    pub fn identities(&self) -> Result<Option<Identities>> {
+        let Some(path) = self.encryption_table().identity_file else { return Ok(None) };
+        let path = self.beside(Path::new(&path));
+        let content = std::fs::read_to_string(&path).map_err(|error| {
+            Error::configuration(format!("cannot read {}, which encryption.identity_file names", path.display()))
+                .caused_by(error)
+                .with_hint("check the path and who may read it")
+        })?;
+        Identities::parse(&Secret::new(content)).map(Some)
+    }
+
+    /// Returns whether backups are encrypted.
+    #[must_use]
+    pub fn encryption(&self) -> Encryption {
+        if matches!(self.file.encryption, Some(EncryptionTable::Off)) { Encryption::None } else { Encryption::Age }
+    }
+
+    /// Returns where the signing key lies.
+    #[must_use]
+    pub fn signing_key_path(&self) -> PathBuf {
+        let configured = self.file.signing.as_ref().map(|signing| PathBuf::from(&signing.key_file));
+        self.beside(&configured.unwrap_or_else(|| DEFAULT_KEY_FILE.into()))
+    }
+
+    /// Reads the signing key.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the file is missing or holds none.
+    pub fn signing_key(&self) -> Result<SigningKey> {
+        let path = self.signing_key_path();
+        let content = std::fs::read_to_string(&path).map_err(|error| {
+            Error::configuration(format!("cannot read the signing key {}", path.display()))
+                .caused_by(error)
+                .with_hint("'regrow init' makes it; on another machine, copy it there or point signing.key_file at it")
+        })?;
+        SigningKey::parse(&Secret::new(content))
+    }
+
+    /// Returns the sections that this version reads but does not act on yet.
+    #[must_use]
+    pub fn not_acted_on(&self) -> Vec<&'static str> {
+        let file = &self.file;
+        let sections = [
+            ("oplog", file.oplog.is_some()),
+            ("retention", file.retention.is_some()),
+            ("tiers", !file.tiers.is_empty()),
+            ("workloads", !file.workloads.is_empty()),
+            ("drill", file.drill.is_some()),
+            ("server", file.server.is_some()),
+        ];
+        sections.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
+    }
+
+    fn encryption_table(&self) -> file::Encryption {
+        match &self.file.encryption {
+            Some(EncryptionTable::Table(table)) => table.clone(),
+            _ => file::Encryption::default(),
+        }
+    }
+
+    /// Resolves a path relative to the configuration's folder, so that it means the same from everywhere.
+    fn beside(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}

@@ -1,0 +1,291 @@
+//! The shape of `regrow.toml`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::units::Span;
+
+/// How alike a known key must be to be suggested (0 to 1).
+const SIMILAR: f64 = 0.7;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// What is backed up.
+    pub source: Option<Source>,
+    /// Where backups go.
+    pub repository: Repository,
+    /// Whom they are encrypted to.
+    pub encryption: Option<EncryptionTable>,
+    /// What signs them.
+    pub signing: Option<Signing>,
+    /// Continuous capture.
+    pub oplog: Option<Oplog>,
+    /// How long things are kept.
+    pub retention: Option<Retention>,
+    /// Objectives by name.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, Tier>,
+    /// Sets of namespaces with a tier.
+    #[serde(default)]
+    pub workloads: Vec<Workload>,
+    /// Where drills restore to.
+    pub drill: Option<Drill>,
+    /// The service's own endpoint.
+    pub server: Option<Server>,
+}
+
+/// `[source]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The name in manifests and reports.
+    pub name: String,
+    /// `env:NAME`, `file:/path`, or the URI itself.
+    pub uri: String,
+}
+
+/// `[repository]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// `s3://bucket/prefix` or `file:///path`.
+    pub url: String,
+    /// The bucket's region.
+    pub region: Option<String>,
+    /// The URL of an S3-compatible store.
+    pub endpoint: Option<String>,
+}
+
+/// `encryption = "none"`, or `[encryption]`.
+#[derive(Debug, Clone)]
+pub enum EncryptionTable {
+    /// Encryption switched off, written out.
+    Off,
+    /// Recipients and identities.
+    Table(Encryption),
+}
+
+impl<'de> Deserialize<'de> for EncryptionTable {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EncryptionVisitor)
+    }
+}
+
+/// Written by hand, because serde's untagged enums say nothing about a misspelt key inside the table.
+struct EncryptionVisitor;
+
+impl<'de> serde::de::Visitor<'de> for EncryptionVisitor {
+    type Value = EncryptionTable;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a table with recipients and identity_file, or the word \"none\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Self::Value, E> {
+        if word == "none" {
+            Ok(EncryptionTable::Off)
+        } else {
+            Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
+        }
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, table: A) -> Result<Self::Value, A::Error> {
+        Encryption::deserialize(serde::de::value::MapAccessDeserializer::new(table)).map(EncryptionTable::Table)
+    }
+}
+
+/// `[encryption]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    /// Public keys, `age1…`.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+    /// The file of private keys, where restores run.
+    pub identity_file: Option<String>,
+}
+
+/// `[signing]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signing {
+    /// The file of the signing key.
+    pub key_file: String,
+}
+
+/// `[oplog]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oplog {
+    /// Whether the oplog is captured.
+    pub enabled: Option<bool>,
+    /// How often a slice is closed.
+    pub slice_interval: Option<Span>,
+}
+
+/// `[retention]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Daily backups to keep.
+    pub daily: Option<u32>,
+    /// Weekly backups to keep.
+    pub weekly: Option<u32>,
+    /// Monthly backups to keep.
+    pub monthly: Option<u32>,
+    /// How long the oplog is kept.
+    pub oplog: Option<Span>,
+}
+
+/// `[tiers.NAME]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// The recovery point objective.
+    pub rpo: Span,
+    /// The recovery time objective.
+    pub rto: Span,
+}
+
+/// `[[workloads]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its name.
+    pub name: String,
+    /// Its namespaces.
+    pub namespaces: Vec<String>,
+    /// Its tier.
+    pub tier: String,
+}
+
+/// `[drill]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// The URI of the server that drills restore into.
+    pub target: String,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: String,
+}
+
+impl File {
+    /// Parses the file's text; `name` is its path, for messages.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration), with the line and the nearest known key.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let file: Self = toml::from_str(text).map_err(|error| explain(text, name, &error))?;
+        for workload in &file.workloads {
+            if !file.tiers.contains_key(&workload.tier) {
+                let (workload, tier) = (&workload.name, &workload.tier);
+                return Err(Error::configuration(format!(
+                    "{name}: the workload '{workload}' names the tier '{tier}', which does not exist"
+                ))
+                .with_hint(format!("add [tiers.{tier}] with rpo and rto")));
+            }
+        }
+        Ok(file)
+    }
+}
+
+fn explain(text: &str, name: &str, error: &toml::de::Error) -> Error {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}, line {line}"));
+    let message = error.message().trim();
+    let explained = Error::configuration(format!("{place}: {message}"));
+    match suggestion(message) {
+        Some(known) => explained.with_hint(format!("did you mean '{known}'?")),
+        None => explained.with_hint("the README shows every section and key"),
+    }
+}
+
+/// Finds the known key that an unknown one resembles, in serde's own words about it.
+fn suggestion(message: &str) -> Option<String> {
+    let mut quoted = message.strip_prefix("unknown field")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    let likeness = |known: &str| strsim::jaro_winkler(unknown, known);
+    quoted
+        .map(|known| (likeness(known), known))
+        .filter(|(likeness, _)| *likeness >= SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPOSITORY: &str = "[repository]\nurl = \"file:///r\"\n";
+
+    #[test]
+    fn the_documented_configuration_is_understood() {
+        let text = r#"
+            [source]
+            name = "smartduka"
+            uri = "env:MONGODB_URI"
+            [repository]
+            url = "s3://backups/smartduka"
+            region = "eu-west-1"
+            endpoint = "http://127.0.0.1:9000"
+            [encryption]
+            recipients = ["age1x"]
+            identity_file = "/etc/regrow/identity.txt"
+            [oplog]
+            enabled = true
+            slice_interval = "60s"
+            [retention]
+            daily = 7
+            weekly = 5
+            monthly = 12
+            oplog = "7d"
+            [tiers.critical]
+            rpo = "15m"
+            rto = "1h"
+            [[workloads]]
+            name = "orders"
+            namespaces = ["smartduka.orders", "smartduka.payments"]
+            tier = "critical"
+            [drill]
+            target = "env:DRILL_URI"
+            [server]
+            listen = "127.0.0.1:8787"
+        "#;
+        let file = File::parse(text, "regrow.toml").unwrap();
+        assert_eq!(file.tiers["critical"].rpo.0.as_secs(), 900);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        let error = File::parse(&format!("{REPOSITORY}[encryption]\nrecipient = []\n"), "regrow.toml").unwrap_err();
+        assert!(error.to_string().contains("regrow.toml, line 4"), "{error}");
+        assert_eq!(error.hint(), Some("did you mean 'recipients'?"));
+        let error = File::parse(&format!("{REPOSITORY}[retention]\ndayly = 7\n"), "regrow.toml").unwrap_err();
+        assert!(error.to_string().contains("line 4"), "{error}");
+        assert_eq!(error.hint(), Some("did you mean 'daily'?"));
+    }
+
+    #[test]
+    fn a_workload_needs_its_tier() {
+        let text = format!("{REPOSITORY}[[workloads]]\nname = \"a\"\nnamespaces = []\ntier = \"gold\"\n");
+        assert!(File::parse(&text, "regrow.toml").unwrap_err().to_string().contains("gold"));
+    }
+
+    #[test]
+    fn encryption_is_switched_off_only_by_the_word() {
+        let parse = |line: &str| File::parse(&format!("{line}\n{REPOSITORY}"), "regrow.toml");
+        assert!(matches!(parse("encryption = \"none\"").unwrap().encryption, Some(EncryptionTable::Off)));
+        assert!(parse("encryption = \"off\"").is_err());
+        assert!(parse("encryption = false").is_err());
+    }
+}
