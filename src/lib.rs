@@ -4,9 +4,18 @@
 //! house, what each may import and the invariants between them are in `docs/ARCHITECTURE.md`; a test
 //! holds every `use crate::…` against that table.
 
+pub mod backup;
 pub mod clock;
+pub mod codec;
 pub mod error;
+pub mod format;
+pub mod mongo;
+pub mod pattern;
+pub mod progress;
 pub mod random;
+pub mod repository;
+pub mod restore;
 pub mod secret;
 pub mod storage;
 pub mod units;
+pub mod verify;

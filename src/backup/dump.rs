@@ -1,0 +1,234 @@
+//! From the server to the packs: readers fill segments, sealers compress and encrypt them, one writer
+//! appends them.
+//!
+//! Memory is bounded by the constants below: each reader holds a server batch (16 MiB at most) and a
+//! segment being filled, each sealer a segment raw, compressed and encrypted, and the channel its
+//! capacity. See `docs/PERFORMANCE.md` for the measured sum.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::plan::{BackupPlan, PlannedNamespace};
+use crate::codec::{ContentDigest, Sealed, Sealer};
+use crate::error::{Error, Result};
+use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
+use crate::format::segment::{Documents, TARGET_BYTES};
+use crate::mongo::read::{CollectionReader, Part, split};
+use crate::mongo::{Namespace, NamespaceKind, Node};
+use crate::progress::Progress;
+use crate::repository::BackupWriter;
+use crate::units::MIB;
+
+/// How many parts are read at once. Two streams saturate two cores of a server; more only hold memory.
+const READERS: usize = 2;
+
+/// Filled segments that wait for a sealer.
+const QUEUE: usize = 2;
+
+/// The most sealers; fewer on machines with fewer cores. Each needs about 24 MiB.
+const MAX_SEALERS: usize = 4;
+
+/// Collections larger than this are read in parts of about this size.
+const PART_BYTES: u64 = 256 * MIB as u64;
+
+/// The most parts of one collection.
+const MAX_PARTS: u64 = 1024;
+
+/// A part of a collection that waits to be read.
+struct Job {
+    collection: usize,
+    part: usize,
+    stretch: Part,
+}
+
+/// A filled segment on its way to a sealer.
+struct Filled {
+    collection: usize,
+    /// The part and the number within it: the reading order.
+    position: (usize, usize),
+    documents: Documents,
+}
+
+/// A sealed segment on its way to the pack.
+struct Ready {
+    collection: usize,
+    position: (usize, usize),
+    segment: SegmentRef,
+    sealed: Sealed,
+    digest: ContentDigest,
+}
+
+/// What has been stored of a collection so far.
+#[derive(Default)]
+struct Tally {
+    digest: ContentDigest,
+    segments: Vec<((usize, usize), SegmentRef)>,
+}
+
+/// Reads everything in the plan into packs and returns the catalog's collection entries.
+pub(super) async fn dump(
+    plan: &BackupPlan,
+    sealer: &Sealer,
+    writer: &mut BackupWriter,
+    progress: &Progress,
+) -> Result<Vec<CollectionRecord>> {
+    progress.expect(plan.bytes());
+    let jobs = Arc::new(Mutex::new(jobs(plan).await?));
+    let (filled, queue) = mpsc::channel(QUEUE);
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS {
+        readers.spawn(read_jobs(plan_handle(plan), Arc::clone(&jobs), filled.clone()));
+    }
+    drop(filled);
+    // Whichever fails first ends the other: a reader's error must not wait for hours of reading.
+    let store = store(plan.namespaces.len(), queue, sealer, writer, progress);
+    let (tallies, ()) = tokio::try_join!(store, join(&mut readers))?;
+    Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(&planned.namespace, tally)).collect())
+}
+
+async fn join(readers: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(reader) = readers.join_next().await {
+        reader.map_err(|error| Error::failed("a reader stopped").caused_by(error))??;
+    }
+    Ok(())
+}
+
+/// What readers need of the plan, so that they own it.
+struct Handle {
+    node: Node,
+    at: Option<bson::Timestamp>,
+    names: Vec<(String, String)>,
+}
+
+fn plan_handle(plan: &BackupPlan) -> Handle {
+    let names = plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
+    Handle { node: plan.node.clone(), at: plan.at, names: names.collect() }
+}
+
+/// Returns all parts, those of the largest collections first, so that no large one is read last and alone.
+async fn jobs(plan: &BackupPlan) -> Result<VecDeque<Job>> {
+    let mut order: Vec<usize> =
+        (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
+    let mut jobs = VecDeque::new();
+    for collection in order {
+        let stretches = stretches(plan, &plan.namespaces[collection]).await?;
+        jobs.extend(stretches.into_iter().enumerate().map(|(part, stretch)| Job { collection, part, stretch }));
+    }
+    Ok(jobs)
+}
+
+async fn stretches(plan: &BackupPlan, planned: &PlannedNamespace) -> Result<Vec<Part>> {
+    let namespace = &planned.namespace;
+    let parts = (planned.bytes / PART_BYTES).min(MAX_PARTS);
+    match plan.at {
+        Some(at) if parts > 1 && !namespace.is_ordered() => {
+            split(&plan.node, &namespace.db, &namespace.name, at, planned.documents, parts).await
+        }
+        _ => Ok(vec![Part::default()]),
+    }
+}
+
+async fn read_jobs(handle: Handle, jobs: Arc<Mutex<VecDeque<Job>>>, filled: mpsc::Sender<Filled>) -> Result<()> {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(job) = job else { return Ok(()) };
+        if !read_job(&handle, job, &filled).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads one part; returns whether anybody still wants segments.
+async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> Result<bool> {
+    let (db, name) = &handle.names[job.collection];
+    let mut reader = CollectionReader::new(&handle.node, db, name, handle.at, job.stretch);
+    let mut documents = Documents::default();
+    let mut full = Vec::new();
+    let mut segment = 0;
+    let mut more = true;
+    while more {
+        more = reader
+            .next(|document| {
+                if documents.is_full_for(document, TARGET_BYTES) {
+                    full.push(std::mem::replace(&mut documents, Documents::with_capacity(TARGET_BYTES)));
+                }
+                documents.push(document);
+            })
+            .await?;
+        if !more && !documents.is_empty() {
+            full.push(std::mem::take(&mut documents));
+        }
+        for documents in full.drain(..) {
+            let position = (job.part, segment);
+            segment += 1;
+            if filled.send(Filled { collection: job.collection, position, documents }).await.is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Seals what arrives, several segments at once, and appends it in the order of the numbers.
+async fn store(
+    collections: usize,
+    queue: mpsc::Receiver<Filled>,
+    sealer: &Sealer,
+    writer: &mut BackupWriter,
+    progress: &Progress,
+) -> Result<Vec<Tally>> {
+    let sealers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SEALERS);
+    let filled = stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|next| (next, queue)) });
+    let mut ready = std::pin::pin!(
+        filled
+            .zip(stream::iter(1_u64..))
+            .map(|(filled, number)| {
+                let sealer = sealer.clone();
+                tokio::task::spawn_blocking(move || seal(&sealer, number, &filled))
+            })
+            .buffered(sealers)
+    );
+    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(collections).collect();
+    while let Some(next) = ready.next().await {
+        let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
+        progress.add(next.segment.documents, next.segment.bytes, next.sealed.bytes.len() as u64);
+        let tally = &mut tallies[next.collection];
+        tally.digest.merge(&next.digest);
+        tally.segments.push((next.position, next.segment));
+        writer.append(next.segment.n, next.sealed).await?;
+    }
+    Ok(tallies)
+}
+
+fn seal(sealer: &Sealer, number: u64, filled: &Filled) -> Result<Ready> {
+    let (sealed, digest) = sealer.seal_segment(number, &filled.documents)?;
+    let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
+    Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
+}
+
+fn record(namespace: &Namespace, mut tally: Tally) -> CollectionRecord {
+    tally.segments.sort_by_key(|(position, _)| *position);
+    CollectionRecord {
+        db: namespace.db.clone(),
+        name: namespace.name.clone(),
+        kind: match namespace.kind {
+            NamespaceKind::Collection => CollectionKind::Collection,
+            NamespaceKind::View => CollectionKind::View,
+            NamespaceKind::Timeseries => CollectionKind::Timeseries,
+            NamespaceKind::Buckets => CollectionKind::Buckets,
+        },
+        uuid: namespace.uuid,
+        options: namespace.options.clone(),
+        indexes: namespace.indexes.clone(),
+        documents: tally.digest.documents,
+        bytes: tally.digest.bytes,
+        digest: tally.digest.to_bytes(),
+        ordered: namespace.is_ordered(),
+        segments: tally.segments.into_iter().map(|(_, segment)| segment).collect(),
+    }
+}

@@ -1,0 +1,142 @@
+//! What a backup will read: settled before the first document is.
+
+use bson::Timestamp;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp as WallTime;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::format::catalog::SourceRecord;
+use crate::format::{BackupId, BackupKind};
+
+use crate::mongo::{Deployment, Namespace, Node, namespaces, read};
+use crate::pattern::NamespacePattern;
+use crate::random::Random;
+
+/// How often the catalog is listed anew when it keeps changing around the chosen time.
+const MAX_LISTINGS: usize = 10;
+
+/// How many collections' statistics are asked for at once.
+const PARALLEL_ESTIMATES: usize = 8;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct BackupRequest {
+    /// The configured name of the source.
+    pub source: String,
+    /// The backup's kind.
+    pub kind: BackupKind,
+    /// The namespaces to take; none means all of them, with users and roles.
+    pub patterns: Vec<NamespacePattern>,
+}
+
+/// A namespace to take, and about how large it is.
+#[derive(Debug, Clone)]
+pub struct PlannedNamespace {
+    /// What it is.
+    pub namespace: Namespace,
+    /// About how many documents it has.
+    pub documents: u64,
+    /// About how many bytes they have.
+    pub bytes: u64,
+}
+
+/// What is read, from where, and as of when.
+#[derive(Debug, Clone)]
+pub struct BackupPlan {
+    /// The backup's id.
+    pub id: BackupId,
+    /// When planning began.
+    pub started_at: WallTime,
+    /// The node that everything is read from.
+    pub node: Node,
+    /// The cluster time of every document; none on a standalone server.
+    pub at: Option<Timestamp>,
+    /// The namespaces, as they are at that time.
+    pub namespaces: Vec<PlannedNamespace>,
+    /// Whether users and roles are taken too.
+    pub accounts: bool,
+    /// Where it comes from.
+    pub source: SourceRecord,
+}
+
+impl BackupPlan {
+    /// Looks at the deployment and settles everything.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when the patterns choose nothing; whatever the
+    /// server says.
+    pub async fn make(deployment: &Deployment, request: BackupRequest, clock: &Clock, random: &Random) -> Result<Self> {
+        let started_at = clock.now();
+        let node = deployment.node_to_read().await?;
+        let (server_version, feature_compatibility_version) = deployment.versions().await?;
+        let (at, listed) = settle(deployment, &node).await?;
+        let namespaces = choose(listed, &request.patterns)?;
+        Ok(Self {
+            id: BackupId::generate(started_at, request.kind, random),
+            started_at,
+            namespaces: with_sizes(&node, namespaces).await?,
+            at,
+            accounts: request.patterns.is_empty(),
+            source: SourceRecord {
+                name: request.source,
+                replica_set: deployment.hello.replica_set.clone(),
+                server_version,
+                feature_compatibility_version,
+                host: node.address.clone(),
+            },
+            node,
+        })
+    }
+
+    /// Returns about how many bytes of documents will be read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.namespaces.iter().map(|planned| planned.bytes).sum()
+    }
+}
+
+/// Chooses the cluster time, and returns the namespaces as they are at that time.
+///
+/// Listings show the present, not a cluster time. So the time is taken between two listings: if both show
+/// the same collections, options and indexes, that is what there was at the time between them.
+async fn settle(deployment: &Deployment, node: &Node) -> Result<(Option<Timestamp>, Vec<Namespace>)> {
+    let mut before = namespaces::list(node).await?;
+    for _ in 0..MAX_LISTINGS {
+        let Some(time) = deployment.committed_time().await? else { return Ok((None, before)) };
+        node.wait_for(time).await?;
+        let after = namespaces::list(node).await?;
+        if before == after {
+            return Ok((Some(time), after));
+        }
+        before = after;
+    }
+    Err(Error::failed("collections or indexes are created or dropped faster than they can be listed")
+        .with_hint("run the backup again when that has stopped"))
+}
+
+fn choose(listed: Vec<Namespace>, patterns: &[NamespacePattern]) -> Result<Vec<Namespace>> {
+    let chosen = |namespace: &Namespace| {
+        // The buckets go where their time series goes.
+        let name = namespace.name.strip_prefix(namespaces::BUCKETS_PREFIX).unwrap_or(&namespace.name);
+        NamespacePattern::any(patterns, &namespace.db, name)
+    };
+    let namespaces: Vec<_> = listed.into_iter().filter(chosen).collect();
+    if namespaces.is_empty() && !patterns.is_empty() {
+        let patterns = patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Error::not_found(format!("no namespace matches {patterns}"))
+            .with_hint("check the spelling; a pattern is db, db.collection or db.*"));
+    }
+    Ok(namespaces)
+}
+
+async fn with_sizes(node: &Node, namespaces: Vec<Namespace>) -> Result<Vec<PlannedNamespace>> {
+    let sized = stream::iter(namespaces).map(|namespace| async move {
+        let (documents, bytes) = match namespace.has_documents() {
+            true => read::estimate(node, &namespace.db, &namespace.name).await?,
+            false => (0, 0),
+        };
+        Ok(PlannedNamespace { namespace, documents, bytes })
+    });
+    sized.buffered(PARALLEL_ESTIMATES).try_collect().await
+}

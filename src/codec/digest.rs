@@ -1,0 +1,99 @@
+//! The content digest: equal exactly when two collections hold the same documents, in any order.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// A sum modulo 2^256 of the SHA-256 of each document's bytes, and what went into it.
+///
+/// Digests of parts [merge](Self::merge) to that of the whole, whatever the order or the split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContentDigest {
+    /// The sum as four words, the least significant first.
+    sum: [u64; 4],
+    /// How many documents were added.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl ContentDigest {
+    /// Adds one document's bytes.
+    pub fn add(&mut self, document: &[u8]) {
+        let hash = Sha256::digest(document);
+        let word = |at: usize| u64::from_be_bytes(hash[at..at + 8].try_into().expect("a hash has 32 bytes"));
+        self.add_sum([word(24), word(16), word(8), word(0)]);
+        self.documents += 1;
+        self.bytes += document.len() as u64;
+    }
+
+    /// Adds everything that went into `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.add_sum(other.sum);
+        self.documents += other.documents;
+        self.bytes += other.bytes;
+    }
+
+    /// Returns the sum as 32 bytes, big-endian, as catalogs hold it.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(self.sum.iter().rev()) {
+            chunk.copy_from_slice(&word.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn add_sum(&mut self, other: [u64; 4]) {
+        let mut carry = false;
+        for (word, other) in self.sum.iter_mut().zip(other) {
+            let (sum, first) = word.overflowing_add(other);
+            let (sum, second) = sum.overflowing_add(u64::from(carry));
+            *word = sum;
+            carry = first || second;
+        }
+    }
+}
+
+impl fmt::Display for ContentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.to_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_document_has_its_own_hash() {
+        let mut digest = ContentDigest::default();
+        digest.add(b"abc");
+        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn the_sum_carries_through_all_words() {
+        let mut digest = ContentDigest { sum: [u64::MAX; 4], documents: 0, bytes: 0 };
+        digest.add_sum([1, 0, 0, 0]);
+        assert_eq!(digest.sum, [0; 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_split_do_not_matter(documents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20), at in 0_usize..20) {
+            let digest = |documents: &[Vec<u8>]| {
+                let mut digest = ContentDigest::default();
+                documents.iter().for_each(|document| digest.add(document));
+                digest
+            };
+            let at = at.min(documents.len());
+            let reversed: Vec<_> = documents.iter().rev().cloned().collect();
+            let mut merged = digest(&documents[at..]);
+            merged.merge(&digest(&documents[..at]));
+            prop_assert_eq!(digest(&documents), digest(&reversed));
+            prop_assert_eq!(digest(&documents), merged);
+        }
+    }
+}

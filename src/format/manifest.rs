@@ -1,0 +1,170 @@
+//! Manifests: a backup's commit record, public and signed.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::backup_id::{BackupId, BackupKind};
+use super::descriptor::RepositoryId;
+use super::time::ClusterTime;
+use super::{check_version, hex_digest, malformed};
+use crate::error::Result;
+
+/// The name that a manifest's `format` field bears.
+pub const FORMAT: &str = "regrow-manifest";
+
+/// Whether stored data is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// To age recipients.
+    Age,
+    /// Not at all; only when the configuration says so in as many words.
+    None,
+}
+
+impl Encryption {
+    /// Returns the ending of sealed objects' names.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::None => "zst",
+        }
+    }
+
+    /// Returns the word for listings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What moment a backup shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Every document as of one cluster time.
+    Snapshot,
+    /// Collections read at different moments: a standalone server has nothing better.
+    None,
+}
+
+impl Consistency {
+    /// Returns the word for listings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One stored object: where, how large, and its SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// The key, relative to the repository.
+    pub key: String,
+    /// Stored bytes.
+    pub size: u64,
+    /// SHA-256 of the stored bytes.
+    #[serde(with = "hex_digest")]
+    pub sha256: [u8; 32],
+}
+
+/// One segment's place in its pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    /// The segment's number in the backup, from 1.
+    pub n: u64,
+    /// Where its bytes begin in the pack.
+    pub offset: u64,
+    /// Stored bytes.
+    pub size: u64,
+    /// SHA-256 of the stored bytes.
+    #[serde(with = "hex_digest")]
+    pub sha256: [u8; 32],
+}
+
+/// One pack and what lies in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackRecord {
+    /// The whole pack as one object.
+    #[serde(flatten)]
+    pub object: ObjectRecord,
+    /// Its segments, by offset.
+    pub segments: Vec<SegmentRecord>,
+}
+
+/// The payload of `manifest.json`. No namespace names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always `regrow-manifest`.
+    pub format: String,
+    /// The format's version.
+    pub version: u32,
+    /// The repository it belongs to.
+    pub repository: RepositoryId,
+    /// The backup's id.
+    pub id: BackupId,
+    /// The backup's kind.
+    pub kind: BackupKind,
+    /// The configured name of the source.
+    pub source: String,
+    /// The source's replica set; none for a standalone server.
+    pub replica_set: Option<String>,
+    /// When the backup began.
+    pub started_at: Timestamp,
+    /// When everything but the manifest was stored.
+    pub finished_at: Timestamp,
+    /// The moment it shows; none when `consistency` is `none`.
+    pub cluster_time: Option<ClusterTime>,
+    /// What that moment means.
+    pub consistency: Consistency,
+    /// Whether its objects are encrypted.
+    pub encryption: Encryption,
+    /// The recipients they are encrypted to.
+    pub recipients: Vec<String>,
+    /// How many namespaces it holds, views included.
+    pub namespaces: u64,
+    /// How many documents.
+    pub documents: u64,
+    /// Their bytes as BSON.
+    pub bytes_raw: u64,
+    /// The bytes of packs and catalog.
+    pub bytes_stored: u64,
+    /// The encrypted part.
+    pub catalog: ObjectRecord,
+    /// The data.
+    pub packs: Vec<PackRecord>,
+    /// The version that wrote it.
+    pub regrow_version: String,
+}
+
+impl Manifest {
+    /// Reads a payload whose signature has been checked, and holds it against its place.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is no manifest, or that of another backup
+    /// or repository.
+    pub fn parse(payload: &[u8], repository: &RepositoryId, id: &BackupId) -> Result<Self> {
+        let what = format!("the manifest of {id}");
+        let manifest: Self = serde_json::from_slice(payload).map_err(|error| malformed(&what, error))?;
+        check_version(&what, FORMAT, &manifest.format, manifest.version)?;
+        if manifest.id != *id {
+            return Err(malformed(&what, format!("it is that of {}", manifest.id)));
+        }
+        if manifest.repository != *repository {
+            return Err(malformed(&what, format!("it belongs to repository {}", manifest.repository)));
+        }
+        Ok(manifest)
+    }
+
+    /// Returns every object but the manifest itself.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRecord> {
+        self.packs.iter().map(|pack| &pack.object).chain(std::iter::once(&self.catalog))
+    }
+}

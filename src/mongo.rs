@@ -1,0 +1,14 @@
+//! `MongoDB`: connect, look around, read, and write. Never sees a repository.
+//!
+//! Documents cross this floor as the server's own bytes: nothing here decodes a user's document into a
+//! map, so field order, duplicate names and deprecated types survive.
+
+pub mod accounts;
+pub mod client;
+pub mod error;
+pub mod load;
+pub mod namespaces;
+pub mod read;
+
+pub use client::{Deployment, Node};
+pub use namespaces::{Namespace, NamespaceKind};

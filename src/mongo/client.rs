@@ -1,0 +1,237 @@
+//! Connecting, and knowing what one is connected to.
+
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf, Timestamp, doc, rawdoc};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress};
+use mongodb::{Client, Database};
+
+use super::error::{Attempt, BACKUP_ROLES, explain};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// How long to look for a server, unless the URI says otherwise: longer than an election takes.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How far a secondary may lag behind before the primary is read instead.
+const MAX_LAG: Duration = Duration::from_secs(30);
+
+/// How long a node is waited for until it has the cluster time that is to be read.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The wire version of `MongoDB` 5.0, the first with snapshot reads outside transactions.
+const WIRE_VERSION_5_0: i32 = 13;
+
+/// Lets a directly connected node answer whatever its state; elsewhere prefers secondaries.
+const ANY_NODE: ReadPreference = ReadPreference::SecondaryPreferred { options: None };
+
+/// Asks the primary, and whoever is there when there is none.
+const PRIMARY_PREFERRED: ReadPreference = ReadPreference::PrimaryPreferred { options: None };
+
+/// The settings that every command for looking around shares.
+pub(super) const LOOK: Attempt<'static> = Attempt { doing: "connect to MongoDB", action: "hello", roles: BACKUP_ROLES };
+
+/// What a server says about itself.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    /// The replica set's name; none for a standalone server.
+    pub replica_set: Option<String>,
+    /// The address the server knows itself by.
+    me: Option<String>,
+    /// Whether it is a secondary.
+    pub secondary: bool,
+    /// The newest majority-committed operation; none for a standalone server.
+    majority: Option<Timestamp>,
+    wire_version: i32,
+    sharded: bool,
+}
+
+impl Hello {
+    fn parse(reply: &Document) -> Self {
+        let text = |key| reply.get_str(key).ok().map(str::to_owned);
+        let last_write = reply.get_document("lastWrite").and_then(|write| write.get_document("majorityOpTime"));
+        Self {
+            replica_set: text("setName"),
+            me: text("me"),
+            secondary: reply.get_bool("secondary").unwrap_or(false),
+            majority: last_write.and_then(|time| time.get_timestamp("ts")).ok(),
+            wire_version: reply.get_i32("maxWireVersion").unwrap_or(0),
+            sharded: reply.get_str("msg").is_ok_and(|message| message == "isdbgrid"),
+        }
+    }
+}
+
+/// A standalone server or a replica set, reached through its URI.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    client: Client,
+    options: ClientOptions,
+    /// What the primary, or whoever answers in its place, says of itself.
+    pub hello: Hello,
+}
+
+impl Deployment {
+    /// Connects and says hello.
+    ///
+    /// # Errors
+    /// When the URI makes no sense, nobody answers, the credentials are refused, or it is a `mongos`.
+    pub async fn connect(uri: &Secret) -> Result<Self> {
+        let mut options = ClientOptions::parse(uri.reveal())
+            .await
+            .map_err(|error| explain(&error, Attempt { doing: "use the MongoDB URI", ..LOOK }))?;
+        options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+        options.app_name.get_or_insert_with(|| "regrow".into());
+        let client = Client::with_options(options.clone()).map_err(|error| explain(&error, LOOK))?;
+        let hello = hello(&client, PRIMARY_PREFERRED).await?;
+        if hello.sharded {
+            return Err(Error::failed("this is a mongos: sharded clusters are not supported yet")
+                .with_hint("back up each shard's replica set by itself, or wait for a version that knows sharding"));
+        }
+        Ok(Self { client, options, hello })
+    }
+
+    /// Returns the client, which follows the primary.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns whichever node is the primary when it is read from.
+    #[must_use]
+    pub fn primary(&self) -> Node {
+        Node { client: self.client.clone(), address: self.addresses(), preference: ReadPreference::Primary }
+    }
+
+    /// Returns what `--confirm` must name: the replica set, or `standalone`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.hello.replica_set.as_deref().unwrap_or("standalone")
+    }
+
+    /// Returns the addresses of the URI, without credentials.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        self.options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// Returns the newest majority-committed cluster time; none for a standalone server.
+    ///
+    /// Asked of the primary, so that every write acknowledged by the majority before the call is in it.
+    ///
+    /// # Errors
+    /// When nobody answers, or the server is too old to read at a cluster time.
+    pub async fn committed_time(&self) -> Result<Option<Timestamp>> {
+        let hello = hello(&self.client, PRIMARY_PREFERRED).await?;
+        if hello.replica_set.is_none() {
+            return Ok(None);
+        }
+        if hello.wire_version < WIRE_VERSION_5_0 {
+            return Err(Error::failed("the server is older than MongoDB 5.0 and cannot read at a cluster time")
+                .with_hint("upgrade the server"));
+        }
+        hello.majority.map(Some).ok_or_else(|| {
+            Error::failed("the replica set has not committed anything yet").with_hint("wait until it has a primary")
+        })
+    }
+
+    /// Picks the node to read from: a secondary that is not far behind, else the primary.
+    ///
+    /// All reads of a dump go to this one node, because positions in a collection are a node's own.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn node_to_read(&self) -> Result<Node> {
+        let preferred = hello(&self.client, ANY_NODE).await?;
+        if self.options.direct_connection == Some(true) || preferred.me.is_none() {
+            let address = preferred.me.unwrap_or_else(|| self.addresses());
+            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE });
+        }
+        let lag = match (self.committed_time().await?, preferred.majority) {
+            (Some(committed), Some(seen)) => committed.time.saturating_sub(seen.time),
+            _ => 0,
+        };
+        let chosen = if preferred.secondary && u64::from(lag) > MAX_LAG.as_secs() {
+            tracing::warn!(address = preferred.me, lag_seconds = lag, "the secondary lags behind; reading the primary");
+            hello(&self.client, ReadPreference::Primary).await?
+        } else {
+            preferred
+        };
+        self.direct(chosen)
+    }
+
+    fn direct(&self, hello: Hello) -> Result<Node> {
+        let address = hello.me.unwrap_or_else(|| self.addresses());
+        let parsed = ServerAddress::parse(&address).map_err(|error| explain(&error, LOOK))?;
+        let mut options = self.options.clone();
+        options.hosts = vec![parsed];
+        options.direct_connection = Some(true);
+        let client = Client::with_options(options).map_err(|error| explain(&error, LOOK))?;
+        Ok(Node { client, address, preference: ANY_NODE })
+    }
+
+    /// Returns the server's version and its feature compatibility version (`unknown` where it may not be read).
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn versions(&self) -> Result<(String, String)> {
+        let admin = self.client.database("admin");
+        let info = admin.run_command(doc! { "buildInfo": 1 }).await.map_err(|error| explain(&error, LOOK))?;
+        let compatibility = admin
+            .collection::<Document>("system.version")
+            .find_one(doc! { "_id": "featureCompatibilityVersion" })
+            .await
+            .ok()
+            .flatten()
+            .and_then(|found| found.get_str("version").ok().map(str::to_owned));
+        let version = info.get_str("version").unwrap_or("unknown").to_owned();
+        Ok((version, compatibility.unwrap_or_else(|| "unknown".into())))
+    }
+}
+
+/// Where reads go: one server connected to directly, or whichever is the primary.
+#[derive(Debug, Clone)]
+pub struct Node {
+    client: Client,
+    /// Host and port.
+    pub address: String,
+    preference: ReadPreference,
+}
+
+impl Node {
+    /// Returns a database as this node holds it.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Database {
+        let criteria = SelectionCriteria::ReadPreference(self.preference.clone());
+        let options = mongodb::options::DatabaseOptions::builder().selection_criteria(criteria).build();
+        self.client.database_with_options(name, options)
+    }
+
+    /// Waits until the node has everything up to `time` majority-committed.
+    ///
+    /// # Errors
+    /// When it has not within a minute.
+    pub async fn wait_for(&self, time: Timestamp) -> Result<()> {
+        let poll = Duration::from_millis(20);
+        for _ in 0..CATCH_UP_TIMEOUT.as_millis() / poll.as_millis() {
+            let hello = hello(&self.client, ANY_NODE).await?;
+            if hello.majority.is_some_and(|seen| seen >= time) {
+                return Ok(());
+            }
+            tokio::time::sleep(poll).await;
+        }
+        Err(Error::failed(format!("{} has not caught up with the primary within {CATCH_UP_TIMEOUT:?}", self.address))
+            .with_hint("check the secondary's replication lag"))
+    }
+}
+
+async fn hello(client: &Client, from: ReadPreference) -> Result<Hello> {
+    let admin = client.database("admin");
+    let command = admin.run_command(doc! { "hello": 1 });
+    let reply = command.selection_criteria(SelectionCriteria::ReadPreference(from)).await;
+    reply.map(|reply| Hello::parse(&reply)).map_err(|error| explain(&error, LOOK))
+}
+
+/// Returns the read concern that shows the state at `time`.
+pub(super) fn snapshot_at(time: Timestamp) -> RawDocumentBuf {
+    rawdoc! { "level": "snapshot", "atClusterTime": time }
+}

@@ -1,0 +1,101 @@
+//! What a server or the driver says, turned into one cause and one remedy.
+
+use mongodb::error::{Error as DriverError, ErrorKind};
+
+use crate::error::{Error, Kind};
+
+/// The server's code for "not authorized".
+const UNAUTHORIZED: i32 = 13;
+/// The server's code for a failed authentication.
+const AUTHENTICATION_FAILED: i32 = 18;
+/// The server no longer holds the snapshot.
+const SNAPSHOT_TOO_OLD: i32 = 239;
+/// The collection's catalog changed after the snapshot's time.
+const SNAPSHOT_UNAVAILABLE: i32 = 246;
+/// The collection was dropped or renamed under an open cursor.
+const QUERY_PLAN_KILLED: i32 = 175;
+/// Another document has the same `_id` or unique key.
+pub(super) const DUPLICATE_KEY: i32 = 11000;
+
+/// The built-in roles that backing up needs.
+pub const BACKUP_ROLES: &str = "backup";
+/// The built-in roles that restoring needs; the second is for reading back what was written.
+pub const RESTORE_ROLES: &str = "restore and readAnyDatabase";
+
+/// What was tried: the words for the message, and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// A verb phrase: `read shop.orders`.
+    pub doing: &'a str,
+    /// The server's name of the action: `find`.
+    pub action: &'a str,
+    /// The built-in roles that grant it.
+    pub roles: &'a str,
+}
+
+/// Returns the server's error code, if the server answered with one.
+#[must_use]
+pub fn code(error: &DriverError) -> Option<i32> {
+    match *error.kind {
+        ErrorKind::Command(ref command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// Whether the connection was lost rather than the command refused.
+#[must_use]
+pub fn is_connection_loss(error: &DriverError) -> bool {
+    // Codes of a server that shuts down or steps down: the retryable errors of the driver specification.
+    const NODE_GOES_AWAY: [i32; 10] = [6, 7, 89, 91, 189, 9001, 10107, 11600, 11602, 13435];
+    match *error.kind {
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+        ErrorKind::Command(ref command) => NODE_GOES_AWAY.contains(&command.code),
+        _ => false,
+    }
+}
+
+/// Turns a driver's error into one for people.
+#[must_use]
+pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
+    let Attempt { doing, action, roles } = attempt;
+    let cannot = |kind, reason: &str| Error::new(kind, format!("cannot {doing}: {reason}"));
+    match code(error) {
+        Some(UNAUTHORIZED) => cannot(Kind::Configuration, &format!("the user lacks the privilege '{action}'"))
+            .with_hint(format!("grant the user of the URI the built-in role {roles} on the database admin")),
+        Some(AUTHENTICATION_FAILED) => refused_credentials(doing),
+        Some(SNAPSHOT_TOO_OLD) => cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads")
+            .with_hint("raise the server parameter minSnapshotHistoryWindowInSeconds above the time a backup takes"),
+        Some(SNAPSHOT_UNAVAILABLE | QUERY_PLAN_KILLED) => {
+            cannot(Kind::Failed, "the collection was created, changed, indexed or dropped while the backup ran")
+                .with_hint("run the backup again when no collections are being changed")
+        }
+        _ => match &*error.kind {
+            ErrorKind::Authentication { .. } => refused_credentials(doing),
+            ErrorKind::ServerSelection { message, .. } => cannot(Kind::Failed, &unreachable(message))
+                .with_hint("check that the servers of the URI run and can be reached from here"),
+            ErrorKind::Command(command) => cannot(Kind::Failed, &format!("the server says: {}", command.message)),
+            ErrorKind::InvalidArgument { message, .. } | ErrorKind::InvalidTlsConfig { message, .. } => {
+                cannot(Kind::Configuration, message)
+            }
+            other => cannot(Kind::Failed, &other.to_string()),
+        },
+    }
+}
+
+fn refused_credentials(doing: &str) -> Error {
+    Error::configuration(format!("cannot {doing}: the server refuses the user or the password"))
+        .with_hint("check user, password and authSource in the URI")
+}
+
+/// Shortens the driver's account of the whole topology to its addresses and the first cause.
+fn unreachable(message: &str) -> String {
+    let addresses: Vec<&str> =
+        message.split("Address: ").skip(1).filter_map(|rest| rest.split([',', ' ', '}']).next()).collect();
+    let cause = message.split("Error: ").nth(1).and_then(|rest| rest.split([',', '}']).next());
+    let cause = cause.map(|cause| cause.trim_start_matches("Kind: ").trim());
+    match (addresses.is_empty(), cause) {
+        (true, _) => message.to_owned(),
+        (false, None) => format!("no server answers at {}", addresses.join(", ")),
+        (false, Some(cause)) => format!("no server answers at {} ({cause})", addresses.join(", ")),
+    }
+}

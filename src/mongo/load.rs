@@ -1,0 +1,227 @@
+//! Writing: collections, documents as bytes, indexes.
+//!
+//! Every write waits for the majority, so what was acknowledged outlives an election. Nothing here
+//! overwrites: creating a collection that exists fails, and documents go only into collections that the
+//! caller has created.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr, rawdoc};
+use mongodb::Database;
+use mongodb::error::Error as DriverError;
+
+use super::error::{Attempt, DUPLICATE_KEY, RESTORE_ROLES, explain, is_connection_loss};
+use crate::error::{Error, Result};
+use crate::units::MIB;
+
+/// Bytes of documents sent in one insert: large enough that the round trip does not count, small enough
+/// that several streams keep the server busy evenly.
+pub const INSERT_BYTES: usize = 4 * MIB;
+
+/// The server's limit of documents in one insert (`maxWriteBatchSize`).
+pub const INSERT_DOCUMENTS: usize = 100_000;
+
+/// How often a write is sent again after a lost connection.
+const MAX_RETRIES: u32 = 5;
+
+/// The wait before a lost connection is tried again; doubled each time.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// The option that lets the server delete documents; it comes last, when everything is checked.
+const EXPIRY: &str = "expireAfterSeconds";
+
+/// Creates a collection, view or time series with the options that a listing showed.
+///
+/// `expireAfterSeconds` is left out: [`set_expiry`] adds it when the documents have been checked.
+///
+/// # Errors
+/// When it exists already, an option is refused, or a privilege is missing.
+pub async fn create(database: &Database, name: &str, options: &RawDocument, indexes: &[RawDocumentBuf]) -> Result<()> {
+    let doing = format!("create {}.{name}", database.name());
+    let mut command = rawdoc! { "create": name };
+    for element in options.iter_elements() {
+        let element = element.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+        if element.key() != EXPIRY {
+            append(&mut command, element.key(), element.value());
+        }
+    }
+    if let Some(id_index) = indexes.iter().find(|index| is_id_index(index))
+        && !matches!(options.get("clusteredIndex"), Ok(Some(_)))
+    {
+        command.append(cstr!("idIndex"), id_index.clone());
+    }
+    majority(&mut command);
+    let attempt = Attempt { doing: &doing, action: "createCollection", roles: RESTORE_ROLES };
+    database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+}
+
+/// Drops a collection; one that does not exist is not an error.
+///
+/// # Errors
+/// When the server does not answer or a privilege is missing.
+pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
+    const NAMESPACE_NOT_FOUND: i32 = 26;
+    let doing = format!("drop {}.{name}", database.name());
+    let mut command = rawdoc! { "drop": name };
+    majority(&mut command);
+    match database.run_raw_command(command).await {
+        Err(error) if super::error::code(&error) != Some(NAMESPACE_NOT_FOUND) => {
+            Err(explain(&error, Attempt { doing: &doing, action: "dropCollection", roles: RESTORE_ROLES }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Inserts documents, in order, as they are: validators are bypassed.
+///
+/// At most [`INSERT_DOCUMENTS`] documents and [`INSERT_BYTES`] bytes, or one document. After a lost
+/// connection the same documents are sent again, and those that arrived the first time are passed over;
+/// the caller's content digest proves the result.
+///
+/// # Errors
+/// When the server refuses a document or stays away.
+pub async fn insert(database: &Database, collection: &str, documents: &[&RawDocument]) -> Result<()> {
+    let doing = format!("insert into {}.{collection}", database.name());
+    let attempt = Attempt { doing: &doing, action: "insert", roles: RESTORE_ROLES };
+    let command = insert_command(collection, documents)
+        .map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+    let (reply, retried) = run_retrying(database, command, attempt).await?;
+    let Some(refusal) = first_refusal(&reply, retried) else { return Ok(()) };
+    let reason = refusal.get_str("errmsg").unwrap_or("it gives no reason");
+    Err(Error::failed(format!("cannot {doing}: the server refuses a document: {reason}")))
+}
+
+/// Builds indexes in one command, so that the collection is scanned once.
+///
+/// # Errors
+/// When the server refuses one, such as a unique index over duplicates.
+pub async fn create_indexes(database: &Database, collection: &str, indexes: &[&RawDocumentBuf]) -> Result<()> {
+    if indexes.is_empty() {
+        return Ok(());
+    }
+    let doing = format!("build the indexes of {}.{collection}", database.name());
+    let mut specifications = RawArrayBuf::new();
+    indexes.iter().for_each(|index| specifications.push((*index).clone()));
+    let mut command = rawdoc! { "createIndexes": collection, "indexes": specifications };
+    majority(&mut command);
+    let attempt = Attempt { doing: &doing, action: "createIndex", roles: RESTORE_ROLES };
+    run_retrying(database, command, attempt).await.map(drop)
+}
+
+/// Sets the expiry of a clustered collection or a time series, if its options have one.
+///
+/// # Errors
+/// When the server refuses it.
+pub async fn set_expiry(database: &Database, collection: &str, options: &RawDocument) -> Result<()> {
+    let Ok(Some(seconds)) = options.get(EXPIRY) else { return Ok(()) };
+    let doing = format!("set the expiry of {}.{collection}", database.name());
+    let mut command = rawdoc! { "collMod": collection };
+    command.append(cstr!("expireAfterSeconds"), RawBson::from(seconds));
+    majority(&mut command);
+    let attempt = Attempt { doing: &doing, action: "collMod", roles: RESTORE_ROLES };
+    run_retrying(database, command, attempt).await.map(drop)
+}
+
+/// Whether an index lets the server delete documents.
+#[must_use]
+pub fn expires(index: &RawDocument) -> bool {
+    matches!(index.get(EXPIRY), Ok(Some(_)))
+}
+
+/// Whether an index is the one that every collection has by itself.
+#[must_use]
+pub fn is_id_index(index: &RawDocument) -> bool {
+    index.get_str("name").is_ok_and(|name| name == "_id_") || matches!(index.get("clustered"), Ok(Some(_)))
+}
+
+/// Sends a command that may be repeated; returns the reply and whether it was.
+async fn run_retrying(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<(Document, bool)> {
+    let mut delay = RETRY_DELAY;
+    for retry in 0..MAX_RETRIES {
+        match database.run_raw_command(command.clone()).await {
+            Ok(reply) => return Ok((reply, retry > 0)),
+            Err(error) if is_connection_loss(&error) => {
+                tracing::warn!(doing = attempt.doing, %error, "connection lost; sending again");
+                tokio::time::sleep(delay).await;
+                delay *= 2;
+            }
+            Err(error) => return Err(explain(&error, attempt)),
+        }
+    }
+    let last = database.run_raw_command(command).await;
+    last.map(|reply| (reply, true)).map_err(|error: DriverError| explain(&error, attempt))
+}
+
+/// Returns the first document that was really refused.
+fn first_refusal(reply: &Document, retried: bool) -> Option<&Document> {
+    let errors = reply.get_array("writeErrors").ok()?.iter().filter_map(Bson::as_document);
+    let arrived_before = |error: &&Document| retried && error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY);
+    errors.filter(|error| !arrived_before(error)).take(1).next()
+}
+
+/// Lays out the command's bytes once, instead of copying every document through nested builders.
+fn insert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDocumentBuf, bson::error::Error> {
+    const TYPE_DOCUMENT: u8 = 0x03;
+    const TYPE_ARRAY: u8 = 0x04;
+    let mut tail = rawdoc! { "ordered": false, "bypassDocumentValidation": true };
+    majority(&mut tail);
+    let head = rawdoc! { "insert": collection };
+    let documents_bytes: usize = documents.iter().map(|document| document.as_bytes().len() + 8).sum();
+    let mut bytes = Vec::with_capacity(head.as_bytes().len() + tail.as_bytes().len() + documents_bytes + 32);
+    bytes.extend_from_slice(&head.as_bytes()[..head.as_bytes().len() - 1]);
+    bytes.push(TYPE_ARRAY);
+    bytes.extend_from_slice(b"documents\0");
+    let array_at = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    for (index, document) in documents.iter().enumerate() {
+        bytes.push(TYPE_DOCUMENT);
+        bytes.extend_from_slice(index.to_string().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(document.as_bytes());
+    }
+    bytes.push(0);
+    write_length(&mut bytes, array_at);
+    bytes.extend_from_slice(&tail.as_bytes()[4..]);
+    write_length(&mut bytes, 0);
+    RawDocumentBuf::from_bytes(bytes)
+}
+
+/// Writes the length of the document that begins at `at` and ends where the bytes end.
+fn write_length(bytes: &mut [u8], at: usize) {
+    let length = i32::try_from(bytes.len() - at).expect("an insert is far below 2 GiB");
+    bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn append(
+    command: &mut RawDocumentBuf,
+    key: &bson::raw::CStr,
+    value: Result<bson::RawBsonRef<'_>, bson::error::Error>,
+) {
+    if let Ok(value) = value {
+        command.append(key, RawBson::from(value));
+    }
+}
+
+fn majority(command: &mut RawDocumentBuf) {
+    command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_laid_out_insert_is_the_command_that_builders_make() {
+        let documents = [rawdoc! { "_id": 1, "a": "x" }, rawdoc! { "_id": 2 }];
+        let laid_out =
+            insert_command("orders", &documents.iter().map(AsRef::as_ref).collect::<Vec<&RawDocument>>()).unwrap();
+        let mut built = rawdoc! {
+            "insert": "orders",
+            "documents": [documents[0].clone(), documents[1].clone()],
+            "ordered": false,
+            "bypassDocumentValidation": true,
+        };
+        majority(&mut built);
+        assert_eq!(laid_out, built);
+    }
+}

@@ -1,0 +1,267 @@
+//! Reading a collection as it was at one cluster time, in the server's own batches.
+//!
+//! A collection is read in its natural order. Each batch comes with a resume token, so a lost connection
+//! costs nothing: the read goes on behind the last batch that arrived, on the same node, at the same
+//! cluster time. The same tokens split a large collection into parts that are read side by side, which
+//! costs the server half of what ranges of `_id` would (see `docs/PERFORMANCE.md`).
+
+use std::time::Duration;
+
+use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Database;
+use mongodb::error::Error as DriverError;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+
+use super::client::{LOOK, Node, snapshot_at};
+use super::error::{Attempt, explain, is_connection_loss};
+use super::namespaces::all;
+use crate::error::{Error, Result};
+
+/// How often a read is resumed after a lost connection before it is given up; a success resets it.
+const MAX_RESUMES: u32 = 5;
+
+/// The wait before a lost connection is tried again; doubled each time.
+const RESUME_DELAY: Duration = Duration::from_millis(200);
+
+/// Documents asked for in one batch. The server ends a batch at 16 MiB anyway; this lifts the default of
+/// 101 documents for the first one.
+const BATCH_DOCUMENTS: i32 = 1_000_000;
+
+/// How many random documents are looked up for each part, so that parts come out about equal.
+const SAMPLES_PER_PART: u64 = 8;
+
+/// The server samples at random only up to 5 % of a collection; beyond, it scans.
+const DOCUMENTS_PER_SAMPLE: u64 = 25;
+
+/// A stretch of a collection in natural order: behind `after`, up to and with the document `until`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Part {
+    /// The resume token of the document before the first; none at the collection's beginning.
+    after: Option<RawDocumentBuf>,
+    /// The `_id` of the last document; none at the collection's end.
+    until: Option<RawBson>,
+}
+
+/// A collection being read.
+pub struct CollectionReader {
+    database: Database,
+    collection: String,
+    at: Option<Timestamp>,
+    position: Option<RawDocumentBuf>,
+    until: Option<RawBson>,
+    cursor: Option<RawBatchCursor>,
+    finished: bool,
+}
+
+/// Returns how many documents and bytes a collection has by the server's own, quick and inexact, count.
+///
+/// # Errors
+/// When the node does not answer or a privilege is missing.
+pub async fn estimate(node: &Node, db: &str, collection: &str) -> Result<(u64, u64)> {
+    let doing = format!("read the statistics of {db}.{collection}");
+    let attempt = Attempt { doing: &doing, action: "collStats", ..LOOK };
+    let stage = rawdoc! { "$collStats": { "storageStats": {} } };
+    let fields = rawdoc! { "$project": { "count": "$storageStats.count", "size": "$storageStats.size" } };
+    let command = rawdoc! { "aggregate": collection, "pipeline": [stage, fields], "cursor": {} };
+    let found = all(&node.database(db), command, attempt).await?;
+    let number = |key: &str| match found.first().and_then(|stats| stats.get(key).ok().flatten()) {
+        Some(RawBsonRef::Int32(value)) => u64::try_from(value).unwrap_or(0),
+        Some(RawBsonRef::Int64(value)) => u64::try_from(value).unwrap_or(0),
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // An estimate.
+        Some(RawBsonRef::Double(value)) => value as u64,
+        _ => 0,
+    };
+    Ok((number("count"), number("size")))
+}
+
+/// Splits a collection of about `documents` documents into at most `parts` parts.
+///
+/// The boundaries are documents that exist at `at`: where they lie decides only how even the parts
+/// are, never what is read. One part is always right, and what comes back when the server cannot sample.
+///
+/// # Errors
+/// When the node does not answer or a privilege is missing.
+pub async fn split(
+    node: &Node,
+    db: &str,
+    collection: &str,
+    at: Timestamp,
+    documents: u64,
+    parts: u64,
+) -> Result<Vec<Part>> {
+    let samples = (parts * SAMPLES_PER_PART).min(documents / DOCUMENTS_PER_SAMPLE);
+    if parts < 2 || samples < parts {
+        return Ok(vec![Part::default()]);
+    }
+    let boundaries = sample(&node.database(db), collection, at, samples).await?;
+    let step = usize::try_from((boundaries.len() as u64 / parts).max(1)).unwrap_or(1);
+    let inner =
+        boundaries.into_iter().skip(step.saturating_sub(1)).step_by(step).take(usize::try_from(parts - 1).unwrap_or(0));
+    let mut split = Vec::new();
+    let mut after = None;
+    for (record, id) in inner {
+        split.push(Part { after, until: Some(id) });
+        after = Some(rawdoc! { "$recordId": record });
+    }
+    split.push(Part { after, until: None });
+    Ok(split)
+}
+
+/// Returns random documents of a collection, as record number and `_id`, in natural order.
+async fn sample(database: &Database, collection: &str, at: Timestamp, samples: u64) -> Result<Vec<(i64, RawBson)>> {
+    let doing = format!("sample {}.{collection}", database.name());
+    let attempt = Attempt { doing: &doing, action: "find", ..LOOK };
+    let pick = rawdoc! { "$sample": { "size": samples.cast_signed() } };
+    let command = rawdoc! {
+        "aggregate": collection,
+        "pipeline": [pick, rawdoc! { "$project": { "_id": 1 } }],
+        "cursor": {},
+        "readConcern": snapshot_at(at),
+    };
+    let mut ids = bson::RawArrayBuf::new();
+    for found in all(database, command, attempt).await? {
+        if let Ok(Some(id)) = found.get("_id") {
+            ids.push(RawBson::from(id));
+        }
+    }
+    let command = rawdoc! {
+        "find": collection,
+        "filter": { "_id": { "$in": ids } },
+        "projection": { "_id": 1 },
+        "showRecordId": true,
+        "readConcern": snapshot_at(at),
+    };
+    let mut boundaries = Vec::new();
+    for found in all(database, command, attempt).await? {
+        if let (Ok(Some(RawBsonRef::Int64(record))), Ok(Some(id))) = (found.get("$recordId"), found.get("_id")) {
+            // NaN equals nothing, not even itself, so a number with a fraction marks no boundary.
+            if !matches!(id, RawBsonRef::Double(_)) {
+                boundaries.push((record, RawBson::from(id)));
+            }
+        }
+    }
+    boundaries.sort_by_key(|(record, _)| *record);
+    boundaries.dedup_by_key(|(record, _)| *record);
+    Ok(boundaries)
+}
+
+impl CollectionReader {
+    /// Prepares to read `part` of a collection as of `at`; none reads whatever is there now.
+    #[must_use]
+    pub fn new(node: &Node, db: &str, collection: &str, at: Option<Timestamp>, part: Part) -> Self {
+        Self {
+            database: node.database(db),
+            collection: collection.to_owned(),
+            at,
+            position: part.after,
+            until: part.until,
+            cursor: None,
+            finished: false,
+        }
+    }
+
+    /// Calls `take` with each document of the next batch; returns whether there may be more.
+    ///
+    /// A batch has at most 16 MiB, or one document.
+    ///
+    /// # Errors
+    /// When the snapshot is gone, the collection was changed, a privilege is missing, or the node stays away.
+    pub async fn next(&mut self, mut take: impl FnMut(&RawDocument)) -> Result<bool> {
+        if self.finished {
+            return Ok(false);
+        }
+        let Some(batch) = self.batch().await? else {
+            self.finished = true;
+            if self.until.is_some() {
+                return Err(Error::failed(format!("cannot read {}: a part's end was not found", self.name())));
+            }
+            return Ok(false);
+        };
+        let name = self.name();
+        let malformed = |error: bson::error::Error| Error::failed(format!("cannot read {name}")).caused_by(error);
+        for document in batch.doc_slices().map_err(|error| self.explain(&error))? {
+            let document = document.map_err(malformed)?.as_document();
+            let Some(document) = document else { continue };
+            take(document);
+            if self.until.is_some() && is_last(document, self.until.as_ref()) {
+                self.finished = true;
+                return Ok(false);
+            }
+        }
+        self.position = resume_token(&batch).or_else(|| self.position.take());
+        Ok(true)
+    }
+
+    /// Returns the next batch, resuming the read when the connection is lost.
+    async fn batch(&mut self) -> Result<Option<RawBatch>> {
+        let mut delay = RESUME_DELAY;
+        for attempt in 0.. {
+            match self.try_batch().await {
+                Ok(batch) => return Ok(batch),
+                Err(error) if is_connection_loss(&error) && self.at.is_some() && attempt < MAX_RESUMES => {
+                    tracing::warn!(namespace = self.name(), %error, "connection lost; resuming the read");
+                    self.cursor = None;
+                    tokio::time::sleep(delay).await;
+                    delay *= 2;
+                }
+                Err(error) => return Err(self.explain(&error)),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    async fn try_batch(&mut self) -> Result<Option<RawBatch>, DriverError> {
+        if self.cursor.is_none() {
+            let criteria = self.database.selection_criteria().cloned();
+            let mut command = self.database.run_raw_cursor_command(self.command());
+            if let Some(criteria) = criteria {
+                command = command.selection_criteria(criteria);
+            }
+            self.cursor = Some(command.batch().await?);
+        }
+        match &mut self.cursor {
+            Some(cursor) => cursor.next().await.transpose(),
+            None => Ok(None),
+        }
+    }
+
+    fn command(&self) -> RawDocumentBuf {
+        let mut command = rawdoc! {
+            "find": self.collection.as_str(),
+            "hint": { "$natural": 1 },
+            "batchSize": BATCH_DOCUMENTS,
+            "noCursorTimeout": false,
+        };
+        if let Some(at) = self.at {
+            command.append(bson::cstr!("readConcern"), snapshot_at(at));
+            command.append(bson::cstr!("$_requestResumeToken"), true);
+            if let Some(position) = &self.position {
+                command.append(bson::cstr!("$_resumeAfter"), position.clone());
+            }
+        }
+        command
+    }
+
+    fn name(&self) -> String {
+        format!("{}.{}", self.database.name(), self.collection)
+    }
+
+    fn explain(&self, error: &DriverError) -> Error {
+        let doing = format!("read {}", self.name());
+        explain(error, Attempt { doing: &doing, action: "find", ..LOOK })
+    }
+}
+
+/// Whether the document's `_id` is the boundary, compared as bytes and type.
+fn is_last(document: &RawDocument, until: Option<&RawBson>) -> bool {
+    match (document.get("_id"), until) {
+        (Ok(Some(id)), Some(until)) => id == until.as_raw_bson_ref(),
+        _ => false,
+    }
+}
+
+fn resume_token(batch: &RawBatch) -> Option<RawDocumentBuf> {
+    let cursor = batch.as_raw_document().get_document("cursor").ok()?;
+    cursor.get_document("postBatchResumeToken").ok().map(RawDocument::to_owned)
+}

@@ -1,0 +1,205 @@
+//! The repository: what lies in storage, opened and checked.
+//!
+//! A [`Repository`] exists only when its descriptor has been read and understood, so nothing can be
+//! restored from a place that is none. Invariants: everything outside `control/` is created once; a
+//! backup exists exactly when its manifest does; whatever is read is checked against a signature or a
+//! recorded hash before it is believed.
+
+mod listing;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use listing::{Leftover, ListedBackup, Listing};
+pub use writer::BackupWriter;
+
+use crate::clock::Clock;
+use crate::codec::signing::MANIFEST_PURPOSE;
+use crate::codec::{Identities, Opener, SigningKey, TrustedKeys};
+use crate::error::{Context, Error, Result};
+use crate::format::catalog::Catalog;
+use crate::format::manifest::{Manifest, ObjectRecord, SegmentRecord};
+use crate::format::{BackupId, Descriptor, RepositoryId, layout};
+use crate::random::Random;
+use crate::storage::{Abilities, Storage, StorageError};
+use crate::units::MIB;
+
+/// Bytes read at once where an object is read from front to back.
+const READ_BYTES: u64 = 8 * MIB as u64;
+
+/// An opened repository; clones share the storage.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    descriptor: Descriptor,
+    keys: TrustedKeys,
+}
+
+impl Repository {
+    /// Makes a repository in an empty place and tries out what the place can do.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`](crate::error::Kind::Refused) when there is one already; whatever the storage says.
+    pub async fn init(
+        storage: Arc<dyn Storage>,
+        signing_key: &SigningKey,
+        clock: &Clock,
+        random: &Random,
+    ) -> Result<(Self, Abilities)> {
+        let abilities = storage.probe().await?;
+        let descriptor = Descriptor::new(RepositoryId::generate(random), clock.now(), signing_key.entry());
+        match storage.create(layout::DESCRIPTOR, descriptor.to_json().into()).await {
+            Ok(_) => Ok((Self::open(storage).await?, abilities)),
+            Err(StorageError::AlreadyExists { .. }) => {
+                Err(Error::refused(format!("there is a repository at {} already", storage.location()))
+                    .with_hint("nothing was changed; use it as it is, or choose another repository.url"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the repository that lies in `storage`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is none, [`Kind::Configuration`] when a newer Regrow made it.
+    pub async fn open(storage: Arc<dyn Storage>) -> Result<Self> {
+        let none = || {
+            Error::not_found(format!("there is no repository at {}", storage.location()))
+                .with_hint("check repository.url, or make a repository there with 'regrow init'")
+        };
+        let json = match storage.read(layout::DESCRIPTOR, None).await {
+            Ok(json) => json,
+            Err(StorageError::NotFound { .. }) => return Err(none()),
+            Err(error) => return Err(Error::from(error).context("cannot open the repository")),
+        };
+        let descriptor = Descriptor::parse(&json)?;
+        let keys = TrustedKeys::parse(&descriptor.signing_keys)?;
+        Ok(Self { storage, descriptor, keys })
+    }
+
+    /// Returns the repository's id.
+    #[must_use]
+    pub fn id(&self) -> &RepositoryId {
+        &self.descriptor.id
+    }
+
+    /// Returns where it lies.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.storage.location()
+    }
+
+    /// Returns the storage, for operations that look at objects as objects.
+    #[must_use]
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// Checks that what `key` signs will be accepted here.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the descriptor does not list it: another repository's key, or a
+    /// descriptor that somebody has exchanged.
+    pub fn accept_signer(&self, key: &SigningKey) -> Result<()> {
+        if self.keys.contains(key) {
+            return Ok(());
+        }
+        let (ours, theirs) = (key.entry().id, self.descriptor.signing_keys.iter().map(|key| key.id.as_str()));
+        let theirs = theirs.collect::<Vec<_>>().join(", ");
+        Err(Error::configuration(format!(
+            "the signing key {ours} does not belong to this repository, which knows {theirs}"
+        ))
+        .with_hint(
+            "use the key file that 'regrow init' wrote for this repository; if you did, its descriptor was replaced",
+        ))
+    }
+
+    /// Reads a backup's manifest and checks its signature.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is no such backup, [`Kind::Damaged`] when it was altered.
+    pub async fn manifest(&self, id: &BackupId) -> Result<Manifest> {
+        let stored = match self.storage.read(&layout::manifest(id), None).await {
+            Ok(stored) => stored,
+            Err(StorageError::NotFound { .. }) => {
+                return Err(
+                    Error::not_found(format!("there is no backup {id}")).with_hint("'regrow list' shows what there is")
+                );
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let what = format!("the manifest of {id}");
+        let payload = self.keys.verify(&what, MANIFEST_PURPOSE, &stored)?;
+        Manifest::parse(payload, &self.descriptor.id, id)
+    }
+
+    /// Reads and opens a backup's catalog.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is not what the manifest recorded, [`Kind::Configuration`] when no
+    /// identity fits.
+    pub async fn catalog(&self, manifest: &Manifest, identities: Option<&Identities>) -> Result<Catalog> {
+        let record = &manifest.catalog;
+        let opener = Opener::new(manifest.id.clone(), manifest.encryption, identities.cloned())?;
+        let sealed = self.read_whole(record).await?;
+        let entries = opener.open_catalog(&sealed, &record.sha256).context(format!("cannot open {}", record.key))?;
+        Catalog::decode(&entries).context(format!("cannot read {}", record.key))
+    }
+
+    async fn read_whole(&self, record: &ObjectRecord) -> Result<Bytes> {
+        let read = self.storage.read(&record.key, Some(0..record.size.max(1))).await;
+        read.map_err(|error| missing_is_damage(error, &record.key))
+    }
+
+    /// Makes a reader for a backup's segments.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the backup is encrypted and there is no identity.
+    pub fn segments(&self, manifest: &Manifest, identities: Option<Identities>) -> Result<SegmentReader> {
+        let opener = Opener::new(manifest.id.clone(), manifest.encryption, identities)?;
+        let places = manifest.packs.iter().flat_map(|pack| {
+            pack.segments.iter().map(|segment| (segment.n, (pack.object.key.clone(), segment.clone())))
+        });
+        Ok(SegmentReader { storage: Arc::clone(&self.storage), opener, places: Arc::new(places.collect()) })
+    }
+}
+
+/// Fetches and opens segments of one backup; clones share everything.
+#[derive(Clone, Debug)]
+pub struct SegmentReader {
+    storage: Arc<dyn Storage>,
+    opener: Opener,
+    places: Arc<HashMap<u64, (String, SegmentRecord)>>,
+}
+
+impl SegmentReader {
+    /// Returns the documents of segment `number` and how many they are. Needs memory for one segment.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged), naming the pack and the segment, when it is missing or not what was written.
+    pub async fn read(&self, number: u64) -> Result<(Vec<u8>, u64)> {
+        let place = self.places.get(&number);
+        let (key, record) = place.ok_or_else(|| Error::damaged(format!("the manifest has no segment {number}")))?;
+        let range = record.offset..record.offset + record.size;
+        let sealed = self.storage.read(key, Some(range)).await.map_err(|error| missing_is_damage(error, key))?;
+        let (opener, sha256) = (self.opener.clone(), record.sha256);
+        let opened = tokio::task::spawn_blocking(move || opener.open_segment(number, &sealed, &sha256)).await;
+        let opened = opened.map_err(|error| Error::failed("cannot open a segment").caused_by(error))?;
+        opened.context(format!("segment {number} of {key} is damaged")).map_err(|error| match error.hint() {
+            None => error.with_hint("run 'regrow verify' to see what else is damaged, and restore an older backup"),
+            Some(_) => error,
+        })
+    }
+}
+
+/// An object that a manifest names and the store does not have is damage, not a wrong name.
+fn missing_is_damage(error: StorageError, key: &str) -> Error {
+    match error {
+        StorageError::NotFound { .. } => Error::damaged(format!("{key} is missing"))
+            .with_hint("run 'regrow verify' to see what else is missing, and restore an older backup"),
+        error => error.into(),
+    }
+}

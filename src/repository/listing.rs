@@ -1,0 +1,96 @@
+//! Which backups there are, and what interrupted runs have left.
+
+use std::collections::BTreeMap;
+
+use super::Repository;
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::format::{BackupId, layout};
+
+/// A backup as a listing finds it.
+#[derive(Debug)]
+pub struct ListedBackup {
+    /// Its id.
+    pub id: BackupId,
+    /// Its manifest, or why that is not to be believed.
+    pub manifest: Result<Manifest>,
+}
+
+/// Objects of a backup that was never committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The id the backup would have had.
+    pub id: BackupId,
+    /// How many objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Everything below `backups/`.
+#[derive(Debug)]
+pub struct Listing {
+    /// The committed backups, newest first.
+    pub backups: Vec<ListedBackup>,
+    /// What is not committed: a running backup's, or an interrupted one's.
+    pub leftovers: Vec<Leftover>,
+}
+
+impl Repository {
+    /// Lists the backups, newest first, and the leftovers.
+    ///
+    /// # Errors
+    /// Whatever the storage says; a damaged manifest is part of the listing, not an error.
+    pub async fn list(&self) -> Result<Listing> {
+        let mut found: BTreeMap<BackupId, (bool, Leftover)> = BTreeMap::new();
+        for entry in self.storage.list(layout::BACKUPS).await? {
+            let Some(id) = layout::backup_of(&entry.key) else { continue };
+            let is_manifest = entry.key == layout::manifest(&id);
+            let new = || (false, Leftover { id: id.clone(), objects: 0, bytes: 0 });
+            let (committed, leftover) = found.entry(id.clone()).or_insert_with(new);
+            *committed |= is_manifest;
+            leftover.objects += 1;
+            leftover.bytes += entry.size;
+        }
+        let mut listing = Listing { backups: Vec::new(), leftovers: Vec::new() };
+        for (id, (committed, leftover)) in found.into_iter().rev() {
+            if committed {
+                let manifest = self.manifest(&id).await;
+                listing.backups.push(ListedBackup { id, manifest });
+            } else {
+                listing.leftovers.push(leftover);
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Returns the id that `name` means: an id, a unique beginning of one, or `latest`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when it means none or several.
+    pub async fn resolve(&self, name: &str) -> Result<BackupId> {
+        let entries = self.storage.list(layout::BACKUPS).await?;
+        let committed = entries
+            .iter()
+            .filter_map(|entry| layout::backup_of(&entry.key).filter(|id| entry.key == layout::manifest(id)));
+        let mut ids: Vec<BackupId> = committed.collect();
+        ids.sort();
+        if name == "latest" {
+            return ids.pop().ok_or_else(|| {
+                Error::not_found("the repository holds no backup yet").with_hint("take one with 'regrow backup'")
+            });
+        }
+        ids.retain(|id| id.as_str().starts_with(name));
+        match &ids[..] {
+            [id] => Ok(id.clone()),
+            [] => {
+                Err(Error::not_found(format!("there is no backup '{name}'"))
+                    .with_hint("'regrow list' shows what there is"))
+            }
+            [first, second, ..] => {
+                Err(Error::not_found(format!("'{name}' means several backups, {first} and {second} among them"))
+                    .with_hint("write more of the id"))
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Writing a backup: packs, then the catalog, then the manifest, which alone makes it exist.
+//!
+//! What a crash leaves: finished packs, perhaps the catalog, and an unfinished upload; nothing reads
+//! them without a manifest. [`BackupWriter::abandon`] removes them after an orderly failure, but never
+//! once the manifest may have been written.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{READ_BYTES, Repository};
+use crate::codec::signing::MANIFEST_PURPOSE;
+use crate::codec::{Sealed, SigningKey};
+use crate::error::{Error, Result};
+use crate::format::manifest::{Encryption, Manifest, ObjectRecord, PackRecord, SegmentRecord};
+use crate::format::{BackupId, layout, pack};
+use crate::storage::{Stored, Upload};
+
+/// A backup being written.
+pub struct BackupWriter {
+    repository: Repository,
+    id: BackupId,
+    encryption: Encryption,
+    open: Option<OpenPack>,
+    packs: Vec<PackRecord>,
+    /// Keys of finished objects, for cleaning up.
+    written: Vec<String>,
+    manifest_tried: bool,
+}
+
+struct OpenPack {
+    key: String,
+    upload: Box<dyn Upload>,
+    size: u64,
+    segments: Vec<SegmentRecord>,
+}
+
+impl BackupWriter {
+    /// Begins a backup.
+    #[must_use]
+    pub fn new(repository: Repository, id: BackupId, encryption: Encryption) -> Self {
+        let (packs, written) = (Vec::new(), Vec::new());
+        Self { repository, id, encryption, open: None, packs, written, manifest_tried: false }
+    }
+
+    /// Appends a sealed segment to the open pack; opens and closes packs as needed.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn append(&mut self, number: u64, sealed: Sealed) -> Result<()> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.open_pack().await?,
+        };
+        let size = sealed.bytes.len() as u64;
+        let name = pack::member_name(number, self.encryption);
+        let header = Bytes::copy_from_slice(&pack::member_header(&name, size));
+        let offset = open.size + header.len() as u64;
+        let padding = Bytes::from_static(pack::padding(size));
+        open.size = offset + size + padding.len() as u64;
+        open.segments.push(SegmentRecord { n: number, offset, size, sha256: sealed.sha256 });
+        let full = open.size >= pack::TARGET_BYTES;
+        let open = self.open.insert(open);
+        for piece in [header, sealed.bytes, padding] {
+            open.upload.write(piece).await?;
+        }
+        if full { self.close_pack().await } else { Ok(()) }
+    }
+
+    /// Finishes the data, writes the catalog, confirms everything as stored, and returns the records
+    /// that the manifest needs.
+    ///
+    /// # Errors
+    /// Whatever the storage says; [`Kind::Damaged`](crate::error::Kind::Damaged) when an object is not
+    /// stored as it was sent.
+    pub async fn finish_data(&mut self, catalog: Sealed) -> Result<(Vec<PackRecord>, ObjectRecord)> {
+        self.close_pack().await?;
+        let key = layout::catalog(&self.id, self.encryption);
+        let mut upload = self.repository.storage.upload(&key).await?;
+        upload.write(catalog.bytes).await?;
+        let stored = upload.finish().await?;
+        let record = self.confirm(key, &stored).await?;
+        Ok((std::mem::take(&mut self.packs), record))
+    }
+
+    /// Signs and writes the manifest: the moment the backup begins to exist.
+    ///
+    /// # Errors
+    /// Whatever the storage says. After an error the backup may exist, if the store's answer was lost;
+    /// it is whole then.
+    pub async fn commit(&mut self, manifest: &Manifest, key: &SigningKey) -> Result<()> {
+        let payload = serde_json::to_string(manifest)
+            .map_err(|error| Error::failed("cannot write the manifest").caused_by(error))?;
+        let document = Bytes::from(key.sign(MANIFEST_PURPOSE, &payload));
+        self.manifest_tried = true;
+        let key = layout::manifest(&self.id);
+        self.repository.storage.create(&key, document.clone()).await?;
+        let stored = self.repository.storage.read(&key, None).await?;
+        if stored != document {
+            return Err(Error::damaged(format!("{key} is not stored as it was sent"))
+                .with_hint("the store alters data, or two backups have the same id; take another backup"));
+        }
+        Ok(())
+    }
+
+    /// Removes what was written, after a failure before the commit. Returns the keys that remain.
+    ///
+    /// Losing a delete only wastes space: without a manifest nothing reads these objects.
+    pub async fn abandon(mut self) -> Vec<String> {
+        if self.manifest_tried {
+            return Vec::new();
+        }
+        if let Some(open) = self.open.take()
+            && let Err(error) = open.upload.abort().await
+        {
+            tracing::warn!(key = open.key, %error, "cannot abort the upload");
+        }
+        let mut remaining = Vec::new();
+        for key in std::mem::take(&mut self.written) {
+            if let Err(error) = self.repository.storage.delete(&key).await {
+                tracing::debug!(key, %error, "cannot delete");
+                remaining.push(key);
+            }
+        }
+        remaining
+    }
+
+    async fn open_pack(&self) -> Result<OpenPack> {
+        let number = u32::try_from(self.packs.len() + 1).map_err(|_| Error::failed("there are too many packs"))?;
+        let key = layout::pack(&self.id, number);
+        let upload = self.repository.storage.upload(&key).await?;
+        Ok(OpenPack { key, upload, size: 0, segments: Vec::new() })
+    }
+
+    async fn close_pack(&mut self) -> Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        open.upload.write(Bytes::from_static(&pack::END)).await?;
+        let stored = open.upload.finish().await?;
+        let object = self.confirm(open.key, &stored).await?;
+        self.packs.push(PackRecord { object, segments: open.segments });
+        Ok(())
+    }
+
+    /// Makes sure that the object is stored as it was sent: by the store's own word, or by reading it.
+    async fn confirm(&mut self, key: String, stored: &Stored) -> Result<ObjectRecord> {
+        self.written.push(key.clone());
+        let record = ObjectRecord { key, size: stored.size, sha256: stored.sha256 };
+        if !stored.confirmed {
+            let (size, sha256) = self.repository.hash(&record.key).await?;
+            if (size, sha256) != (record.size, record.sha256) {
+                return Err(Error::damaged(format!("{} is not stored as it was sent", record.key))
+                    .with_hint("the store or the network alters data; check its disks, then take another backup"));
+            }
+        }
+        Ok(record)
+    }
+}
+
+impl Repository {
+    /// Reads an object from front to back and returns its size and SHA-256.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn hash(&self, key: &str) -> Result<(u64, [u8; 32])> {
+        let size = self.storage.size(key).await?;
+        let mut hasher = Sha256::new();
+        let mut at = 0;
+        while at < size {
+            let chunk = self.storage.read(key, Some(at..size.min(at + READ_BYTES))).await?;
+            if chunk.is_empty() {
+                break;
+            }
+            at += chunk.len() as u64;
+            hasher.update(&chunk);
+        }
+        Ok((at, hasher.finalize().into()))
+    }
+}

@@ -1,0 +1,170 @@
+//! Restoring a backup.
+//!
+//! [`RestorePlan::make`] settles what goes where and refuses when anything is in the way; [`execute`]
+//! creates, loads, proves, and indexes. Nothing that existed before is touched. After a failure or an
+//! interruption the namespaces that this run created are dropped again, so nothing partial stays behind;
+//! a run that was killed leaves its namespaces, and the next one refuses and names them.
+
+mod load;
+mod plan;
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use plan::{RestoreItem, RestorePlan, RestoreRequest};
+
+use crate::error::{Error, Kind, Result};
+use crate::mongo::{Deployment, accounts, load as mongo_load};
+use crate::progress::Progress;
+use crate::repository::SegmentReader;
+
+/// What a restore has done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestoreSummary {
+    /// Namespaces restored, views included.
+    pub namespaces: u64,
+    /// Documents restored and read back.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Users and roles added.
+    pub accounts: usize,
+    /// The wall time.
+    pub elapsed: Duration,
+    /// The phases: from the begin of the first step of a kind to the end of the last. They overlap, because
+    /// one collection is indexed while another is loaded.
+    pub phases: Vec<(&'static str, Duration)>,
+}
+
+/// What a restore writes into and reads from.
+pub struct RestoreContext {
+    /// The target.
+    pub deployment: Deployment,
+    /// The backup's segments.
+    pub segments: SegmentReader,
+    /// What shows how far it has come.
+    pub progress: Progress,
+}
+
+/// Restores as planned. `stop` ends it early, and what it created is dropped again.
+///
+/// # Errors
+/// [`Kind::Damaged`] when stored data is not what was written, or the restored documents are not the ones
+/// that were read; [`Kind::Interrupted`] when `stop` came first; whatever the server or the storage says.
+pub async fn execute(
+    plan: &RestorePlan,
+    context: &RestoreContext,
+    stop: impl Future<Output = ()>,
+) -> Result<RestoreSummary> {
+    let created = Created::default();
+    let run = Run { plan, context, created: &created, begun: Instant::now(), phases: Phases::default() };
+    let outcome = tokio::select! {
+        outcome = run.all() => outcome,
+        () = stop => Err(Error::new(Kind::Interrupted, "the restore was interrupted")),
+    };
+    match outcome {
+        Ok(summary) => Ok(summary),
+        Err(error) => Err(created.undo(&context.deployment, error).await),
+    }
+}
+
+/// One restore under way.
+struct Run<'a> {
+    plan: &'a RestorePlan,
+    context: &'a RestoreContext,
+    created: &'a Created,
+    begun: Instant,
+    phases: Phases,
+}
+
+impl Run<'_> {
+    async fn all(&self) -> Result<RestoreSummary> {
+        let client = self.context.deployment.client();
+        self.context.progress.expect(self.plan.bytes());
+        load::collections(self).await?;
+        // Views and accounts refer to collections, so they come when those are there.
+        for item in self.plan.items.iter().filter(|item| item.is_view()) {
+            self.create(item).await?;
+        }
+        let added = match &self.plan.accounts {
+            Some(accounts) => accounts::add(&client.database("admin"), accounts).await?,
+            None => 0,
+        };
+        // From here on the server may delete what has expired: everything has been read back by now.
+        for item in &self.plan.items {
+            let database = client.database(&item.db);
+            let expiring: Vec<_> = item.record.indexes.iter().filter(|index| mongo_load::expires(index)).collect();
+            mongo_load::create_indexes(&database, &item.name, &expiring).await?;
+            mongo_load::set_expiry(&database, &item.name, &item.record.options).await?;
+        }
+        Ok(RestoreSummary {
+            namespaces: self.plan.items.len() as u64,
+            documents: self.plan.documents(),
+            bytes: self.plan.bytes(),
+            accounts: added,
+            elapsed: self.begun.elapsed(),
+            phases: self.phases.list(),
+        })
+    }
+
+    /// Creates an item's collection, time series or view, and remembers that this run did.
+    async fn create(&self, item: &RestoreItem) -> Result<()> {
+        let database = self.context.deployment.client().database(&item.db);
+        mongo_load::create(&database, &item.name, &item.record.options, &item.record.indexes).await?;
+        self.created.remember(&item.db, &item.name);
+        Ok(())
+    }
+}
+
+/// When each kind of step began first and ended last.
+#[derive(Default)]
+struct Phases(Mutex<Vec<(&'static str, Instant, Instant)>>);
+
+impl Phases {
+    /// Runs a step and counts its time to the phase `name`.
+    async fn time<T>(&self, name: &'static str, step: impl Future<Output = T>) -> T {
+        let begin = Instant::now();
+        let outcome = step.await;
+        let end = Instant::now();
+        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match phases.iter_mut().find(|(known, _, _)| *known == name) {
+            Some((_, first, last)) => (*first, *last) = ((*first).min(begin), (*last).max(end)),
+            None => phases.push((name, begin, end)),
+        }
+        outcome
+    }
+
+    fn list(&self) -> Vec<(&'static str, Duration)> {
+        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        phases.sort_by_key(|(_, begin, _)| *begin);
+        phases.into_iter().map(|(name, begin, end)| (name, end - begin)).collect()
+    }
+}
+
+/// The namespaces that this run has created, and so may drop.
+#[derive(Default)]
+struct Created(Mutex<Vec<(String, String)>>);
+
+impl Created {
+    fn remember(&self, db: &str, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((db.to_owned(), name.to_owned()));
+    }
+
+    /// Drops them, and returns the error that made it necessary with what became of the target.
+    async fn undo(&self, deployment: &Deployment, error: Error) -> Error {
+        let created = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut remaining = Vec::new();
+        for (db, name) in created.iter().rev() {
+            if let Err(cause) = mongo_load::drop_collection(&deployment.client().database(db), name).await {
+                tracing::warn!(namespace = format!("{db}.{name}"), %cause, "cannot drop what the failed restore created");
+                remaining.push(format!("{db}.{name}"));
+            }
+        }
+        if remaining.is_empty() {
+            error.context("nothing was restored, the target is as it was")
+        } else {
+            error.context(format!("the restore failed and left {}", remaining.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Loading: each collection is created, filled by parallel inserts, read back and proved, and indexed.
+//!
+//! Collections overlap, so that one is indexed (a single thread on the server) while others load. Memory
+//! is bounded by [`STREAMS`] segments in flight.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+
+use super::{RestoreItem, Run};
+use crate::codec::ContentDigest;
+use crate::error::{Error, Result};
+use crate::format::catalog::SegmentRef;
+use crate::format::segment::Walk;
+use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
+use crate::mongo::read::{CollectionReader, Part};
+
+/// How many segments are being fetched, opened and inserted at once, over all collections.
+const STREAMS: usize = 4;
+
+/// How many collections are under way at once: loading, being read back, or being indexed.
+const COLLECTIONS: usize = 4;
+
+/// Restores every item that is not a view.
+pub(super) async fn collections(run: &Run<'_>) -> Result<()> {
+    let streams = Semaphore::new(STREAMS);
+    let items = run.plan.items.iter().filter(|item| !item.is_view());
+    stream::iter(items).map(|item| collection(run, item, &streams)).buffer_unordered(COLLECTIONS).try_collect().await
+}
+
+async fn collection(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
+    run.create(item).await?;
+    run.phases.time("load", documents(run, item, streams)).await?;
+    run.phases.time("check", prove(run, item)).await?;
+    let indexes = item.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index));
+    let indexes: Vec<_> = indexes.collect();
+    let database = run.context.deployment.client().database(&item.db);
+    run.phases.time("indexes", load::create_indexes(&database, &item.name, &indexes)).await
+}
+
+/// Inserts all documents; in order, one segment after the other, where the order matters.
+async fn documents(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
+    let parallel = if item.record.ordered { 1 } else { STREAMS };
+    let segments = stream::iter(&item.segments).map(|segment| async move {
+        let _permit =
+            streams.acquire().await.map_err(|error| Error::failed("the restore was closed").caused_by(error))?;
+        insert_segment(run, item, segment).await
+    });
+    segments.buffer_unordered(parallel).try_collect().await
+}
+
+async fn insert_segment(run: &Run<'_>, item: &RestoreItem, segment: &SegmentRef) -> Result<()> {
+    let (bytes, _) = run.context.segments.read(segment.n).await?;
+    let database = run.context.deployment.client().database(&item.db);
+    let mut batch = Vec::new();
+    let mut batch_bytes = 0;
+    for document in Walk::new(&bytes) {
+        let document = document?;
+        let size = document.as_bytes().len();
+        if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
+            load::insert(&database, &item.data_name, &batch).await?;
+            batch.clear();
+            batch_bytes = 0;
+        }
+        batch.push(document);
+        batch_bytes += size;
+    }
+    if !batch.is_empty() {
+        load::insert(&database, &item.data_name, &batch).await?;
+    }
+    run.context.progress.add(segment.documents, segment.bytes, 0);
+    Ok(())
+}
+
+/// Reads the restored documents back and compares them with what was read from the source.
+async fn prove(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
+    let node = run.context.deployment.primary();
+    let mut digest = ContentDigest::default();
+    let mut reader = CollectionReader::new(&node, &item.db, &item.data_name, None, Part::default());
+    while reader.next(|document| digest.add(document.as_bytes())).await? {}
+    if (digest.documents, digest.to_bytes()) == (item.documents, item.digest) {
+        return Ok(());
+    }
+    let (found, expected) = (digest.documents, item.documents);
+    Err(Error::damaged(format!(
+        "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
+        item.target()
+    ))
+    .with_hint("make sure that nothing else writes to the target, then restore again"))
+}

@@ -1,0 +1,215 @@
+//! Re-reading what is stored and holding it against what was recorded. Needs no key.
+//!
+//! Level `structure` asks only for listings and manifests; level `checksum` reads every byte. Everything
+//! that is wrong becomes a [`Finding`] with the object's name; a check that could not be made is an error,
+//! never a pass. Memory is bounded by [`PARALLEL_READS`] chunks.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::manifest::{Manifest, ObjectRecord, PackRecord};
+use crate::format::{BackupId, layout};
+use crate::progress::Progress;
+use crate::repository::Repository;
+
+/// How many objects are read at once.
+const PARALLEL_READS: usize = 2;
+
+/// How many damaged segments one finding names.
+const MAX_NAMED_SEGMENTS: usize = 10;
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every object exists with the recorded size; every manifest is signed.
+    Structure,
+    /// And every byte hashes to what was recorded.
+    Checksum,
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "structure" => Ok(Self::Structure),
+            "checksum" => Ok(Self::Checksum),
+            _ => Err(Error::new(Kind::Usage, format!("'{text}' is no level; use structure or checksum"))),
+        }
+    }
+}
+
+/// Something that is not as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The object's key.
+    pub object: String,
+    /// The backup that needs it.
+    pub backup: BackupId,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// How many backups were checked.
+    pub backups: u64,
+    /// How many objects.
+    pub checked_objects: u64,
+    /// How many bytes were read; 0 at level `structure`.
+    pub checked_bytes: u64,
+    /// What is wrong; empty when everything is as recorded.
+    pub findings: Vec<Finding>,
+}
+
+/// Checks `backups`, or all of them when none is named.
+///
+/// # Errors
+/// Whatever the storage says: a check that could not be made is no result.
+pub async fn verify(
+    repository: &Repository,
+    backups: &[BackupId],
+    level: Level,
+    progress: &Progress,
+) -> Result<Verification> {
+    let stored = repository.storage().list(layout::BACKUPS).await?;
+    let stored: BTreeMap<String, u64> = stored.into_iter().map(|entry| (entry.key, entry.size)).collect();
+    let mut verification = Verification::default();
+    let mut to_read = Vec::new();
+    for id in chosen(&stored, backups) {
+        verification.backups += 1;
+        verification.checked_objects += 1;
+        match repository.manifest(&id).await {
+            Ok(manifest) => to_read.extend(check_structure(&manifest, &stored, &mut verification)),
+            Err(error) if error.kind() == Kind::Damaged => {
+                verification.findings.push(Finding {
+                    object: layout::manifest(&id),
+                    backup: id,
+                    problem: error.to_string(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if level == Level::Checksum {
+        check_bytes(repository, to_read, progress, &mut verification).await?;
+    }
+    verification.findings.sort_by(|a, b| a.object.cmp(&b.object));
+    Ok(verification)
+}
+
+/// Returns the backups to check: the named ones, or all that are committed.
+fn chosen(stored: &BTreeMap<String, u64>, backups: &[BackupId]) -> Vec<BackupId> {
+    if !backups.is_empty() {
+        return backups.to_vec();
+    }
+    let committed = stored.keys().filter_map(|key| layout::backup_of(key).filter(|id| *key == layout::manifest(id)));
+    committed.collect()
+}
+
+/// An object that is there with the right size and whose bytes remain to be checked.
+struct ToRead {
+    backup: BackupId,
+    object: ObjectRecord,
+    pack: Option<PackRecord>,
+}
+
+/// Checks existence and size of everything a manifest names, and that nothing else lies in its folder.
+fn check_structure(
+    manifest: &Manifest,
+    stored: &BTreeMap<String, u64>,
+    verification: &mut Verification,
+) -> Vec<ToRead> {
+    let mut to_read = Vec::new();
+    let mut find = |object: &str, problem: String| {
+        verification.findings.push(Finding { object: object.to_owned(), backup: manifest.id.clone(), problem });
+    };
+    let packs = manifest.packs.iter().map(|pack| (&pack.object, Some(pack)));
+    for (object, pack) in packs.chain(std::iter::once((&manifest.catalog, None))) {
+        verification.checked_objects += 1;
+        match stored.get(&object.key) {
+            None => find(&object.key, "it is missing".into()),
+            Some(size) if *size != object.size => {
+                find(&object.key, format!("it has {size} bytes instead of {}", object.size));
+            }
+            Some(_) => {
+                to_read.push(ToRead { backup: manifest.id.clone(), object: object.clone(), pack: pack.cloned() })
+            }
+        }
+    }
+    let folder = layout::backup(&manifest.id);
+    let in_folder = stored.range(folder.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&folder));
+    for key in in_folder {
+        if *key != layout::manifest(&manifest.id) && manifest.objects().all(|object| object.key != *key) {
+            find(key, "its backup's manifest does not name it".into());
+        }
+    }
+    to_read
+}
+
+async fn check_bytes(
+    repository: &Repository,
+    to_read: Vec<ToRead>,
+    progress: &Progress,
+    verification: &mut Verification,
+) -> Result<()> {
+    progress.expect(to_read.iter().map(|item| item.object.size).sum());
+    let mut checks = stream::iter(to_read)
+        .map(|item| async move {
+            let problem = check_object(repository, &item).await?;
+            Ok::<_, Error>((item, problem))
+        })
+        .buffer_unordered(PARALLEL_READS);
+    while let Some((item, problem)) = checks.try_next().await? {
+        verification.checked_bytes += item.object.size;
+        progress.add(0, item.object.size, item.object.size);
+        if let Some(problem) = problem {
+            verification.findings.push(Finding { object: item.object.key, backup: item.backup, problem });
+        }
+    }
+    Ok(())
+}
+
+/// Returns what is wrong with an object's bytes, if anything is.
+async fn check_object(repository: &Repository, item: &ToRead) -> Result<Option<String>> {
+    let (size, sha256) = match repository.hash(&item.object.key).await {
+        Ok(hashed) => hashed,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(Some("it is missing".into())),
+        Err(error) => return Err(error),
+    };
+    if (size, sha256) == (item.object.size, item.object.sha256) {
+        return Ok(None);
+    }
+    let damaged = match &item.pack {
+        Some(pack) => damaged_segments(repository, pack).await?,
+        None => Vec::new(),
+    };
+    let mut problem = "its SHA-256 is not the recorded one".to_owned();
+    if !damaged.is_empty() {
+        let named: Vec<String> = damaged.iter().take(MAX_NAMED_SEGMENTS).map(u64::to_string).collect();
+        let more = if damaged.len() > named.len() { ", …" } else { "" };
+        problem += &format!(
+            "; {} of {} segments are damaged: {}{more}",
+            damaged.len(),
+            item.pack.as_ref().map_or(0, |pack| pack.segments.len()),
+            named.join(", ")
+        );
+    }
+    Ok(Some(problem))
+}
+
+async fn damaged_segments(repository: &Repository, pack: &PackRecord) -> Result<Vec<u64>> {
+    let mut damaged = Vec::new();
+    for segment in &pack.segments {
+        let range = segment.offset..segment.offset + segment.size;
+        let bytes = repository.storage().read(&pack.object.key, Some(range)).await?;
+        if crate::codec::sha256(&bytes) != segment.sha256 {
+            damaged.push(segment.n);
+        }
+    }
+    Ok(damaged)
+}

@@ -1,0 +1,138 @@
+//! A folder with a configuration and an identity, in which the real binary runs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use age::x25519::Identity;
+use tempfile::TempDir;
+
+use super::{Invocation, Run, S3};
+
+/// One operator's place: `regrow.toml`, an age identity, and nothing of the machine's own settings.
+pub struct Workspace {
+    folder: TempDir,
+    recipient: String,
+    config: toml::Table,
+    environment: Vec<(String, String)>,
+}
+
+impl Workspace {
+    /// Writes a configuration for a server and a repository that needs no more than its URL.
+    pub fn new(uri: &str, repository_url: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("regrow-test-").tempdir().expect("a temporary folder can be made");
+        let identity_file = folder.path().join("identity.txt");
+        let recipient = write_identity(&identity_file);
+        let recipients = vec![recipient.clone()];
+        let mut workspace = Self { folder, recipient, config: toml::Table::new(), environment: Vec::new() };
+        workspace
+            .set("source.name", "test")
+            .set("source.uri", uri)
+            .set("repository.url", repository_url)
+            .set("encryption.recipients", recipients)
+            .set("encryption.identity_file", path_text(&identity_file));
+        workspace
+    }
+
+    /// Writes a configuration whose repository is the folder [`repository`](Self::repository) in this one.
+    pub fn on_disk(uri: &str) -> Self {
+        let mut workspace = Self::new(uri, "");
+        let url = format!("file://{}", path_text(&workspace.repository()));
+        workspace.set("repository.url", url);
+        workspace
+    }
+
+    /// Writes a configuration whose repository is a place of its own in an S3 store.
+    pub fn on_s3(uri: &str, s3: &S3) -> Self {
+        let mut workspace = Self::new(uri, &s3.unique_repository_url());
+        workspace.set("repository.endpoint", s3.endpoint.as_str()).set("repository.region", S3::REGION);
+        for (name, value) in s3.environment() {
+            workspace.set_variable(name, value);
+        }
+        workspace
+    }
+
+    /// Sets one configuration key, written with dots (`oplog.slice_interval`), and rewrites the file.
+    pub fn set(&mut self, key: &str, value: impl Into<toml::Value>) -> &mut Self {
+        let (tables, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut self.config;
+        for part in tables.split('.').filter(|part| !part.is_empty()) {
+            let entry = table.entry(part).or_insert_with(|| toml::Table::new().into());
+            table = entry.as_table_mut().expect("the key names a table");
+        }
+        table.insert(name.to_owned(), value.into());
+        fs::write(self.config_file(), self.config.to_string()).expect("the folder is writable");
+        self
+    }
+
+    /// Sets an environment variable for everything that runs here.
+    pub fn set_variable(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Writes a file, with the folders above it, and returns its path.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("the file is in the folder")).expect("the folder is writable");
+        fs::write(&path, content).expect("the folder is writable");
+        path
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.path("regrow.toml")
+    }
+
+    pub fn identity_file(&self) -> PathBuf {
+        self.path("identity.txt")
+    }
+
+    /// Returns where the repository is that [`on_disk`](Self::on_disk) configures.
+    pub fn repository(&self) -> PathBuf {
+        self.path("repository")
+    }
+
+    pub fn repository_url(&self) -> &str {
+        self.config["repository"]["url"].as_str().expect("the URL is text")
+    }
+
+    /// Returns the age recipient of the identity.
+    pub fn recipient(&self) -> &str {
+        &self.recipient
+    }
+
+    /// Prepares a run of `regrow` in this folder, where it finds `regrow.toml` by itself.
+    ///
+    /// Its environment is empty but for what it must have: no setting of this machine changes a test.
+    pub fn regrow<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Invocation {
+        let mut invocation = Invocation::new(env!("CARGO_BIN_EXE_regrow"), self.folder.path());
+        invocation.command.args(arguments).env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        invocation.command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        invocation
+    }
+
+    /// Runs `regrow` to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+        self.regrow(arguments).run()
+    }
+}
+
+/// Writes a new identity in the format of age-keygen and returns its recipient.
+fn write_identity(path: &Path) -> String {
+    let identity = Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let text = format!("# public key: {recipient}\n{}\n", identity.to_string().expose_secret());
+    fs::write(path, text).expect("the folder is writable");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+    recipient
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_str().expect("temporary folders have plain names").to_owned()
+}
