@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// No new attempt begins after this: attempts may each take minutes to time out, and the recovery point
 /// objective of fifteen minutes must leave room for another try from the start.
-const TOTAL: Duration = Duration::from_secs(180);
+const TOTAL: Duration = Duration::from_mins(3);
 
 /// The bounds within which a failed request is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

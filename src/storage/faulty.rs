@@ -159,11 +159,11 @@ impl Upload for FaultyUpload {
     }
 
     async fn finish(mut self: Box<Self>) -> StorageResult<Stored> {
-        self.end("finish", |upload| upload.finish()).await
+        self.end("finish", Upload::finish).await
     }
 
     async fn abort(mut self: Box<Self>) -> StorageResult<()> {
-        self.end("abort", |upload| upload.abort()).await
+        self.end("abort", Upload::abort).await
     }
 }
 

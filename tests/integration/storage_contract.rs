@@ -4,6 +4,9 @@
 //! The S3 store is a real server. What one kind of store alone promises is in [`local`] and [`s3`]; what
 //! holds when something breaks, in [`faults`].
 
+// Clippy allows it in test functions alone, and these are the helpers and promises that they call.
+#![allow(clippy::unwrap_used)]
+
 mod faults;
 mod local;
 mod lossy_proxy;

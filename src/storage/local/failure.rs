@@ -9,7 +9,7 @@ impl Directory {
     /// Returns the storage error for `error`, met while trying to `verb` the object `key`.
     pub(super) fn explain(&self, error: &io::Error, verb: &str, key: &str) -> StorageError {
         let place = self.root().display().to_string();
-        let operation = format!("{verb} {key}");
+        let operation = format!("{verb} {}", if key.is_empty() { &place } else { key });
         match error.kind() {
             // A missing parent, or a parent that is a file, means as much as a missing file.
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {

@@ -9,7 +9,7 @@ use crate::storage::{StorageError, StorageResult};
 
 /// A store that takes longer to answer has lost the request. Completing a large upload takes S3 itself
 /// longest; it sends its headers first, but other stores do not.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The slowest link that a backup is expected to run over, shared by the parts in flight.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
@@ -32,18 +32,24 @@ pub(super) struct Request<'a> {
 
 impl Request<'_> {
     /// Makes the request, which sends `size` bytes of content, within its time limit.
-    pub(super) async fn send<T, E>(
-        &self,
+    ///
+    /// The SDK's futures are tens of kilobytes, so they are boxed rather than nested into each other.
+    pub(super) fn send<T, E>(
+        self,
         size: usize,
-        sending: impl Future<Output = Result<T, SdkError<E>>>,
-    ) -> StorageResult<T>
+        sending: impl Future<Output = Result<T, SdkError<E>>> + Send,
+    ) -> impl Future<Output = StorageResult<T>> + Send
     where
-        E: ProvideErrorMetadata + StdError + 'static,
+        T: Send,
+        E: ProvideErrorMetadata + StdError + Send + 'static,
     {
         let limit = ANSWER_TIMEOUT + Duration::from_secs(size as u64 / SLOWEST_BYTES_PER_SECOND);
-        match tokio::time::timeout(limit, sending).await {
-            Ok(answer) => answer.map_err(|error| self.explain(&error)),
-            Err(_) => Err(self.unavailable(format!("the store did not answer within {} s", limit.as_secs()))),
+        let answer = tokio::time::timeout(limit, Box::pin(sending));
+        async move {
+            match answer.await {
+                Ok(answer) => answer.map_err(|error| self.explain(&error)),
+                Err(_) => Err(self.unavailable(format!("the store did not answer within {} s", limit.as_secs()))),
+            }
         }
     }
 
@@ -60,7 +66,8 @@ impl Request<'_> {
     }
 
     fn operation(&self) -> String {
-        format!("{} {}", self.verb, self.key)
+        let what = if self.key.is_empty() { self.place } else { self.key };
+        format!("{} {what}", self.verb)
     }
 
     /// Returns the storage error for what the SDK reports.
@@ -81,7 +88,10 @@ impl Request<'_> {
             SdkError::DispatchFailure(failure) if failure.is_timeout() || failure.is_io() => {
                 self.unavailable(root_cause(error))
             }
-            _ if mentions_credentials(error) => self.denied(format!("no usable credentials: {}", root_cause(error))),
+            _ if mentions_credentials(error) => self.denied(without_credentials(error)),
+            SdkError::DispatchFailure(failure) if failure.is_user() => self.other(root_cause(error)),
+            // What is left are connections that broke: hyper does not count all of these as I/O.
+            SdkError::DispatchFailure(_) => self.unavailable(root_cause(error)),
             _ => self.other(root_cause(error)),
         }
     }
@@ -160,6 +170,10 @@ fn root_cause(error: &dyn StdError) -> String {
     let text = cause.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.split(" (os error").next().unwrap_or_default().chars().take(LONGEST_REASON).collect()
+}
+
+fn without_credentials(error: &dyn StdError) -> String {
+    format!("no credentials in the environment, a profile or the instance can be used: {}", root_cause(error))
 }
 
 /// Whether the request was never made because there was nothing to sign it with. The SDK has no type for

@@ -26,10 +26,10 @@ async fn what_a_crash_leaves_is_invisible_until_it_is_swept() {
     assert!(files(directory.path())[0].contains("/.tmp-"), "{:?}", files(directory.path()));
     assert!(store.list("").await.unwrap().is_empty());
 
-    clock.advance(Duration::from_secs(3600));
-    assert_eq!(store.sweep("backups/x/", Duration::from_secs(7200)).await.unwrap(), 0);
-    assert_eq!(store.sweep("backups/y/", Duration::from_secs(60)).await.unwrap(), 0);
-    assert_eq!(store.sweep("backups/x/", Duration::from_secs(60)).await.unwrap(), 1);
+    clock.advance(Duration::from_hours(1));
+    assert_eq!(store.sweep("backups/x/", Duration::from_hours(2)).await.unwrap(), 0);
+    assert_eq!(store.sweep("backups/y/", Duration::from_mins(1)).await.unwrap(), 0);
+    assert_eq!(store.sweep("backups/x/", Duration::from_mins(1)).await.unwrap(), 1);
     assert!(files(directory.path()).is_empty());
 }
 

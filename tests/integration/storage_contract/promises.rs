@@ -255,7 +255,7 @@ pub async fn a_sweep_spares_what_is_young(Subject { store, .. }: &Subject) {
     store.create("packs/0.tar", Bytes::from_static(b"whole")).await.unwrap();
     let mut under_way = store.upload("packs/1.tar").await.unwrap();
     under_way.write(noise(8, PART + 1)).await.unwrap();
-    assert_eq!(store.sweep("", Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(store.sweep("", Duration::from_hours(1)).await.unwrap(), 0);
     under_way.finish().await.unwrap();
     assert_eq!(store.sweep("", Duration::ZERO).await.unwrap(), 0);
     assert_eq!(keys(store, "").await, ["packs/0.tar", "packs/1.tar"]);
