@@ -72,14 +72,23 @@ impl Dice {
         Decimal128::from_bytes((EXPONENT_MINUS_TWO | u128::from(cents)).to_le_bytes())
     }
 
+    /// Returns random bytes, as keys and hashes are.
+    pub fn bytes(&self, count: usize) -> Binary {
+        let mut bytes = Vec::with_capacity(count + 8);
+        while bytes.len() < count {
+            bytes.extend_from_slice(&self.0.next_u64().to_be_bytes());
+        }
+        bytes.truncate(count);
+        Binary { subtype: BinarySubtype::Generic, bytes }
+    }
+
     /// Returns a random UUID.
     pub fn uuid(&self) -> Binary {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.0.next_u64().to_be_bytes());
-        bytes[8..].copy_from_slice(&self.0.next_u64().to_be_bytes());
-        bytes[6] = bytes[6] & 0x0F | 0x40;
-        bytes[8] = bytes[8] & 0x3F | 0x80;
-        Binary { subtype: BinarySubtype::Uuid, bytes: bytes.to_vec() }
+        let mut uuid = self.bytes(16);
+        uuid.subtype = BinarySubtype::Uuid;
+        uuid.bytes[6] = uuid.bytes[6] & 0x0F | 0x40;
+        uuid.bytes[8] = uuid.bytes[8] & 0x3F | 0x80;
+        uuid
     }
 
     /// Returns the coordinates of a place in Kenya, `[longitude, latitude]`, to about ten metres.

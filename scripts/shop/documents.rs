@@ -43,6 +43,7 @@ fn user(plan: &Plan, dice: &Dice, index: u64) -> RawDocumentBuf {
         "email": format!("{}.{}{index}@example.com", first.to_lowercase(), last.to_lowercase()),
         "name": { "first": first, "last": last },
         "roles": ["customer"],
+        "password": { "method": "argon2id", "salt": dice.bytes(16), "hash": dice.bytes(32) },
         "language": dice.pick(&["en", "sw"]),
         "address": { "street": dice.pick(words::STREETS), "town": dice.pick(words::TOWNS), "country": "KE" },
         "preferences": {
@@ -71,7 +72,7 @@ fn product(plan: &Plan, index: u64) -> RawDocumentBuf {
         "tenant": tenant_of(plan, index),
         "sku": ware.sku.as_str(),
         "name": ware.name,
-        "description": dice.sentence(words::PROSE, dice.between(20, 60)),
+        "description": dice.sentence(words::PROSE, dice.between(40, 100)),
         "category": dice.pick(words::CATEGORIES),
         "price": Dice::money(ware.cents),
         "currency": "KES",
@@ -101,6 +102,7 @@ fn order(plan: &Plan, dice: &Dice, index: u64) -> RawDocumentBuf {
         "customer": object_id("users", dice.below(users), users),
         "status": status,
         "channel": dice.pick(words::CHANNELS),
+        "checkout": { "id": dice.uuid(), "token": dice.bytes(48) },
         "items": items,
         "totals": {
             "goods": Dice::money(cents),
@@ -133,6 +135,7 @@ fn order_items(plan: &Plan, dice: &Dice) -> (RawArrayBuf, u64) {
         let cents = ware.cents * u64::from(quantity.unsigned_abs());
         sum += cents;
         items.push(rawdoc! {
+            "_id": dice.uuid(),
             "product": ware.id,
             "sku": ware.sku,
             "name": ware.name,
@@ -165,6 +168,7 @@ fn payment(plan: &Plan, dice: &Dice, index: u64) -> RawDocumentBuf {
             "response_code": if state == "failed" { "1032" } else { "0" },
             "response_text": if state == "failed" { "Request cancelled by user" } else { "The service request is processed successfully." },
             "request": dice.uuid(),
+            "signature": dice.bytes(32),
         },
         "paid_at": moment(index, count),
     }
@@ -173,8 +177,8 @@ fn payment(plan: &Plan, dice: &Dice, index: u64) -> RawDocumentBuf {
 fn event(plan: &Plan, dice: &Dice, index: u64) -> RawDocumentBuf {
     let count = plan.count(Collection::Events);
     let users = plan.count(Collection::Users);
-    // Visitors come with several events in a row.
-    let visitor = Dice::new(plan.seed, "visitor", index / 8);
+    // A visitor makes several events in a row.
+    let visitor = Dice::new(plan.seed, "visitor", index / 4);
     let tenant = tenant_of(plan, visitor.skewed(plan.count(Collection::Tenants)));
     let page = dice.pick(words::PAGES);
     let url = format!("https://{tenant}.example.co.ke{page}");
@@ -184,12 +188,17 @@ fn event(plan: &Plan, dice: &Dice, index: u64) -> RawDocumentBuf {
         "kind": dice.pick(words::EVENT_KINDS),
         "at": moment(index, count),
         "session": visitor.uuid(),
+        "device_id": visitor.uuid(),
+        "trace": { "id": dice.uuid(), "span": dice.bytes(8), "parent": dice.bytes(8), "signature": dice.bytes(32) },
+        "address": format!("197.{}.{}.{}", visitor.below(256), visitor.below(256), visitor.below(256)),
         "user": object_id("users", visitor.below(users), users),
         "url": url,
         "referrer": dice.pick(words::REFERRERS),
-        "agent": visitor.pick(words::AGENTS),
+        "agent": format!("{} Build/{:08x}", visitor.pick(words::AGENTS), visitor.below(1 << 32)),
         "device": { "system": visitor.pick(words::SYSTEMS), "width": visitor.pick(&["360", "412", "1366"]), "touch": true },
         "duration_ms": dice.between(5, 30_000),
+        "load_ms": f64::from(dice.between(100, 90_000)) / 10.0,
+        "query": dice.sentence(words::PROSE, dice.between(0, 8)),
         "experiment": visitor.pick(words::EXPERIMENTS),
     };
     if dice.chance(60) {
