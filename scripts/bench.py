@@ -42,6 +42,8 @@ class Regrow:
         self.repository = folder / "repository"
         self.config = folder / "regrow.toml"
         self.version = run([REGROW, "--version"]).strip()
+        if not self.version:
+            raise Failed(f"{REGROW.name} has no commands yet")
         identity = folder / "regrow-identity.txt"
         recipient = run([REGROW, "keygen", "-o", identity]).strip()
         self.config.write_text(
@@ -70,7 +72,7 @@ class MongoTools:
     """mongodump and mongorestore with the flags that serve them best."""
 
     backup_name = "`mongodump`, `zstd -3 -T2`, `age`"
-    restore_name = "`mongorestore -j 4 …=4`"
+    restore_name = "`mongorestore`, 4 × 4 workers"
 
     def __init__(self, uri: str, folder: Path):
         for tool in ("mongodump", "mongorestore", "zstd", "age", "age-keygen"):
