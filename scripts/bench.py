@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""Measures Regrow beside mongodump and mongorestore, alternating, on the server that MONGODB_URI names.
+
+Backup: `regrow backup` into a directory, beside `mongodump --archive | zstd -3 -T2 | age`.
+Restore: `regrow restore`, beside `mongorestore -j 4 --numInsertionWorkersPerCollection 4` of an archive that
+is neither compressed nor encrypted, which spares the peer work. Both restore into the emptied server that
+was backed up, and what came back is counted.
+
+Start it by scripts/bench.sh, which builds Regrow and starts a server. It loads and drops the databases
+`regrow_bench` and `regrow_bench_small`. For the memory at a larger size: scripts/bench.sh 8GiB --runs 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from measuring import MEGABYTE, Cost, Failed, Server, machine, measure, median, run, size
+
+ROOT = Path(__file__).resolve().parent.parent
+REGROW = ROOT / "target/release/regrow"
+SHOP = ROOT / "target/release/examples/shop"
+DATABASE = "regrow_bench"
+HEADINGS = ["wall s", "MB/s", "client CPU s", "client peak MB", "server CPU s", "stored MB"]
+
+
+class Regrow:
+    """Regrow as a contender: a new repository for each backup, of which the last is restored."""
+
+    backup_name = "`regrow backup`"
+    restore_name = "`regrow restore`"
+
+    def __init__(self, uri: str, folder: Path):
+        self.uri = uri
+        self.server = Server(uri)
+        self.repository = folder / "repository"
+        self.config = folder / "regrow.toml"
+        self.version = run([REGROW, "--version"]).strip()
+        if not self.version:
+            raise Failed(f"{REGROW.name} has no commands yet")
+        identity = folder / "regrow-identity.txt"
+        recipient = run([REGROW, "keygen", "-o", identity]).strip()
+        self.config.write_text(
+            '[source]\nname = "bench"\nuri = "env:MONGODB_URI"\n'
+            f'[repository]\nurl = "file://{self.repository}"\n'
+            f'[encryption]\nrecipients = ["{recipient}"]\nidentity_file = "{identity}"\n'
+        )
+
+    def backup(self) -> Cost:
+        shutil.rmtree(self.repository, ignore_errors=True)
+        run(self.command("init"))
+        cost = measure([self.command("backup")], self.server)
+        cost.stored = size(self.repository)
+        return cost
+
+    def restore(self) -> Cost:
+        name = re.search(r"replicaSet=([^&]+)", self.uri)
+        confirm = name[1] if name else "rs0"
+        return measure([self.command("restore", "latest", "--to", self.uri, "--confirm", confirm)], self.server)
+
+    def command(self, *arguments) -> list:
+        return [REGROW, "--config", self.config, "--no-progress", *arguments]
+
+
+class MongoTools:
+    """mongodump and mongorestore with the flags that serve them best."""
+
+    backup_name = "`mongodump`, `zstd -3 -T2`, `age`"
+    restore_name = "`mongorestore`, 4 × 4 workers"
+
+    def __init__(self, uri: str, folder: Path):
+        for tool in ("mongodump", "mongorestore", "zstd", "age", "age-keygen"):
+            if not shutil.which(tool):
+                raise Failed(f"{tool} is not on PATH")
+        self.uri = uri
+        self.server = Server(uri)
+        self.stored = folder / "mongodump.zst.age"
+        self.archive = folder / "mongodump.archive"
+        self.version = ", ".join(
+            [f"mongo-tools {first_number('mongodump')}", f"zstd {first_number('zstd')}", f"age {first_number('age')}"]
+        )
+        identity = folder / "age-identity.txt"
+        run(["age-keygen", "-o", identity])
+        self.recipient = re.search(r"age1\w+", identity.read_text())[0]
+
+    def backup(self) -> Cost:
+        dump = ["mongodump", "--quiet", f"--uri={self.uri}", "--archive"]
+        pipeline = [dump, ["zstd", "-3", "-T2", "-q"], ["age", "-r", self.recipient]]
+        cost = measure(pipeline, self.server, output=self.stored)
+        cost.stored = size(self.stored)
+        return cost
+
+    def restore(self) -> Cost:
+        flags = ["--quiet", f"--archive={self.archive}", "-j", "4", "--numInsertionWorkersPerCollection", "4"]
+        return measure([["mongorestore", f"--uri={self.uri}", *flags]], self.server)
+
+    def make_archive(self) -> None:
+        run(["mongodump", "--quiet", f"--uri={self.uri}", f"--archive={self.archive}"])
+
+
+def first_number(tool: str) -> str:
+    found = re.search(r"\d+(\.\d+)+", run([tool, "--version"]))
+    return found[0] if found else "?"
+
+
+class Benchmark:
+    """One server's measurements."""
+
+    def __init__(self, uri: str, folder: Path, options: argparse.Namespace):
+        self.uri = uri
+        self.options = options
+        self.contenders = [made for made in (contender(kind, uri, folder) for kind in (Regrow, MongoTools)) if made]
+
+    def introduce(self) -> None:
+        versions = [f"mongod {self.inspect()['server']}", *(contender.version for contender in self.contenders)]
+        print(f"{machine()}\n{'; '.join(versions)}\nMedian of {self.options.runs}, alternating.\n", flush=True)
+
+    def compare(self, title: str, database: str, *make: str) -> None:
+        """Loads the data that `make` asks for, then measures the backup of it and the restore."""
+        say(f"loading {title}")
+        self.shop("--drop", *make)
+        loaded = self.inspect()
+        title = f"{title}: {loaded[database]['bytes'] / MEGABYTE:.0f} MB in {loaded[database]['documents']} documents"
+        # Warms up the server's cache and the machine's; who can't do it is left out.
+        self.contenders = [tools for tools in self.contenders if attempt(tools.backup, name=tools.backup_name)]
+        costs = self.alternate("backup", lambda tools: tools.backup())
+        if self.options.only != "backup":
+            for tools in self.contenders:
+                if isinstance(tools, MongoTools):
+                    tools.make_archive()
+            costs |= self.alternate("restore", lambda tools: self.restore(tools, loaded))
+        print(table(title, loaded[database]["bytes"], costs), flush=True)
+        self.shop("--drop", "--size=0")
+
+    def restore(self, tools, loaded: dict) -> Cost:
+        self.shop("--drop", "--size=0")
+        cost = tools.restore()
+        if self.inspect() != loaded:
+            raise Failed(f"what came back is not what was there: {self.inspect()} instead of {loaded}")
+        return cost
+
+    def alternate(self, work: str, do) -> dict[tuple[str, str], Cost]:
+        """Measures the contenders in turn; who fails is left out from then on."""
+        costs = {tools: [] for tools in self.contenders}
+        for number in range(self.options.runs):
+            for tools in list(costs):
+                name = getattr(tools, f"{work}_name")
+                cost = attempt(do, tools, name=name)
+                if cost:
+                    say(f"{work} {number + 1}: {name} {cost.wall:.1f} s")
+                    costs[tools].append(cost)
+                else:
+                    del costs[tools]
+        return {(work, getattr(tools, f"{work}_name")): median(several) for tools, several in costs.items()}
+
+    def shop(self, *arguments: str) -> str:
+        return run([SHOP, "--uri", self.uri, "--database", DATABASE, *arguments])
+
+    def inspect(self) -> dict:
+        return json.loads(self.shop("--inspect"))
+
+
+def contender(kind, uri: str, folder: Path):
+    return attempt(kind, uri, folder, name=kind.__name__)
+
+
+def attempt(do, *arguments, name: str = ""):
+    """Returns what `do` returns, or None when it can't be done, and says so."""
+    try:
+        return do(*arguments)
+    except Failed as error:
+        say(f"not measured: {name or do.__qualname__}: {error}")
+        return None
+
+
+def table(title: str, bson: int, costs: dict[tuple[str, str], Cost]) -> str:
+    """Returns a table in Markdown, with the ratio of each pair: below 1 is less than the peer."""
+    lines = [row(title, HEADINGS), row("---", ["--:"] * len(HEADINGS))]
+    for work in ("backup", "restore"):
+        pair = [(name, figures(bson, cost)) for (of, name), cost in costs.items() if of == work]
+        lines += [row(name, [shown(figure) for figure in figures_of]) for name, figures_of in pair]
+        if len(pair) == 2:
+            (_, ours), (_, theirs) = pair
+            ratios = [f"**{our / their:.2f} ×**" if their else "" for our, their in zip(ours, theirs)]
+            lines.append(row(f"**{work}, ratio**", ratios))
+    return "\n".join(lines) + "\n"
+
+
+def figures(bson: int, cost: Cost) -> list[float]:
+    return [cost.wall, bson / MEGABYTE / cost.wall, cost.client_cpu, cost.memory, cost.server_cpu, cost.stored]
+
+
+def shown(figure: float) -> str:
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.1f}" if figure else ""
+
+
+def row(name: str, cells: list[str]) -> str:
+    return f"| {' | '.join([name, *cells])} |"
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    program = argparse.ArgumentParser(
+        prog="scripts/bench.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    program.add_argument("size", nargs="?", default="2GiB", help="BSON in the shop, 0 for none (default: 2GiB)")
+    program.add_argument("--runs", type=int, default=3, help="runs of which the median is shown (default: 3)")
+    program.add_argument(
+        "--small", nargs="?", type=int, const=5000, default=0, metavar="N",
+        help="then also N small collections (5000 when no number is given)",
+    )
+    program.add_argument("--only", choices=["backup"], help="leave out the restores")
+    program.add_argument("--seed", type=int, default=1, help="of the shop (default: 1)")
+    return program.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    uri = os.environ.get("MONGODB_URI")
+    if not uri:
+        raise SystemExit("bench: MONGODB_URI is not set; start scripts/bench.sh instead, which starts a server")
+    (ROOT / "target").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
+        try:
+            benchmark = Benchmark(uri, Path(folder), options)
+            benchmark.introduce()
+            seed = f"--seed={options.seed}"
+            if options.size != "0":
+                benchmark.compare(f"shop of {options.size}", DATABASE, f"--size={options.size}", seed)
+            if options.small:
+                many = f"--small-collections={options.small}"
+                benchmark.compare(f"{options.small} collections", f"{DATABASE}_small", "--size=0", many, seed)
+        except Failed as error:
+            raise SystemExit(f"bench: {error}") from error
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
