@@ -59,10 +59,8 @@ pub async fn execute(plan: BackupPlan, context: BackupContext, stop: impl Future
 async fn write(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
     let sealer = Sealer::new(plan.id.clone(), context.recipients.clone());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
-    let accounts = match plan.accounts {
-        true => accounts::read(&plan.node, plan.at).await?,
-        false => accounts::Accounts::default(),
-    };
+    let accounts =
+        if plan.accounts { accounts::read(&plan.node, plan.at).await? } else { accounts::Accounts::default() };
     let collections = dump::dump(plan, &sealer, writer, &context.progress).await?;
     let catalog = Catalog { source: plan.source.clone(), collections, users: accounts.users, roles: accounts.roles };
     let sealed = sealer.seal_catalog(&catalog.encode()?)?;

@@ -132,9 +132,10 @@ fn choose(listed: Vec<Namespace>, patterns: &[NamespacePattern]) -> Result<Vec<N
 
 async fn with_sizes(node: &Node, namespaces: Vec<Namespace>) -> Result<Vec<PlannedNamespace>> {
     let sized = stream::iter(namespaces).map(|namespace| async move {
-        let (documents, bytes) = match namespace.has_documents() {
-            true => read::estimate(node, &namespace.db, &namespace.name).await?,
-            false => (0, 0),
+        let (documents, bytes) = if namespace.has_documents() {
+            read::estimate(node, &namespace.db, &namespace.name).await?
+        } else {
+            (0, 0)
         };
         Ok(PlannedNamespace { namespace, documents, bytes })
     });

@@ -42,7 +42,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     session.say(format_args!("  {}  signs backups; whoever has it can forge them", path.display()));
     match (config.encryption(), recipients) {
         (Encryption::None, _) => {
-            session.say("  Backups are NOT ENCRYPTED, as the configuration says: protect the store itself.")
+            session.say("  Backups are NOT ENCRYPTED, as the configuration says: protect the store itself.");
         }
         (Encryption::Age, recipients) => {
             session.say("  The age identities of these recipients; without one of them no backup opens:");

@@ -49,7 +49,9 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         });
         println!("{answer}");
     } else {
-        findings.iter().for_each(|finding| println!("{}: {}", finding.object, finding.problem));
+        for finding in findings {
+            println!("{}: {}", finding.object, finding.problem);
+        }
     }
     let (objects, backups, bytes) =
         (verification.checked_objects, verification.backups, ByteSize(verification.checked_bytes));

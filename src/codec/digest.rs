@@ -85,7 +85,9 @@ mod tests {
         fn order_and_split_do_not_matter(documents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20), at in 0_usize..20) {
             let digest = |documents: &[Vec<u8>]| {
                 let mut digest = ContentDigest::default();
-                documents.iter().for_each(|document| digest.add(document));
+                for document in documents {
+                    digest.add(document);
+                }
                 digest
             };
             let at = at.min(documents.len());

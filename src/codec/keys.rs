@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn a_generated_identity_parses_to_its_recipient() {
         let new = NewIdentity::generate(jiff::Timestamp::UNIX_EPOCH);
-        assert_eq!(Identities::parse(&new.file).unwrap().recipients(), [new.recipient.clone()]);
-        assert_eq!(Recipients::parse(&[new.recipient.clone()]).unwrap().to_strings(), [new.recipient]);
+        assert_eq!(Identities::parse(&new.file).unwrap().recipients(), std::slice::from_ref(&new.recipient));
+        assert_eq!(Recipients::parse(std::slice::from_ref(&new.recipient)).unwrap().to_strings(), [new.recipient]);
     }
 
     #[test]

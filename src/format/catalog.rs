@@ -264,6 +264,7 @@ fn wrong(reason: impl std::fmt::Display) -> Error {
 mod count {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so.
     pub(super) fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(value.cast_signed())
     }

@@ -17,7 +17,7 @@ const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_LAG: Duration = Duration::from_secs(30);
 
 /// How long a node is waited for until it has the cluster time that is to be read.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(60);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The wire version of `MongoDB` 5.0, the first with snapshot reads outside transactions.
 const WIRE_VERSION_5_0: i32 = 13;

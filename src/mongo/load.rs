@@ -42,7 +42,8 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
     for element in options.iter_elements() {
         let element = element.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
         if element.key() != EXPIRY {
-            append(&mut command, element.key(), element.value());
+            let value = element.value().map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+            command.append(element.key(), RawBson::from(value));
         }
     }
     if let Some(id_index) = indexes.iter().find(|index| is_id_index(index))
@@ -101,7 +102,9 @@ pub async fn create_indexes(database: &Database, collection: &str, indexes: &[&R
     }
     let doing = format!("build the indexes of {}.{collection}", database.name());
     let mut specifications = RawArrayBuf::new();
-    indexes.iter().for_each(|index| specifications.push((*index).clone()));
+    for index in indexes {
+        specifications.push((*index).clone());
+    }
     let mut command = rawdoc! { "createIndexes": collection, "indexes": specifications };
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "createIndex", roles: RESTORE_ROLES };
@@ -190,16 +193,6 @@ fn insert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDoc
 fn write_length(bytes: &mut [u8], at: usize) {
     let length = i32::try_from(bytes.len() - at).expect("an insert is far below 2 GiB");
     bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
-}
-
-fn append(
-    command: &mut RawDocumentBuf,
-    key: &bson::raw::CStr,
-    value: Result<bson::RawBsonRef<'_>, bson::error::Error>,
-) {
-    if let Ok(value) = value {
-        command.append(key, RawBson::from(value));
-    }
 }
 
 fn majority(command: &mut RawDocumentBuf) {

@@ -79,7 +79,7 @@ impl RestorePlan {
     /// [`Kind::Damaged`](crate::error::Kind::Damaged) when catalog and manifest disagree.
     pub fn make(manifest: Manifest, catalog: Catalog, request: &RestoreRequest) -> Result<Self> {
         check_agreement(&manifest, &catalog)?;
-        let accounts = request.accounts.then(|| Accounts { users: catalog.users, roles: catalog.roles });
+        let accounts = request.accounts.then_some(Accounts { users: catalog.users, roles: catalog.roles });
         let mut items = items(catalog.collections, request)?;
         if items.is_empty() && !request.patterns.is_empty() {
             return Err(Error::not_found(format!("backup {} holds no namespace that matches", manifest.id))
@@ -151,7 +151,7 @@ fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec
                 .remove(&source)
                 .ok_or_else(|| Error::damaged(format!("the catalog lacks the buckets of {}", record.namespace())))?;
             let data_name = format!("{BUCKETS_PREFIX}{name}");
-            Ok(item(db, name, data_name, Some(data), record))
+            Ok(item(db, name, data_name, Some(&data), record))
         })
         .collect()
 }
@@ -160,12 +160,12 @@ fn item(
     db: String,
     name: String,
     data_name: String,
-    data: Option<CollectionRecord>,
+    data: Option<&CollectionRecord>,
     record: CollectionRecord,
 ) -> RestoreItem {
-    let source = data.as_ref().unwrap_or(&record);
+    let source = data.unwrap_or(&record);
     let (documents, bytes, digest, segments) = (source.documents, source.bytes, source.digest, source.segments.clone());
-    RestoreItem { db, name, data_name, documents, bytes, digest, segments, record }
+    RestoreItem { db, name, record, data_name, documents, bytes, digest, segments }
 }
 
 /// Two namespaces mapped onto one would mix their documents.
