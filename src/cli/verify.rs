@@ -8,9 +8,12 @@ use crate::progress::Progress;
 use crate::units::ByteSize;
 use crate::verify::{self, Level};
 
+pub(super) const HELP: &str = "\
+Needs neither an identity nor the server. The exit code is 5 when anything is damaged or missing.";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The backups to check [default: all]
+    /// The backups to check, each by its id, a unique beginning of it, or latest [default: all]
     backups: Vec<String>,
     /// Check all backups
     #[arg(long, conflicts_with = "backups")]
