@@ -13,7 +13,7 @@ use crate::repository::Repository;
 use crate::units::{ByteSize, Elapsed};
 
 pub(super) const HELP: &str = "\
-A backup holds every database but local and config, with users and roles. With --ns it holds only what the
+A backup holds every database but local and config, with users and roles. With --ns it holds only what the \
 patterns choose, without users and roles. Nothing is written to the server.
 
 Examples:

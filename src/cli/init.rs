@@ -9,7 +9,7 @@ use crate::format::manifest::Encryption;
 use crate::repository::Repository;
 
 pub(super) const HELP: &str = "\
-The repository is made where repository.url says, in a directory or a bucket. The signing key is made where
+The repository is made where repository.url says, in a directory or a bucket. The signing key is made where \
 signing.key_file says [default: regrow-signing.key beside the configuration], unless it is there already.";
 
 pub(super) async fn run(session: &Session) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 pub(super) const HELP: &str = "\
-The recipient (age1…) is public: it goes into encryption.recipients of regrow.toml. The file opens every
+The recipient (age1…) is public: it goes into encryption.recipients of regrow.toml. The file opens every \
 backup that is encrypted to it. Only restores need it, so it can stay away from the machine that backs up.
 
 Example:
