@@ -136,9 +136,8 @@ impl Meaning {
             ("NoSuchBucket", _) => Self::NoSuchPlace,
             ("BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => Self::Mismatch,
             ("QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull", _) | (_, 507) => Self::Full,
-            // A conditional create that met another one: S3 asks to try again.
-            ("ConditionalRequestConflict" | "OperationAborted" | "RequestTimeout", _) | (_, 409) => Self::Unavailable,
-            ("InternalError" | "ServiceUnavailable" | "SlowDown", _) => Self::Unavailable,
+            // 409 is a conditional create that met another one: S3 asks to try again.
+            ("InternalError" | "ServiceUnavailable" | "SlowDown" | "RequestTimeout", _) | (_, 409) => Self::Unavailable,
             ("PreconditionFailed", _) | (_, 412) => Self::AlreadyExists,
             // Some stores answer 400 to credentials that they do not know.
             ("AccessDenied" | "ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId", _) | (_, 401 | 403) => {
@@ -157,7 +156,8 @@ fn reason(status: u16, code: Option<&str>, message: Option<&str>) -> String {
     let line = match (code, message) {
         (Some(code), Some(message)) if message.contains(code) => message.to_owned(),
         (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (Some(code), None) => code.to_owned(),
+        (None, Some(message)) => format!("{message} (HTTP status {status})"),
         (None, None) => format!("the store answered with HTTP status {status}"),
     };
     line.lines().next().unwrap_or_default().chars().take(LONGEST_REASON).collect()
@@ -229,6 +229,6 @@ mod tests {
     fn reasons_are_one_line() {
         assert_eq!(reason(503, Some("SlowDown"), Some("Please reduce")), "SlowDown: Please reduce");
         assert_eq!(reason(502, None, None), "the store answered with HTTP status 502");
-        assert_eq!(reason(500, None, Some("first\nsecond")), "first");
+        assert_eq!(reason(500, Some("InternalError"), Some("first\nsecond")), "InternalError: first");
     }
 }
