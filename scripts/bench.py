@@ -90,14 +90,14 @@ class MongoTools:
         self.recipient = re.search(r"age1\w+", identity.read_text())[0]
 
     def backup(self) -> Cost:
-        dump = ["mongodump", "--quiet", f"--uri={self.uri}", "--archive"]
+        dump = ["mongodump", f"--uri={self.uri}", "--archive"]
         pipeline = [dump, ["zstd", "-3", "-T2", "-q"], ["age", "-r", self.recipient]]
         cost = measure(pipeline, self.server, output=self.stored)
         cost.stored = size(self.stored)
         return cost
 
     def restore(self) -> Cost:
-        flags = ["--quiet", f"--archive={self.archive}", "-j", "4", "--numInsertionWorkersPerCollection", "4"]
+        flags = [f"--archive={self.archive}", "-j", "4", "--numInsertionWorkersPerCollection", "4"]
         return measure([["mongorestore", f"--uri={self.uri}", *flags]], self.server)
 
     def make_archive(self) -> None:

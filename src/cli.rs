@@ -26,29 +26,38 @@ use crate::error::{Error, Kind, Result};
 use crate::random::Random;
 use crate::repository::Repository;
 
-const EXIT_CODES: &str = "\
+const HELP: &str = "\
+First steps:
+  regrow keygen -o identity.txt    makes a key pair; then write regrow.toml, as the README shows
+  regrow init                      creates the repository
+  regrow backup                    takes a backup
+  regrow restore latest            brings it back
+
 Exit codes:
   0 done   1 failed   2 usage   3 configuration   4 not found   5 damage found
   6 objective missed   7 refused   75 try later   130 interrupted";
 
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// MongoDB backup and disaster recovery that proves its backups restore.
 #[derive(Debug, Parser)]
-#[command(name = "regrow", version, after_help = EXIT_CODES)]
+#[command(name = "regrow", version, after_help = HELP)]
 struct Arguments {
     /// The configuration file [default: ./regrow.toml, then /etc/regrow/regrow.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "REGROW_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "REGROW_CONFIG", help_heading = GLOBAL)]
     config: Option<PathBuf>,
-    /// Answer in JSON on stdout
-    #[arg(long, global = true)]
+    /// Print the answer as JSON
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
-    /// Say only errors on stderr
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Print no remarks, only the answer and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     quiet: bool,
-    /// Show no progress
-    #[arg(long, global = true)]
+    /// Show no progress line
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_progress: bool,
     #[command(subcommand)]
     command: Command,
@@ -56,20 +65,24 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an age identity file and print its recipient
+    /// Make a key pair for encryption: an age identity file, whose recipient is printed
+    #[command(after_help = keygen::HELP)]
     Keygen(keygen::Arguments),
-    /// Create the repository and its signing key
+    /// Create the repository and its signing key, and say what must be kept safe
+    #[command(after_help = init::HELP)]
     Init,
     /// Take a backup now and print its id
+    #[command(after_help = backup::HELP)]
     Backup(backup::Arguments),
     /// List the backups, newest first
     List,
-    /// Show one backup
+    /// Show one backup, and with an identity the collections that it holds
     Show(show::Arguments),
-    /// Restore a backup
+    /// Restore a backup, or some of its collections
     #[command(after_help = restore::HELP)]
     Restore(restore::Arguments),
     /// Re-read what is stored and name every damaged or missing object
+    #[command(after_help = verify::HELP)]
     Verify(verify::Arguments),
 }
 

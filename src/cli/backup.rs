@@ -12,9 +12,17 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::units::{ByteSize, Elapsed};
 
+pub(super) const HELP: &str = "\
+A backup holds every database but local and config, with users and roles. With --ns it holds only what the
+patterns choose, without users and roles. Nothing is written to the server.
+
+Examples:
+  regrow backup --kind daily
+  regrow backup --ns shop --ns 'tenant_*.orders'";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// daily, weekly, monthly or manual
+    /// What the backup counts as: daily, weekly, monthly or manual
     #[arg(long, default_value = "manual")]
     kind: String,
     /// Take only these namespaces: db, db.collection, db.* (may be repeated)

@@ -8,6 +8,10 @@ use crate::error::Result;
 use crate::format::manifest::Encryption;
 use crate::repository::Repository;
 
+pub(super) const HELP: &str = "\
+The repository is made where repository.url says, in a directory or a bucket. The signing key is made where
+signing.key_file says [default: regrow-signing.key beside the configuration], unless it is there already.";
+
 pub(super) async fn run(session: &Session) -> Result<()> {
     let config = session.config()?;
     // Wrong recipients would show only at the first backup; here they cost nothing.

@@ -10,6 +10,13 @@ use crate::codec::keys::NewIdentity;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+pub(super) const HELP: &str = "\
+The recipient (age1…) is public: it goes into encryption.recipients of regrow.toml. The file opens every
+backup that is encrypted to it. Only restores need it, so it can stay away from the machine that backs up.
+
+Example:
+  regrow keygen -o identity.txt";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The file to write; it must not exist yet

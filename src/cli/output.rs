@@ -41,6 +41,11 @@ pub(super) fn encryption(encryption: Encryption) -> &'static str {
     }
 }
 
+/// Returns a number of things in words: `1 pack`, `2 packs`.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Prints rows in aligned columns; the first row is the heading. Numbers stand to the right.
 pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

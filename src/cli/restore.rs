@@ -21,7 +21,7 @@ Nothing that exists is overwritten: the restore refuses when a target namespace 
 what it created when it fails. See the plan first with --dry-run.
 
 Examples:
-  regrow restore latest                            the whole newest backup, to where it came from
+  regrow restore latest                            the whole newest backup, to the source
   regrow restore 20261123 --ns shop.orders --map shop.orders=shop.orders_restored
   regrow restore latest --to mongodb://scratch:27017 --confirm rs0";
 
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// Show the plan and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The target's replica set (or: standalone), instead of being asked for it
+    /// Confirm by the target's replica set name (or: standalone), instead of being asked for it
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Session;
-use super::output::{backup_json, encryption, table, time};
+use super::output::{backup_json, counted, encryption, table, time};
 use crate::error::Result;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord};
 use crate::format::manifest::{Encryption, Manifest};
@@ -83,7 +83,8 @@ fn print_manifest(manifest: &Manifest) {
     println!("taken        {}, in {}", time(manifest.started_at), Elapsed(elapsed));
     println!("documents    {} in {} namespaces", manifest.documents, manifest.namespaces);
     println!("data         {}", ByteSize(manifest.bytes_raw));
-    println!("stored       {} in {} packs", ByteSize(manifest.bytes_stored), manifest.packs.len());
+    let packs = counted(manifest.packs.len() as u64, "pack");
+    println!("stored       {} in {packs}", ByteSize(manifest.bytes_stored));
     println!("encryption   {}", encryption(manifest.encryption));
     for recipient in &manifest.recipients {
         println!("  opens with the identity of {recipient}");
@@ -96,7 +97,7 @@ fn print_catalog(catalog: &Catalog) {
     rows.extend(visible(catalog).map(|(record, data)| {
         let kind = match record.kind {
             CollectionKind::View => "view",
-            CollectionKind::Timeseries => "time series",
+            CollectionKind::Timeseries => "time series (as buckets)",
             CollectionKind::Collection if record.ordered => "capped, read later",
             _ => "collection",
         };
@@ -109,5 +110,6 @@ fn print_catalog(catalog: &Catalog) {
         ]
     }));
     table(&rows, [false, false, true, true, true]);
-    println!("\n{} users and {} roles", catalog.users.len(), catalog.roles.len());
+    let (users, roles) = (counted(catalog.users.len() as u64, "user"), counted(catalog.roles.len() as u64, "role"));
+    println!("\n{users} and {roles}");
 }

@@ -2,15 +2,19 @@
 
 use serde_json::json;
 
+use super::output::counted;
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::units::ByteSize;
 use crate::verify::{self, Level};
 
+pub(super) const HELP: &str = "\
+Needs neither an identity nor the server. The exit code is 5 when anything is damaged or missing.";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The backups to check [default: all]
+    /// The backups to check, each by its id, a unique beginning of it, or latest [default: all]
     backups: Vec<String>,
     /// Check all backups
     #[arg(long, conflicts_with = "backups")]
@@ -53,15 +57,18 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
             println!("{}: {}", finding.object, finding.problem);
         }
     }
-    let (objects, backups, bytes) =
-        (verification.checked_objects, verification.backups, ByteSize(verification.checked_bytes));
-    session.say(format_args!("Checked {objects} objects of {backups} backups, read {bytes}."));
+    let (objects, backups) = (counted(verification.checked_objects, "object"), counted(verification.backups, "backup"));
+    session.say(format_args!("Checked {objects} of {backups}, read {}.", ByteSize(verification.checked_bytes)));
     if findings.is_empty() {
-        session.say("Everything is as it was written.");
+        session.say(match level {
+            Level::Structure => "Everything is there with its recorded size; the bytes were not read.",
+            Level::Checksum => "Everything is as it was written.",
+        });
         return Ok(());
     }
     let mut damaged: Vec<&str> = findings.iter().map(|finding| finding.backup.as_str()).collect();
     damaged.dedup();
-    Err(Error::damaged(format!("{} objects are damaged or missing; affected: {}", findings.len(), damaged.join(", ")))
+    let found = counted(findings.len() as u64, "finding");
+    Err(Error::damaged(format!("{found}: damaged or missing objects of {}", damaged.join(", ")))
         .with_hint("take a new backup now, and restore from one that is not affected"))
 }

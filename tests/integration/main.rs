@@ -2,6 +2,7 @@
 //!
 //! One binary, so that servers start once and all tests share them; see [`harness`].
 
+mod floors;
 mod harness;
 mod servers;
 mod storage_contract;
