@@ -42,6 +42,12 @@ impl Sealer {
         Self { backup, recipients, level: DEFAULT_LEVEL }
     }
 
+    /// Chooses another zstd level than the default.
+    #[must_use]
+    pub fn with_level(self, level: i32) -> Self {
+        Self { level, ..self }
+    }
+
     /// Returns what the sealed bytes are protected by.
     #[must_use]
     pub fn encryption(&self) -> Encryption {
