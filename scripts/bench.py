@@ -1,27 +1,26 @@
 #!/usr/bin/env python3
-"""Measures Regrow beside mongodump and mongorestore, alternating, on the server that MONGODB_URI names.
+"""Measures Regrow beside mongodump and mongorestore, alternating.
 
 Backup: `regrow backup` into a directory, beside `mongodump --archive | zstd -3 -T2 | age`.
 Restore: `regrow restore`, beside `mongorestore -j 4 --numInsertionWorkersPerCollection 4` of an archive that
-is neither compressed nor encrypted, which spares the peer work. Both restore into the emptied server that
-was backed up, and what came back is counted.
+is neither compressed nor encrypted, which spares the peer work. Each restore has an empty server of its own,
+and what came back is counted.
 
-Start it by scripts/bench.sh, which builds Regrow and starts a server. It loads and drops the databases
-`regrow_bench` and `regrow_bench_small`. For the memory at a larger size: scripts/bench.sh 8GiB --runs 1.
+Start it by scripts/bench.sh, which builds Regrow first. For the memory at a larger size, once is enough:
+scripts/bench.sh 8GiB --runs 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from measuring import MEGABYTE, Cost, Failed, Server, machine, measure, median, run, size
+from measuring import MEGABYTE, Cost, Failed, Server, machine, measure, median, new_server, run, size
 
 ROOT = Path(__file__).resolve().parent.parent
 REGROW = ROOT / "target/release/regrow"
@@ -36,9 +35,7 @@ class Regrow:
     backup_name = "`regrow backup`"
     restore_name = "`regrow restore`"
 
-    def __init__(self, uri: str, folder: Path):
-        self.uri = uri
-        self.server = Server(uri)
+    def __init__(self, folder: Path):
         self.repository = folder / "repository"
         self.config = folder / "regrow.toml"
         self.version = run([REGROW, "--version"]).strip()
@@ -52,17 +49,15 @@ class Regrow:
             f'[encryption]\nrecipients = ["{recipient}"]\nidentity_file = "{identity}"\n'
         )
 
-    def backup(self) -> Cost:
+    def backup(self, source: Server) -> Cost:
         shutil.rmtree(self.repository, ignore_errors=True)
-        run(self.command("init"))
-        cost = measure([self.command("backup")], self.server)
+        run(self.command("init"), source)
+        cost = measure([self.command("backup")], source)
         cost.stored = size(self.repository)
         return cost
 
-    def restore(self) -> Cost:
-        name = re.search(r"replicaSet=([^&]+)", self.uri)
-        confirm = name[1] if name else "rs0"
-        return measure([self.command("restore", "latest", "--to", self.uri, "--confirm", confirm)], self.server)
+    def restore(self, target: Server) -> Cost:
+        return measure([self.command("restore", "latest", "--to", target.uri, "--confirm", target.name)], target)
 
     def command(self, *arguments) -> list:
         return [REGROW, "--config", self.config, "--no-progress", *arguments]
@@ -74,34 +69,32 @@ class MongoTools:
     backup_name = "`mongodump`, `zstd -3 -T2`, `age`"
     restore_name = "`mongorestore`, 4 × 4 workers"
 
-    def __init__(self, uri: str, folder: Path):
+    def __init__(self, folder: Path):
         for tool in ("mongodump", "mongorestore", "zstd", "age", "age-keygen"):
             if not shutil.which(tool):
                 raise Failed(f"{tool} is not on PATH")
-        self.uri = uri
-        self.server = Server(uri)
         self.stored = folder / "mongodump.zst.age"
         self.archive = folder / "mongodump.archive"
-        self.version = ", ".join(
-            [f"mongo-tools {first_number('mongodump')}", f"zstd {first_number('zstd')}", f"age {first_number('age')}"]
-        )
+        versions = [("mongo-tools", "mongodump"), ("zstd", "zstd"), ("age", "age")]
+        self.version = ", ".join(f"{name} {first_number(tool)}" for name, tool in versions)
         identity = folder / "age-identity.txt"
         run(["age-keygen", "-o", identity])
         self.recipient = re.search(r"age1\w+", identity.read_text())[0]
 
-    def backup(self) -> Cost:
-        dump = ["mongodump", f"--uri={self.uri}", "--archive"]
+    def backup(self, source: Server) -> Cost:
+        dump = ["mongodump", f"--uri={source.uri}", "--archive"]
         pipeline = [dump, ["zstd", "-3", "-T2", "-q"], ["age", "-r", self.recipient]]
-        cost = measure(pipeline, self.server, output=self.stored)
+        cost = measure(pipeline, source, output=self.stored)
         cost.stored = size(self.stored)
         return cost
 
-    def restore(self) -> Cost:
+    def restore(self, target: Server) -> Cost:
         flags = [f"--archive={self.archive}", "-j", "4", "--numInsertionWorkersPerCollection", "4"]
-        return measure([["mongorestore", f"--uri={self.uri}", *flags]], self.server)
+        return measure([["mongorestore", f"--uri={target.uri}", *flags]], target)
 
-    def make_archive(self) -> None:
-        run(["mongodump", "--quiet", f"--uri={self.uri}", f"--archive={self.archive}"])
+    def make_archive(self, source: Server) -> None:
+        """Makes what the restore reads."""
+        run(["mongodump", f"--uri={source.uri}", f"--archive={self.archive}"])
 
 
 def first_number(tool: str) -> str:
@@ -110,40 +103,36 @@ def first_number(tool: str) -> str:
 
 
 class Benchmark:
-    """One server's measurements."""
+    """The contenders that can run here, measured on one kind of data after the other."""
 
-    def __init__(self, uri: str, folder: Path, options: argparse.Namespace):
-        self.uri = uri
+    def __init__(self, folder: Path, options: argparse.Namespace):
         self.options = options
-        self.contenders = [made for made in (contender(kind, uri, folder) for kind in (Regrow, MongoTools)) if made]
+        made = [attempt(kind, folder, name=kind.__name__) for kind in (Regrow, MongoTools)]
+        self.contenders = [tools for tools in made if tools]
 
     def introduce(self) -> None:
-        versions = [f"mongod {self.inspect()['server']}", *(contender.version for contender in self.contenders)]
-        print(f"{machine()}\n{'; '.join(versions)}\nMedian of {self.options.runs}, alternating.\n", flush=True)
+        versions = "; ".join(tools.version for tools in self.contenders)
+        print(f"{machine()}\n{versions}\nMedian of {self.options.runs}, alternating.\n", flush=True)
 
     def compare(self, title: str, database: str, *make: str) -> None:
         """Loads the data that `make` asks for, then measures the backup of it and the restore."""
-        say(f"loading {title}")
-        self.shop("--drop", *make)
-        loaded = self.inspect()
-        title = f"{title}: {loaded[database]['bytes'] / MEGABYTE:.0f} MB in {loaded[database]['documents']} documents"
-        # Warms up the server's cache and the machine's; who can't do it is left out.
-        self.contenders = [tools for tools in self.contenders if attempt(tools.backup, name=tools.backup_name)]
-        costs = self.alternate("backup", lambda tools: tools.backup())
-        if self.options.only != "backup":
+        with new_server() as source:
+            say(f"loading {title}")
+            shop(source, f"--seed={self.options.seed}", *make)
+            loaded = inspect(source)
+            # Warms up the server's cache and the machine's; who can't do it is left out.
+            self.contenders = [
+                tools for tools in self.contenders if attempt(tools.backup, source, name=tools.backup_name)
+            ]
+            costs = self.alternate("backup", lambda tools: tools.backup(source))
             for tools in self.contenders:
-                if isinstance(tools, MongoTools):
-                    tools.make_archive()
-            costs |= self.alternate("restore", lambda tools: self.restore(tools, loaded))
-        print(table(title, loaded[database]["bytes"], costs), flush=True)
-        self.shop("--drop", "--size=0")
-
-    def restore(self, tools, loaded: dict) -> Cost:
-        self.shop("--drop", "--size=0")
-        cost = tools.restore()
-        if self.inspect() != loaded:
-            raise Failed(f"what came back is not what was there: {self.inspect()} instead of {loaded}")
-        return cost
+                if isinstance(tools, MongoTools) and self.options.only != "backup":
+                    tools.make_archive(source)
+        if self.options.only != "backup":
+            costs |= self.alternate("restore", lambda tools: restore(tools, loaded))
+        held = loaded[database]
+        title = f"{title}: {held['documents']} documents, {held['bytes'] / MEGABYTE:.0f} MB, mongod {loaded['server']}"
+        print(table(title, held["bytes"], costs), flush=True)
 
     def alternate(self, work: str, do) -> dict[tuple[str, str], Cost]:
         """Measures the contenders in turn; who fails is left out from then on."""
@@ -159,23 +148,31 @@ class Benchmark:
                     del costs[tools]
         return {(work, getattr(tools, f"{work}_name")): median(several) for tools, several in costs.items()}
 
-    def shop(self, *arguments: str) -> str:
-        return run([SHOP, "--uri", self.uri, "--database", DATABASE, *arguments])
 
-    def inspect(self) -> dict:
-        return json.loads(self.shop("--inspect"))
+def restore(tools, loaded: dict) -> Cost:
+    """Restores into an empty server, in which dropped data doesn't linger, and compares the counts."""
+    with new_server() as target:
+        cost = tools.restore(target)
+        restored = inspect(target)
+    if restored != loaded:
+        raise Failed(f"what came back is not what was there: {restored} instead of {loaded}")
+    return cost
 
 
-def contender(kind, uri: str, folder: Path):
-    return attempt(kind, uri, folder, name=kind.__name__)
+def shop(server: Server, *arguments: str) -> str:
+    return run([SHOP, "--database", DATABASE, *arguments], server)
 
 
-def attempt(do, *arguments, name: str = ""):
-    """Returns what `do` returns, or None when it can't be done, and says so."""
+def inspect(server: Server) -> dict:
+    return json.loads(shop(server, "--inspect"))
+
+
+def attempt(do, *arguments, name: str):
+    """Returns what `do` returns; when it fails says so and returns None."""
     try:
         return do(*arguments)
     except Failed as error:
-        say(f"not measured: {name or do.__qualname__}: {error}")
+        say(f"not measured: {name}: {error}")
         return None
 
 
@@ -225,20 +222,15 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    uri = os.environ.get("MONGODB_URI")
-    if not uri:
-        raise SystemExit("bench: MONGODB_URI is not set; start scripts/bench.sh instead, which starts a server")
-    (ROOT / "target").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
         try:
-            benchmark = Benchmark(uri, Path(folder), options)
+            benchmark = Benchmark(Path(folder), options)
             benchmark.introduce()
-            seed = f"--seed={options.seed}"
             if options.size != "0":
-                benchmark.compare(f"shop of {options.size}", DATABASE, f"--size={options.size}", seed)
+                benchmark.compare(f"Shop of {options.size}", DATABASE, f"--size={options.size}")
             if options.small:
                 many = f"--small-collections={options.small}"
-                benchmark.compare(f"{options.small} collections", f"{DATABASE}_small", "--size=0", many, seed)
+                benchmark.compare(f"{options.small} collections", f"{DATABASE}_small", "--size=0", many)
         except Failed as error:
             raise SystemExit(f"bench: {error}") from error
     return 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -35,12 +39,12 @@ def median(costs: list[Cost]) -> Cost:
     return Cost(*(statistics.median(getattr(cost, field.name) for cost in costs) for field in fields(Cost)))
 
 
-def measure(pipeline: list[list], server: Server, output: Path | None = None, environment: dict | None = None) -> Cost:
-    """Runs a pipeline of commands, whose output goes to a file, or nowhere."""
+def measure(pipeline: list[list], server: Server, output: Path | None = None) -> Cost:
+    """Runs a pipeline of commands, which find the server in MONGODB_URI; its output goes to a file, or nowhere."""
     os.sync()  # What was written before this run is not this run's to wait for.
     with tempfile.TemporaryFile() as errors, open(output or os.devnull, "wb") as sink:
         server_begin, begin = server.cpu(), time.monotonic()
-        processes = spawn(pipeline, sink, errors, {**os.environ, **(environment or {})})
+        processes = spawn(pipeline, sink, errors, {**os.environ, "MONGODB_URI": server.uri})
         ended = [wait(process) for process in processes]
         wall, server_cpu = time.monotonic() - begin, server.cpu() - server_begin
         for command, process in zip(pipeline, processes):
@@ -78,10 +82,11 @@ def last_words(errors) -> str:
     return ": " + " / ".join(lines[-3:]) if lines else ""
 
 
-def run(command: list, environment: dict | None = None) -> str:
+def run(command: list, server: Server | None = None) -> str:
     """Runs a command that isn't measured and returns what it prints."""
+    environment = {**os.environ, "MONGODB_URI": server.uri} if server else None
     try:
-        done = subprocess.run(command, env={**os.environ, **(environment or {})}, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
     except OSError as error:
         raise Failed(f"cannot run {command[0]}: {error.strerror}") from error
     if done.returncode != 0:
@@ -96,39 +101,36 @@ def size(path: Path) -> float:
     return sum(file.stat().st_size for file in files) / MEGABYTE
 
 
+@dataclass
 class Server:
-    """The mongods that a connection string names, as this machine's processes."""
+    """A replica set of this machine."""
 
-    def __init__(self, uri: str):
-        hosts = uri.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2].split(",")
-        self.pids = [listener(int(host.rpartition(":")[2])) for host in hosts]
+    uri: str
+    name: str
+    pids: list[int]
 
     def cpu(self) -> float:
-        """Returns the seconds of processor time that the servers have used since they began."""
+        """Returns the seconds of processor time that its processes have used since they began."""
         return sum(cpu_of(pid) for pid in self.pids)
+
+
+@contextlib.contextmanager
+def new_server() -> Iterator[Server]:
+    """Starts an empty server, which ends and leaves nothing behind when the context ends."""
+    options = ["--cache-gb", "1", "--oplog-mb", "2048"]
+    command = [sys.executable, Path(__file__).with_name("servers.py"), "serve", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as servers:
+        described = servers.stdout.readline()
+        if not described:
+            raise Failed("no server to measure with")
+        server = json.loads(described)
+        yield Server(server["uri"], server["replica_set"], [host["pid"] for host in server["hosts"]])
 
 
 def cpu_of(pid: int) -> float:
     # The program's name, in brackets, may hold anything; what follows are numbers: proc(5), fields 14 and 15.
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / TICKS
-
-
-def listener(port: int) -> int:
-    """Returns the process that listens on a local TCP port."""
-    sockets = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            column = line.split()
-            if column[3] == "0A" and int(column[1].rpartition(":")[2], 16) == port:
-                sockets.add(f"socket:[{column[9]}]")
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if os.readlink(descriptor) in sockets:
-                return int(descriptor.parts[2])
-        except OSError:
-            continue  # It ended, or isn't ours to look at.
-    raise Failed(f"no process of this machine listens on port {port}; the benchmark needs a local server")
 
 
 def machine() -> str:

@@ -97,6 +97,7 @@ fn manifest(
         namespaces: visible.count() as u64,
         documents: catalog.collections.iter().map(|collection| collection.documents).sum(),
         bytes_raw: catalog.collections.iter().map(|collection| collection.bytes).sum(),
+        outside_snapshot: catalog.collections.iter().filter(|collection| !collection.in_snapshot).count() as u64,
         bytes_stored: packs.iter().map(|pack| pack.object.size).sum::<u64>() + record.size,
         catalog: record,
         packs,

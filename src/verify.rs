@@ -137,7 +137,7 @@ fn check_structure(
                 find(&object.key, format!("it has {size} bytes instead of {}", object.size));
             }
             Some(_) => {
-                to_read.push(ToRead { backup: manifest.id.clone(), object: object.clone(), pack: pack.cloned() })
+                to_read.push(ToRead { backup: manifest.id.clone(), object: object.clone(), pack: pack.cloned() });
             }
         }
     }
@@ -192,12 +192,8 @@ async fn check_object(repository: &Repository, item: &ToRead) -> Result<Option<S
     if !damaged.is_empty() {
         let named: Vec<String> = damaged.iter().take(MAX_NAMED_SEGMENTS).map(u64::to_string).collect();
         let more = if damaged.len() > named.len() { ", …" } else { "" };
-        problem += &format!(
-            "; {} of {} segments are damaged: {}{more}",
-            damaged.len(),
-            item.pack.as_ref().map_or(0, |pack| pack.segments.len()),
-            named.join(", ")
-        );
+        let (count, all) = (damaged.len(), item.pack.as_ref().map_or(0, |pack| pack.segments.len()));
+        problem = format!("{problem}; {count} of {all} segments are damaged: {}{more}", named.join(", "));
     }
     Ok(Some(problem))
 }

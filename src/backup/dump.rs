@@ -17,7 +17,7 @@ use crate::codec::{ContentDigest, Sealed, Sealer};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
 use crate::format::segment::{Documents, TARGET_BYTES};
-use crate::mongo::read::{CollectionReader, Part, split};
+use crate::mongo::read::{CollectionReader, Part, Reading, split};
 use crate::mongo::{Namespace, NamespaceKind, Node};
 use crate::progress::Progress;
 use crate::repository::BackupWriter;
@@ -42,7 +42,7 @@ const MAX_PARTS: u64 = 1024;
 struct Job {
     collection: usize,
     part: usize,
-    stretch: Part,
+    reading: Reading,
 }
 
 /// A filled segment on its way to a sealer.
@@ -87,7 +87,7 @@ pub(super) async fn dump(
     // Whichever fails first ends the other: a reader's error must not wait for hours of reading.
     let store = store(plan.namespaces.len(), queue, sealer, writer, progress);
     let (tallies, ()) = tokio::try_join!(store, join(&mut readers))?;
-    Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(&planned.namespace, tally)).collect())
+    Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(plan, &planned.namespace, tally)).collect())
 }
 
 async fn join(readers: &mut JoinSet<Result<()>>) -> Result<()> {
@@ -100,13 +100,12 @@ async fn join(readers: &mut JoinSet<Result<()>>) -> Result<()> {
 /// What readers need of the plan, so that they own it.
 struct Handle {
     node: Node,
-    at: Option<bson::Timestamp>,
     names: Vec<(String, String)>,
 }
 
 fn plan_handle(plan: &BackupPlan) -> Handle {
     let names = plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
-    Handle { node: plan.node.clone(), at: plan.at, names: names.collect() }
+    Handle { node: plan.node.clone(), names: names.collect() }
 }
 
 /// Returns all parts, those of the largest collections first, so that no large one is read last and alone.
@@ -117,7 +116,12 @@ async fn jobs(plan: &BackupPlan) -> Result<VecDeque<Job>> {
     let mut jobs = VecDeque::new();
     for collection in order {
         let stretches = stretches(plan, &plan.namespaces[collection]).await?;
-        jobs.extend(stretches.into_iter().enumerate().map(|(part, stretch)| Job { collection, part, stretch }));
+        let planned = &plan.namespaces[collection];
+        jobs.extend(stretches.into_iter().enumerate().map(|(part, stretch)| {
+            let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
+            let reading = Reading { as_of: plan.as_of(&planned.namespace), part: stretch, document_bytes };
+            Job { collection, part, reading }
+        }));
     }
     Ok(jobs)
 }
@@ -146,7 +150,7 @@ async fn read_jobs(handle: Handle, jobs: Arc<Mutex<VecDeque<Job>>>, filled: mpsc
 /// Reads one part; returns whether anybody still wants segments.
 async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> Result<bool> {
     let (db, name) = &handle.names[job.collection];
-    let mut reader = CollectionReader::new(&handle.node, db, name, handle.at, job.stretch);
+    let mut reader = CollectionReader::new(&handle.node, db, name, job.reading);
     let mut documents = Documents::default();
     let mut full = Vec::new();
     let mut segment = 0;
@@ -211,7 +215,7 @@ fn seal(sealer: &Sealer, number: u64, filled: &Filled) -> Result<Ready> {
     Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
 }
 
-fn record(namespace: &Namespace, mut tally: Tally) -> CollectionRecord {
+fn record(plan: &BackupPlan, namespace: &Namespace, mut tally: Tally) -> CollectionRecord {
     tally.segments.sort_by_key(|(position, _)| *position);
     CollectionRecord {
         db: namespace.db.clone(),
@@ -229,6 +233,7 @@ fn record(namespace: &Namespace, mut tally: Tally) -> CollectionRecord {
         bytes: tally.digest.bytes,
         digest: tally.digest.to_bytes(),
         ordered: namespace.is_ordered(),
+        in_snapshot: plan.is_in_snapshot(namespace),
         segments: tally.segments.into_iter().map(|(_, segment)| segment).collect(),
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::SourceRecord;
 use crate::format::{BackupId, BackupKind};
 
+use crate::mongo::read::AsOf;
 use crate::mongo::{Deployment, Namespace, Node, namespaces, read};
 use crate::pattern::NamespacePattern;
 use crate::random::Random;
@@ -87,6 +88,22 @@ impl BackupPlan {
             },
             node,
         })
+    }
+
+    /// Returns the state that a namespace is read in.
+    #[must_use]
+    pub fn as_of(&self, namespace: &Namespace) -> AsOf {
+        match self.at {
+            None => AsOf::Latest,
+            Some(_) if namespace.is_ordered() => AsOf::Committed,
+            Some(at) => AsOf::ClusterTime(at),
+        }
+    }
+
+    /// Whether the backup holds the namespace as it was at the cluster time.
+    #[must_use]
+    pub fn is_in_snapshot(&self, namespace: &Namespace) -> bool {
+        self.at.is_some() && !namespace.is_ordered()
     }
 
     /// Returns about how many bytes of documents will be read.

@@ -86,6 +86,12 @@ fn answer(session: &Session, manifest: &Manifest) {
     ));
     if let Some(time) = manifest.cluster_time {
         session.say(format_args!("shows the state at {time}"));
+        if manifest.outside_snapshot > 0 {
+            let count = manifest.outside_snapshot;
+            session.say(format_args!(
+                "note: {count} capped collections show a moment shortly after it; MongoDB reads those no other way"
+            ));
+        }
     }
     if manifest.encryption == Encryption::None {
         session.say("warning: this backup is NOT ENCRYPTED, as the configuration says");

@@ -21,6 +21,7 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
         "documents": manifest.documents,
         "bytes_raw": manifest.bytes_raw,
         "bytes_stored": manifest.bytes_stored,
+        "outside_snapshot": manifest.outside_snapshot,
         "encryption": manifest.encryption,
         "recipients": manifest.recipients,
         "regrow_version": manifest.regrow_version,

@@ -29,7 +29,7 @@ Examples:
 pub(super) struct Arguments {
     /// The backup's id, a unique beginning of it, or latest
     backup: String,
-    /// The deployment to restore into [default: the source], also as env:NAME or file:PATH
+    /// The deployment to restore into [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
     /// Restore only these namespaces: db, db.collection, db.* (may be repeated)

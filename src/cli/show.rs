@@ -30,13 +30,14 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
             answer["collections"] = json!(
                 visible(catalog)
                     .map(|(record, data)| json!({
-                        "namespace": record.namespace(),
-                        "kind": record.kind,
-                        "documents": data.documents,
-                        "bytes": data.bytes,
-                        "indexes": record.indexes.len(),
-                        "digest": hex::encode(data.digest),
-                    }))
+                            "namespace": record.namespace(),
+                            "kind": record.kind,
+                            "documents": data.documents,
+                            "bytes": data.bytes,
+                            "indexes": record.indexes.len(),
+                    "in_snapshot": data.in_snapshot,
+                            "digest": hex::encode(data.digest),
+                        }))
                     .collect::<Vec<_>>()
             );
             answer["users"] = json!(catalog.users.len());
@@ -97,7 +98,7 @@ fn print_catalog(catalog: &Catalog) {
         let kind = match record.kind {
             CollectionKind::View => "view",
             CollectionKind::Timeseries => "time series (as buckets)",
-            CollectionKind::Collection if record.ordered => "capped",
+            CollectionKind::Collection if record.ordered => "capped, read later",
             _ => "collection",
         };
         [

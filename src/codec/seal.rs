@@ -42,6 +42,12 @@ impl Sealer {
         Self { backup, recipients, level: DEFAULT_LEVEL }
     }
 
+    /// Chooses another zstd level than the default.
+    #[must_use]
+    pub fn with_level(self, level: i32) -> Self {
+        Self { level, ..self }
+    }
+
     /// Returns what the sealed bytes are protected by.
     #[must_use]
     pub fn encryption(&self) -> Encryption {
@@ -92,16 +98,19 @@ impl Sealer {
         Ok(Sealed { sha256: sha256(&bytes), bytes: bytes.into() })
     }
 
+    /// Compresses in one call: over one contiguous buffer zstd takes half the time of its streaming mode,
+    /// which copies everything through a window of its own.
     fn compress(&self, header: &Header, raw: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut stream = Vec::with_capacity(raw.len() / 3 + AGE_OVERHEAD);
-        stream.extend_from_slice(&header.to_frame());
-        let mut encoder = zstd::Encoder::new(&mut stream, self.level)?;
-        encoder.include_checksum(true)?;
-        encoder.set_pledged_src_size(Some(raw.len() as u64))?;
-        encoder.include_contentsize(true)?;
-        encoder.write_all(raw)?;
-        encoder.finish()?;
-        Ok(stream)
+        let frame = header.to_frame();
+        let mut stream = Vec::with_capacity(frame.len() + zstd::zstd_safe::compress_bound(raw.len()));
+        stream.extend_from_slice(&frame);
+        let mut compressor = zstd::bulk::Compressor::new(self.level)?;
+        compressor.include_checksum(true)?;
+        compressor.include_contentsize(true)?;
+        let mut output = Cursor::new(stream);
+        output.set_position(frame.len() as u64);
+        compressor.compress_to_buffer(raw, &mut output)?;
+        Ok(output.into_inner())
     }
 }
 
@@ -208,9 +217,7 @@ fn decrypt(identities: &Identities, sealed: &[u8]) -> Result<Vec<u8>> {
 fn decompress(frame: &[u8], bytes: u64) -> Result<Vec<u8>> {
     let damaged = |error: std::io::Error| Error::damaged("zstd refuses it").caused_by(error);
     let length = usize::try_from(bytes).map_err(|_| Error::damaged("it is too large for this machine"))?;
-    let mut documents = Vec::with_capacity(length.min(MAX_BYTES));
-    let decoder = zstd::Decoder::with_buffer(Cursor::new(frame)).map_err(damaged)?;
-    decoder.take(bytes + 1).read_to_end(&mut documents).map_err(damaged)?;
+    let documents = zstd::bulk::decompress(frame, length).map_err(damaged)?;
     if documents.len() as u64 != bytes {
         return Err(Error::damaged(format!("it has not the {bytes} bytes that its header names")));
     }

@@ -80,6 +80,8 @@ pub struct CollectionRecord {
     pub digest: [u8; 32],
     /// Whether the order of the documents matters.
     pub ordered: bool,
+    /// Whether it shows the backup's cluster time; capped collections show a moment shortly after.
+    pub in_snapshot: bool,
     /// Its segments in reading order.
     pub segments: Vec<SegmentRef>,
 }
@@ -180,6 +182,7 @@ struct CollectionFields {
     #[serde(with = "count")]
     bytes: u64,
     ordered: bool,
+    in_snapshot: bool,
 }
 
 fn encode_source(source: &SourceRecord) -> Result<RawDocumentBuf> {
@@ -217,6 +220,7 @@ fn encode_collection(number: i32, collection: &CollectionRecord) -> Result<RawDo
         "bytes": collection.bytes.cast_signed(),
         "digest": Binary { subtype: BinarySubtype::Generic, bytes: collection.digest.to_vec() },
         "ordered": collection.ordered,
+        "in_snapshot": collection.in_snapshot,
     })
 }
 
@@ -243,6 +247,7 @@ fn decode_collection(entry: &RawDocument) -> Result<(i32, CollectionRecord)> {
         bytes: fields.bytes,
         digest: digest.try_into().map_err(wrong)?,
         ordered: fields.ordered,
+        in_snapshot: fields.in_snapshot,
         segments: Vec::new(),
     };
     Ok((fields.number, collection))
@@ -291,6 +296,7 @@ mod tests {
             bytes: 99,
             digest: [9; 32],
             ordered: true,
+            in_snapshot: false,
             segments: (1..=25_000).map(|n| SegmentRef { n, documents: 1, bytes: 33 }).collect(),
         };
         let view =

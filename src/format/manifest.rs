@@ -134,6 +134,10 @@ pub struct Manifest {
     pub documents: u64,
     /// Their bytes as BSON.
     pub bytes_raw: u64,
+    /// How many collections show a moment shortly after `cluster_time` instead: capped collections, which
+    /// no server reads at a cluster time. All of them when `consistency` is `none`.
+    #[serde(default)]
+    pub outside_snapshot: u64,
     /// The bytes of packs and catalog.
     pub bytes_stored: u64,
     /// The encrypted part.

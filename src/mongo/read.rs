@@ -17,6 +17,7 @@ use super::client::{LOOK, Node, snapshot_at};
 use super::error::{Attempt, explain, is_connection_loss};
 use super::namespaces::all;
 use crate::error::{Error, Result};
+use crate::units::MIB;
 
 /// How often a read is resumed after a lost connection before it is given up; a success resets it.
 const MAX_RESUMES: u32 = 5;
@@ -24,9 +25,9 @@ const MAX_RESUMES: u32 = 5;
 /// The wait before a lost connection is tried again; doubled each time.
 const RESUME_DELAY: Duration = Duration::from_millis(200);
 
-/// Documents asked for in one batch. The server ends a batch at 16 MiB anyway; this lifts the default of
-/// 101 documents for the first one.
-const BATCH_DOCUMENTS: i32 = 1_000_000;
+/// Bytes asked for in one batch, as far as the documents' average size tells. The server itself ends a batch
+/// only at 16 MiB, which each reader would have to hold twice.
+const BATCH_BYTES: u64 = 4 * MIB as u64;
 
 /// How many random documents are looked up for each part, so that parts come out about equal.
 const SAMPLES_PER_PART: u64 = 8;
@@ -43,11 +44,35 @@ pub struct Part {
     until: Option<RawBson>,
 }
 
+/// Which state of a collection a read shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// Whatever the node has.
+    Latest,
+    /// Whatever the majority has when each batch is read. Capped collections have nothing better: the
+    /// server refuses to read them at a cluster time.
+    Committed,
+    /// The state at a cluster time.
+    ClusterTime(Timestamp),
+}
+
+/// What is read of a collection, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// Which state.
+    pub as_of: AsOf,
+    /// Which part.
+    pub part: Part,
+    /// About how large a document is; 0 when nobody knows.
+    pub document_bytes: u64,
+}
+
 /// A collection being read.
 pub struct CollectionReader {
     database: Database,
     collection: String,
-    at: Option<Timestamp>,
+    as_of: AsOf,
+    batch_documents: u32,
     position: Option<RawDocumentBuf>,
     until: Option<RawBson>,
     cursor: Option<RawBatchCursor>,
@@ -147,15 +172,16 @@ async fn sample(database: &Database, collection: &str, at: Timestamp, samples: u
 }
 
 impl CollectionReader {
-    /// Prepares to read `part` of a collection as of `at`; none reads whatever is there now.
+    /// Prepares to read a collection.
     #[must_use]
-    pub fn new(node: &Node, db: &str, collection: &str, at: Option<Timestamp>, part: Part) -> Self {
+    pub fn new(node: &Node, db: &str, collection: &str, reading: Reading) -> Self {
         Self {
             database: node.database(db),
             collection: collection.to_owned(),
-            at,
-            position: part.after,
-            until: part.until,
+            as_of: reading.as_of,
+            batch_documents: batch_documents(reading.document_bytes),
+            position: reading.part.after,
+            until: reading.part.until,
             cursor: None,
             finished: false,
         }
@@ -199,7 +225,7 @@ impl CollectionReader {
         for attempt in 0.. {
             match self.try_batch().await {
                 Ok(batch) => return Ok(batch),
-                Err(error) if is_connection_loss(&error) && self.at.is_some() && attempt < MAX_RESUMES => {
+                Err(error) if is_connection_loss(&error) && self.can_resume() && attempt < MAX_RESUMES => {
                     tracing::warn!(namespace = self.name(), %error, "connection lost; resuming the read");
                     self.cursor = None;
                     tokio::time::sleep(delay).await;
@@ -214,7 +240,7 @@ impl CollectionReader {
     async fn try_batch(&mut self) -> Result<Option<RawBatch>, DriverError> {
         if self.cursor.is_none() {
             let criteria = self.database.selection_criteria().cloned();
-            let mut command = self.database.run_raw_cursor_command(self.command());
+            let mut command = self.database.run_raw_cursor_command(self.command()).batch_size(self.batch_documents);
             if let Some(criteria) = criteria {
                 command = command.selection_criteria(criteria);
             }
@@ -230,17 +256,25 @@ impl CollectionReader {
         let mut command = rawdoc! {
             "find": self.collection.as_str(),
             "hint": { "$natural": 1 },
-            "batchSize": BATCH_DOCUMENTS,
-            "noCursorTimeout": false,
+            "batchSize": i64::from(self.batch_documents),
         };
-        if let Some(at) = self.at {
-            command.append(bson::cstr!("readConcern"), snapshot_at(at));
-            command.append(bson::cstr!("$_requestResumeToken"), true);
-            if let Some(position) = &self.position {
-                command.append(bson::cstr!("$_resumeAfter"), position.clone());
+        match self.as_of {
+            AsOf::Latest => {}
+            AsOf::Committed => command.append(bson::cstr!("readConcern"), rawdoc! { "level": "majority" }),
+            AsOf::ClusterTime(at) => {
+                command.append(bson::cstr!("readConcern"), snapshot_at(at));
+                command.append(bson::cstr!("$_requestResumeToken"), true);
+                if let Some(position) = &self.position {
+                    command.append(bson::cstr!("$_resumeAfter"), position.clone());
+                }
             }
         }
         command
+    }
+
+    /// Only a fixed state can be gone on with where the last batch ended.
+    fn can_resume(&self) -> bool {
+        matches!(self.as_of, AsOf::ClusterTime(_))
     }
 
     fn name(&self) -> String {
@@ -250,6 +284,15 @@ impl CollectionReader {
     fn explain(&self, error: &DriverError) -> Error {
         let doing = format!("read {}", self.name());
         explain(error, Attempt { doing: &doing, action: "find", ..LOOK })
+    }
+}
+
+fn batch_documents(document_bytes: u64) -> u32 {
+    // Without an average, a thousand documents are a batch that hardly ever reaches the server's 16 MiB.
+    const UNKNOWN: u32 = 1000;
+    match BATCH_BYTES.checked_div(document_bytes) {
+        None => UNKNOWN,
+        Some(documents) => u32::try_from(documents).unwrap_or(UNKNOWN).max(1),
     }
 }
 

@@ -56,15 +56,13 @@ impl Subject {
 
 /// Returns the S3 server that the tests use: a bucket that exists, its endpoint and credentials.
 fn s3_server() -> S3Options {
-    let setting = |name: &str| {
-        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: the storage tests need a real S3 server"))
-    };
+    let server = crate::harness::s3();
     S3Options {
-        bucket: setting("REGROW_TEST_S3_BUCKET"),
-        endpoint: Some(setting("REGROW_TEST_S3_ENDPOINT")),
+        bucket: server.bucket.clone(),
+        endpoint: Some(server.endpoint.clone()),
         credentials: Some(S3Credentials {
-            access_key_id: setting("REGROW_TEST_S3_ACCESS_KEY"),
-            secret_access_key: Secret::new(setting("REGROW_TEST_S3_SECRET_KEY")),
+            access_key_id: server.access_key.clone(),
+            secret_access_key: Secret::new(server.secret_key.clone()),
             session_token: None,
         }),
         backoff: Backoff::without_pauses(),

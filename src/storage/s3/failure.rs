@@ -76,12 +76,13 @@ impl Request<'_> {
         E: ProvideErrorMetadata + StdError + 'static,
     {
         match error {
+            // The answer was cut off, or is not what S3 answers. (A success with an error code in it is one of
+            // the answers to the end of an upload.)
+            _ if error.code().is_none() && is_success(error) => {
+                self.unavailable(format!("the store's answer makes no sense: {}", root_cause(error)))
+            }
             SdkError::ServiceError(service) => {
                 self.answered(service.raw().status().as_u16(), service.err().code(), service.err().message())
-            }
-            // The answer was cut off or is not S3.
-            SdkError::ResponseError(response) if response.raw().status().is_success() => {
-                self.unavailable(root_cause(error))
             }
             SdkError::ResponseError(response) => self.answered(response.raw().status().as_u16(), None, None),
             SdkError::TimeoutError(_) => self.unavailable("the store did not answer in time".to_owned()),
@@ -135,14 +136,14 @@ impl Meaning {
             ("NoSuchBucket", _) => Self::NoSuchPlace,
             ("BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => Self::Mismatch,
             ("QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull", _) | (_, 507) => Self::Full,
-            // A conditional create that met another one: S3 asks to try again.
-            ("ConditionalRequestConflict" | "OperationAborted" | "RequestTimeout" | "SlowDown", _) | (_, 409) => {
-                Self::Unavailable
-            }
+            // 409 is a conditional create that met another one: S3 asks to try again.
+            ("InternalError" | "ServiceUnavailable" | "SlowDown" | "RequestTimeout", _) | (_, 409) => Self::Unavailable,
             ("PreconditionFailed", _) | (_, 412) => Self::AlreadyExists,
             // Some stores answer 400 to credentials that they do not know.
-            ("ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId", _) | (_, 401 | 403) => Self::Denied,
-            (_, 404) => Self::NotFound,
+            ("AccessDenied" | "ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId", _) | (_, 401 | 403) => {
+                Self::Denied
+            }
+            ("NoSuchKey" | "NoSuchUpload", _) | (_, 404) => Self::NotFound,
             ("NotImplemented", _) | (_, 501) => Self::Other,
             (_, 408 | 429 | 500..) => Self::Unavailable,
             _ => Self::Other,
@@ -155,7 +156,8 @@ fn reason(status: u16, code: Option<&str>, message: Option<&str>) -> String {
     let line = match (code, message) {
         (Some(code), Some(message)) if message.contains(code) => message.to_owned(),
         (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (Some(code), None) => code.to_owned(),
+        (None, Some(message)) => format!("{message} (HTTP status {status})"),
         (None, None) => format!("the store answered with HTTP status {status}"),
     };
     line.lines().next().unwrap_or_default().chars().take(LONGEST_REASON).collect()
@@ -170,6 +172,10 @@ fn root_cause(error: &dyn StdError) -> String {
     let text = cause.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.split(" (os error").next().unwrap_or_default().chars().take(LONGEST_REASON).collect()
+}
+
+fn is_success<E>(error: &SdkError<E>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().is_success())
 }
 
 fn without_credentials(error: &dyn StdError) -> String {
@@ -211,6 +217,8 @@ mod tests {
             (500, "InternalError", Meaning::Unavailable),
             (501, "NotImplemented", Meaning::Other),
             (503, "SlowDown", Meaning::Unavailable),
+            (200, "InternalError", Meaning::Unavailable),
+            (200, "PreconditionFailed", Meaning::AlreadyExists),
             (507, "XMinioStorageFull", Meaning::Full),
         ] {
             assert_eq!(Meaning::of(status, code), meaning, "{status} {code}");
@@ -221,6 +229,6 @@ mod tests {
     fn reasons_are_one_line() {
         assert_eq!(reason(503, Some("SlowDown"), Some("Please reduce")), "SlowDown: Please reduce");
         assert_eq!(reason(502, None, None), "the store answered with HTTP status 502");
-        assert_eq!(reason(500, None, Some("first\nsecond")), "first");
+        assert_eq!(reason(500, Some("InternalError"), Some("first\nsecond")), "InternalError: first");
     }
 }

@@ -20,7 +20,8 @@ pub async fn what_is_created_is_read_back(Subject { store, .. }: &Subject) {
     let content = noise(1, 100_000);
     let stored = store.create("a/b/c", content.clone()).await.unwrap();
     assert_eq!((stored.size, stored.sha256), (100_000, sha256(&content)));
-    assert!(stored.confirmed, "{} computes the SHA-256 of what it stored", store.location());
+    let checks_content = store.probe().await.unwrap().checks_content;
+    assert_eq!(stored.confirmed, checks_content, "a store that checks the SHA-256 says so");
     assert_eq!(store.size("a/b/c").await.unwrap(), 100_000);
     assert_eq!(store.read("a/b/c", None).await.unwrap(), content);
 }
