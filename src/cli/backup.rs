@@ -1,6 +1,6 @@
 //! `regrow backup`: a backup now.
 
-use super::output::backup_json;
+use super::output::{backup_json, counted};
 use super::{Session, progress, stop_requested};
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest};
 use crate::error::Result;
@@ -87,10 +87,8 @@ fn answer(session: &Session, manifest: &Manifest) {
     if let Some(time) = manifest.cluster_time {
         session.say(format_args!("shows the state at {time}"));
         if manifest.outside_snapshot > 0 {
-            let count = manifest.outside_snapshot;
-            session.say(format_args!(
-                "note: {count} capped collections show a moment shortly after it; MongoDB reads those no other way"
-            ));
+            let capped = counted(manifest.outside_snapshot, "capped collection");
+            session.say(format_args!("note: {capped} read shortly after it; MongoDB reads those no other way"));
         }
     }
     if manifest.encryption == Encryption::None {
