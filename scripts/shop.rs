@@ -58,9 +58,6 @@ struct Arguments {
     /// Also make this many small collections in the database <DATABASE>_small
     #[arg(long, default_value_t = 0)]
     small_collections: u64,
-    /// Make the capped collection an ordinary one
-    #[arg(long)]
-    no_capped: bool,
     /// Inserts under way at once
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     tasks: u16,
@@ -99,7 +96,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.size > 0 {
         let plan = Plan::new(arguments.seed, arguments.tenants, arguments.size);
         let begin = fresh(&shop).await?;
-        schema::create_collections(&shop, !arguments.no_capped).await?;
+        schema::create_collections(&shop).await?;
         load::fill(&shop, &plan, tasks).await?;
         let loaded = begin.elapsed();
         schema::create_indexes(&shop).await?;

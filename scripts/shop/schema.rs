@@ -11,7 +11,7 @@ const AUDIT_LOG_BYTES: i64 = 64 << 20;
 const NEVER_IN_PRACTICE: i64 = 20 * 365 * 24 * 3600;
 
 /// Makes the collections that need options; the others come into being with their first document.
-pub async fn create_collections(database: &Database, capped: bool) -> Result<()> {
+pub async fn create_collections(database: &Database) -> Result<()> {
     let payment = doc! {
         "bsonType": "object",
         "required": ["tenant", "reference", "amount", "state"],
@@ -31,12 +31,10 @@ pub async fn create_collections(database: &Database, capped: bool) -> Result<()>
     for command in [
         doc! { "create": "payments", "validator": { "$jsonSchema": payment }, "validationLevel": "strict" },
         doc! { "create": "visits", "timeseries": { "timeField": "at", "metaField": "tenant", "granularity": "minutes" } },
+        doc! { "create": "audit_log", "capped": true, "size": AUDIT_LOG_BYTES },
         doc! { "create": "monthly_revenue", "viewOn": "orders", "pipeline": revenue },
     ] {
         database.run_command(command).await?;
-    }
-    if capped {
-        database.run_command(doc! { "create": "audit_log", "capped": true, "size": AUDIT_LOG_BYTES }).await?;
     }
     Ok(())
 }
