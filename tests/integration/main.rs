@@ -3,5 +3,6 @@
 //! One binary, so that servers start once and all tests share them; see [`harness`].
 
 mod harness;
+mod round_trip;
 mod servers;
 mod storage_contract;
