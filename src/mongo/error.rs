@@ -54,6 +54,14 @@ pub fn is_connection_loss(error: &DriverError) -> bool {
     }
 }
 
+/// Whether the server has forgotten a cursor: it was restarted, the session expired, or the cursor was killed.
+#[must_use]
+pub fn is_cursor_loss(error: &DriverError) -> bool {
+    const CURSOR_NOT_FOUND: i32 = 43;
+    const CURSOR_KILLED: i32 = 237;
+    matches!(code(error), Some(CURSOR_NOT_FOUND | CURSOR_KILLED))
+}
+
 /// Turns a driver's error into one for people.
 #[must_use]
 pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {

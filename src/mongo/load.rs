@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr, rawdoc};
+use bson::spec::ElementType;
+use bson::{Bson, Document, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 
@@ -29,6 +30,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The option that lets the server delete documents; it comes last, when everything is checked.
 const EXPIRY: &str = "expireAfterSeconds";
+
+/// What it takes to write an empty timestamp.
+const UPDATE_ROLES: &str = "readWriteAnyDatabase (a document has an empty timestamp, which only an update preserves)";
 
 /// Creates a collection, view or time series with the options that a listing showed.
 ///
@@ -79,13 +83,29 @@ pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
 /// connection the same documents are sent again, and those that arrived the first time are passed over;
 /// the caller's content digest proves the result.
 ///
+/// The server would replace an empty timestamp at a document's top level by the time, but only in inserts;
+/// documents with one are written by an upsert, which needs the privilege `update`.
+///
 /// # Errors
 /// When the server refuses a document or stays away.
 pub async fn insert(database: &Database, collection: &str, documents: &[&RawDocument]) -> Result<()> {
     let doing = format!("insert into {}.{collection}", database.name());
-    let attempt = Attempt { doing: &doing, action: "insert", roles: RESTORE_ROLES };
-    let command = insert_command(collection, documents)
-        .map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+    for run in documents.chunk_by(|a, b| has_empty_timestamp(a) == has_empty_timestamp(b)) {
+        let upsert = run.first().is_some_and(|document| has_empty_timestamp(document));
+        let (command, attempt) = match upsert {
+            true => (upsert_command(collection, run), Attempt { doing: &doing, action: "update", roles: UPDATE_ROLES }),
+            false => {
+                (insert_command(collection, run), Attempt { doing: &doing, action: "insert", roles: RESTORE_ROLES })
+            }
+        };
+        let command = command.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+        write(database, command, attempt).await?;
+    }
+    Ok(())
+}
+
+async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<()> {
+    let doing = attempt.doing;
     let (reply, retried) = run_retrying(database, command, attempt).await?;
     let Some(refusal) = first_refusal(&reply, retried) else { return Ok(()) };
     let reason = refusal.get_str("errmsg").unwrap_or("it gives no reason");
@@ -187,6 +207,40 @@ fn insert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDoc
     bytes.extend_from_slice(&tail.as_bytes()[4..]);
     write_length(&mut bytes, 0);
     RawDocumentBuf::from_bytes(bytes)
+}
+
+/// Whether an insert would change the document: `_id` aside, it has `Timestamp(0, 0)` at its top level.
+fn has_empty_timestamp(document: &RawDocument) -> bool {
+    const EMPTY: RawBsonRef<'static> = RawBsonRef::Timestamp(Timestamp { time: 0, increment: 0 });
+    /// The end of a field's name, and the value.
+    const NAME_END_AND_VALUE: [u8; 9] = [0; 9];
+    for element in document.iter_elements() {
+        match element {
+            Ok(element) if element.element_type() != ElementType::Timestamp || element.key() == cstr!("_id") => {}
+            Ok(element) if element.value().is_ok_and(|value| value != EMPTY) => {}
+            Ok(_) => return true,
+            // Not even a name can be read, such as one that is not UTF-8: an upsert is always right.
+            Err(_) => return document.as_bytes().windows(9).any(|bytes| bytes == NAME_END_AND_VALUE),
+        }
+    }
+    false
+}
+
+/// Returns the command that writes each document as it is, where nothing with its `_id` exists.
+fn upsert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDocumentBuf, bson::error::Error> {
+    let mut updates = RawArrayBuf::new();
+    for document in documents {
+        let mut id = RawDocumentBuf::new();
+        if let Some(value) = document.get("_id")? {
+            id.append(cstr!("$eq"), RawBson::from(value));
+        }
+        let literal = rawdoc! { "$literal": RawBson::Document((*document).to_owned()) };
+        updates.push(rawdoc! { "q": { "_id": id }, "u": [{ "$replaceWith": literal }], "upsert": true });
+    }
+    // In their order, which a capped collection keeps.
+    let mut command = rawdoc! { "update": collection, "updates": updates, "bypassDocumentValidation": true };
+    majority(&mut command);
+    Ok(command)
 }
 
 /// Writes the length of the document that begins at `at` and ends where the bytes end.

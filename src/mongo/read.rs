@@ -14,7 +14,7 @@ use mongodb::error::Error as DriverError;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
 use super::client::{LOOK, Node, snapshot_at};
-use super::error::{Attempt, explain, is_connection_loss};
+use super::error::{Attempt, explain, is_connection_loss, is_cursor_loss};
 use super::namespaces::all;
 use crate::error::{Error, Result};
 use crate::units::MIB;
@@ -219,14 +219,14 @@ impl CollectionReader {
         Ok(true)
     }
 
-    /// Returns the next batch, resuming the read when the connection is lost.
+    /// Returns the next batch, resuming the read when the connection or the server's cursor is lost.
     async fn batch(&mut self) -> Result<Option<RawBatch>> {
         let mut delay = RESUME_DELAY;
         for attempt in 0.. {
             match self.try_batch().await {
                 Ok(batch) => return Ok(batch),
-                Err(error) if is_connection_loss(&error) && self.can_resume() && attempt < MAX_RESUMES => {
-                    tracing::warn!(namespace = self.name(), %error, "connection lost; resuming the read");
+                Err(error) if is_loss(&error) && self.can_resume() && attempt < MAX_RESUMES => {
+                    tracing::warn!(namespace = self.name(), %error, "connection or cursor lost; resuming the read");
                     self.cursor = None;
                     tokio::time::sleep(delay).await;
                     delay *= 2;
@@ -294,6 +294,10 @@ fn batch_documents(document_bytes: u64) -> u32 {
         None => UNKNOWN,
         Some(documents) => u32::try_from(documents).unwrap_or(UNKNOWN).max(1),
     }
+}
+
+fn is_loss(error: &DriverError) -> bool {
+    is_connection_loss(error) || is_cursor_loss(error)
 }
 
 /// Whether the document's `_id` is the boundary, compared as bytes and type.

@@ -4,5 +4,6 @@
 
 mod floors;
 mod harness;
+mod round_trip;
 mod servers;
 mod storage_contract;
