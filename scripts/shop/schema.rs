@@ -30,7 +30,6 @@ pub async fn create_collections(database: &Database) -> Result<()> {
     ];
     for command in [
         doc! { "create": "payments", "validator": { "$jsonSchema": payment }, "validationLevel": "strict" },
-        doc! { "create": "audit_log", "capped": true, "size": AUDIT_LOG_BYTES },
         doc! { "create": "visits", "timeseries": { "timeField": "at", "metaField": "tenant", "granularity": "minutes" } },
         doc! { "create": "audit_log", "capped": true, "size": AUDIT_LOG_BYTES },
         doc! { "create": "monthly_revenue", "viewOn": "orders", "pipeline": revenue },
