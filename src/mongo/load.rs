@@ -76,19 +76,26 @@ pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
 ///
 /// At most [`INSERT_DOCUMENTS`] documents and [`INSERT_BYTES`] bytes, or one document. After a lost
 /// connection the same documents are sent again, and those that arrived the first time are passed over;
-/// the caller's content digest proves the result.
+/// the caller's content digest proves the result. The future owns the documents, so that it can outlive
+/// its caller.
 ///
 /// # Errors
 /// When the server refuses a document or stays away.
-pub async fn insert(database: &Database, collection: &str, documents: &[&RawDocument]) -> Result<()> {
+pub fn insert(
+    database: &Database,
+    collection: &str,
+    documents: &[&RawDocument],
+) -> impl Future<Output = Result<()>> + Send + use<> {
     let doing = format!("insert into {}.{collection}", database.name());
-    let attempt = Attempt { doing: &doing, action: "insert", roles: RESTORE_ROLES };
-    let command = insert_command(collection, documents)
-        .map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-    let (reply, retried) = run_retrying(database, command, attempt).await?;
-    let Some(refusal) = first_refusal(&reply, retried) else { return Ok(()) };
-    let reason = refusal.get_str("errmsg").unwrap_or("it gives no reason");
-    Err(Error::failed(format!("cannot {doing}: the server refuses a document: {reason}")))
+    let (database, command) = (database.clone(), insert_command(collection, documents));
+    async move {
+        let attempt = Attempt { doing: &doing, action: "insert", roles: RESTORE_ROLES };
+        let command = command.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+        let (reply, retried) = run_retrying(&database, command, attempt).await?;
+        let Some(refusal) = first_refusal(&reply, retried) else { return Ok(()) };
+        let reason = refusal.get_str("errmsg").unwrap_or("it gives no reason");
+        Err(Error::failed(format!("cannot {doing}: the server refuses a document: {reason}")))
+    }
 }
 
 /// Builds indexes in one command, so that the collection is scanned once.
