@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::output::{leftovers_json, name_leftovers};
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
@@ -28,6 +29,8 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     for name in &arguments.backups {
         backups.push(repository.resolve(name).await?);
     }
+    // A backup whose manifest is lost looks like one that was never finished, so those are named here too.
+    let leftovers = if backups.is_empty() { repository.list().await?.leftovers } else { Vec::new() };
     let progress = Progress::default();
     let verification = progress::show(session, "verify", &progress, async {
         tokio::select! {
@@ -46,6 +49,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
             "checked_bytes": verification.checked_bytes,
             "findings": listed.collect::<Vec<_>>(),
             "ok": findings.is_empty(),
+            "leftovers": leftovers_json(&leftovers),
         });
         println!("{answer}");
     } else {
@@ -54,12 +58,17 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let (objects, backups, bytes) =
         (verification.checked_objects, verification.backups, ByteSize(verification.checked_bytes));
     session.say(format_args!("Checked {objects} objects of {backups} backups, read {bytes}."));
+    name_leftovers(session, &leftovers);
     if findings.is_empty() {
         session.say("Everything is as it was written.");
         return Ok(());
     }
     let mut damaged: Vec<&str> = findings.iter().map(|finding| finding.backup.as_str()).collect();
     damaged.dedup();
-    Err(Error::damaged(format!("{} objects are damaged or missing; affected: {}", findings.len(), damaged.join(", ")))
+    let objects = match findings.len() {
+        1 => "1 object is".to_owned(),
+        count => format!("{count} objects are"),
+    };
+    Err(Error::damaged(format!("{objects} not as written; affected: {}", damaged.join(", ")))
         .with_hint("take a new backup now, and restore from one that is not affected"))
 }
