@@ -2,6 +2,12 @@
 //!
 //! One binary, so that servers start once and all tests share them; see [`harness`].
 
+mod bad_input;
+mod commit_protocol;
+mod damage;
 mod harness;
+mod interrupted;
 mod servers;
+mod small_backups;
+mod stock_tools;
 mod storage_contract;
