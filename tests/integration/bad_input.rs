@@ -245,9 +245,8 @@ async fn recipients_and_identities() {
         ),
     );
     let config = fs::read_to_string(ground.workspace.config_file()).unwrap();
-    let without: String =
-        config.lines().filter(|line| !line.starts_with("identity_file")).map(|line| format!("{line}\n")).collect();
-    fs::write(ground.workspace.config_file(), without).unwrap();
+    let without: Vec<&str> = config.lines().filter(|line| !line.starts_with("identity_file")).collect();
+    fs::write(ground.workspace.config_file(), without.join("\n")).unwrap();
     ground.fails(
         &restore,
         3,

@@ -133,7 +133,7 @@ async fn a_signal_in_the_middle_of_a_backup_ends_it_cleanly() {
         let running = stage.backup_in_the_middle(&workspace, HELD).await;
         running.signal(signal);
         interrupted_with(running.wait(), "the backup was interrupted; no backup was made");
-        assert_eq!(unfinished(&workspace.repository()), [PathBuf::new(); 0], "what was uploaded is removed");
+        assert!(unfinished(&workspace.repository()).is_empty(), "what was uploaded is removed");
         stage.next_backup_works(&workspace).await;
     }
 }
@@ -222,7 +222,8 @@ async fn a_signal_in_the_middle_of_a_restore_leaves_nothing() {
         "{run:?}"
     );
     stage.let_go().await;
-    assert_eq!(stage.collections("target").await, [String::new(); 0]);
+    let left = stage.collections("target").await;
+    assert!(left.is_empty(), "{left:?}");
     workspace.run(restore("target")).exits(0);
 }
 
