@@ -8,18 +8,22 @@ mod dump;
 mod plan;
 
 use std::future::Future;
+use std::time::Duration;
 
 pub use plan::{BackupPlan, BackupRequest};
 
 use crate::clock::Clock;
 use crate::codec::{Recipients, Sealer, SigningKey};
 use crate::error::{Error, Kind, Result};
-use crate::format::VERSION;
 use crate::format::catalog::{Catalog, CollectionKind};
 use crate::format::manifest::{self, Consistency, Encryption, Manifest, ObjectRecord, PackRecord};
+use crate::format::{VERSION, layout, pack, segment};
 use crate::mongo::accounts;
 use crate::progress::Progress;
 use crate::repository::{BackupWriter, Repository};
+
+/// An unfinished upload of this age belongs to no backup that still runs.
+const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
 /// What a backup needs besides its plan.
 pub struct BackupContext {
@@ -33,42 +37,85 @@ pub struct BackupContext {
     pub clock: Clock,
     /// What shows how far it has come.
     pub progress: Progress,
+    /// How large things grow.
+    pub targets: Targets,
+}
+
+/// How large things grow before the next one begins. Tests choose less, so that little data makes many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Targets {
+    /// Bytes of documents in a segment.
+    pub segment_bytes: usize,
+    /// Stored bytes in a pack.
+    pub pack_bytes: u64,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self { segment_bytes: segment::TARGET_BYTES, pack_bytes: pack::TARGET_BYTES }
+    }
 }
 
 /// Takes the planned backup and returns its manifest. `stop` ends it early, cleanly.
 ///
 /// # Errors
 /// [`Kind::Interrupted`] when `stop` came first; whatever the server or the storage says otherwise. After
-/// any error no backup exists, and what had been stored is removed or named in the log.
+/// an error no backup exists and what had been stored is removed or named in the log, unless the manifest
+/// was being written: then the error says that the backup may exist, and it is whole if it does.
 pub async fn execute(plan: BackupPlan, context: BackupContext, stop: impl Future<Output = ()>) -> Result<Manifest> {
     let encryption = if context.recipients.is_some() { Encryption::Age } else { Encryption::None };
-    let mut writer = BackupWriter::new(context.repository.clone(), plan.id.clone(), encryption);
+    let pack_bytes = context.targets.pack_bytes;
+    let mut writer = BackupWriter::new(context.repository.clone(), plan.id.clone(), encryption, pack_bytes);
+    tokio::pin!(stop);
+    sweep(&context.repository).await;
     let outcome = tokio::select! {
-        outcome = write(&plan, &context, &mut writer) => outcome,
-        () = stop => Err(Error::new(Kind::Interrupted, "the backup was interrupted; no backup was made")),
+        outcome = write_data(&plan, &context, &mut writer) => outcome,
+        () = &mut stop => Err(Error::new(Kind::Interrupted, "the backup was interrupted; no backup was made")),
     };
-    if outcome.is_err() {
-        let remaining = writer.abandon().await;
-        if !remaining.is_empty() {
-            tracing::warn!(backup = %plan.id, objects = remaining.len(), "leftovers of the failed backup could not be removed");
+    let manifest = match outcome {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let remaining = writer.abandon().await;
+            if !remaining.is_empty() {
+                tracing::warn!(backup = %plan.id, objects = remaining.len(), "leftovers of the failed backup could not be removed");
+            }
+            return Err(error);
         }
+    };
+    // Nothing is removed from here on: the manifest may be there although its answer never came.
+    let outcome = tokio::select! {
+        outcome = writer.commit(&manifest, &context.signing_key) => outcome,
+        () = stop => Err(Error::new(Kind::Interrupted, "the backup was interrupted")),
+    };
+    match outcome {
+        Ok(()) => Ok(manifest),
+        Err(error) => Err(error
+            .context(format!("the commit of {} was cut short", plan.id))
+            .with_hint("'regrow list' shows whether the backup exists; it is whole if it does")),
     }
-    outcome
 }
 
-async fn write(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
+/// Removes what uploads of killed runs left. A backup that can be taken must not fail for want of tidiness.
+async fn sweep(repository: &Repository) {
+    match repository.storage().sweep(layout::BACKUPS, ABANDONED_AFTER).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed unfinished uploads of earlier runs"),
+        Err(error) => tracing::warn!(%error, "cannot remove unfinished uploads of earlier runs"),
+    }
+}
+
+/// Stores everything but the manifest, and returns that.
+async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
     let sealer = Sealer::new(plan.id.clone(), context.recipients.clone());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
     let accounts =
         if plan.accounts { accounts::read(&plan.node, plan.at).await? } else { accounts::Accounts::default() };
-    let collections = dump::dump(plan, &sealer, writer, &context.progress).await?;
+    let collections = dump::dump(plan, &sealer, writer, context).await?;
     let catalog = Catalog { source: plan.source.clone(), collections, users: accounts.users, roles: accounts.roles };
     let sealed = sealer.seal_catalog(&catalog.encode()?)?;
     // Everything but the manifest is stored and confirmed behind this line.
     let (packs, record) = writer.finish_data(sealed).await?;
-    let manifest = manifest(plan, context, &sealer, &catalog, packs, record);
-    writer.commit(&manifest, &context.signing_key).await?;
-    Ok(manifest)
+    Ok(manifest(plan, context, &sealer, &catalog, packs, record))
 }
 
 fn manifest(

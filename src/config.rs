@@ -45,7 +45,9 @@ impl Config {
             })?,
         };
         let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::configuration(format!("cannot read the configuration {}", path.display())).caused_by(error)
+            Error::configuration(format!("cannot read the configuration {}", path.display()))
+                .caused_by(error)
+                .with_hint("check the path and who may read it")
         })?;
         let file = File::parse(&text, &path.display().to_string())?;
         Ok(Self { file, path })

@@ -26,6 +26,7 @@ pub const VERSION: u32 = 1;
 /// Makes the error for something that is not as the format describes it.
 pub(crate) fn malformed(what: &str, reason: impl std::fmt::Display) -> Error {
     Error::damaged(format!("{what} is malformed: {reason}"))
+        .with_hint("it was altered; bring it back from a copy of the repository")
 }
 
 /// Checks the `format` and `version` that every structure of the repository begins with.

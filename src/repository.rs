@@ -145,7 +145,8 @@ impl Repository {
         let record = &manifest.catalog;
         let opener = Opener::new(manifest.id.clone(), manifest.encryption, identities.cloned())?;
         let sealed = self.read_whole(record).await?;
-        let entries = opener.open_catalog(&sealed, &record.sha256).context(format!("cannot open {}", record.key))?;
+        let opened = opener.open_catalog(&sealed, &record.sha256).context(format!("cannot open {}", record.key));
+        let entries = opened.map_err(with_remedy)?;
         Catalog::decode(&entries).context(format!("cannot read {}", record.key))
     }
 
@@ -188,10 +189,15 @@ impl SegmentReader {
         let (opener, sha256) = (self.opener.clone(), record.sha256);
         let opened = tokio::task::spawn_blocking(move || opener.open_segment(number, &sealed, &sha256)).await;
         let opened = opened.map_err(|error| Error::failed("cannot open a segment").caused_by(error))?;
-        opened.context(format!("segment {number} of {key} is damaged")).map_err(|error| match error.hint() {
-            None => error.with_hint("run 'regrow verify' to see what else is damaged, and restore an older backup"),
-            Some(_) => error,
-        })
+        opened.context(format!("segment {number} of {key} is damaged")).map_err(with_remedy)
+    }
+}
+
+/// Adds what helps against damage, unless the error knows better.
+fn with_remedy(error: Error) -> Error {
+    match error.hint() {
+        None => error.with_hint("run 'regrow verify' to see what else is damaged, and restore another backup"),
+        Some(_) => error,
     }
 }
 
@@ -199,7 +205,7 @@ impl SegmentReader {
 fn missing_is_damage(error: StorageError, key: &str) -> Error {
     match error {
         StorageError::NotFound { .. } => Error::damaged(format!("{key} is missing"))
-            .with_hint("run 'regrow verify' to see what else is missing, and restore an older backup"),
+            .with_hint("run 'regrow verify' to see what else is missing, and restore another backup"),
         error => error.into(),
     }
 }

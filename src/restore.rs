@@ -9,8 +9,11 @@ mod load;
 mod plan;
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+use tokio::sync::RwLock;
 
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest};
 
@@ -57,15 +60,21 @@ pub async fn execute(
     context: &RestoreContext,
     stop: impl Future<Output = ()>,
 ) -> Result<RestoreSummary> {
-    let created = Created::default();
-    let run = Run { plan, context, created: &created, begun: Instant::now(), phases: Phases::default() };
+    let run = Run {
+        plan,
+        context,
+        created: Arc::default(),
+        writes: Writes::default(),
+        begun: Instant::now(),
+        phases: Phases::default(),
+    };
     let outcome = tokio::select! {
         outcome = run.all() => outcome,
         () = stop => Err(Error::new(Kind::Interrupted, "the restore was interrupted")),
     };
     match outcome {
         Ok(summary) => Ok(summary),
-        Err(error) => Err(created.undo(&context.deployment, error).await),
+        Err(error) => Err(run.undo(error).await),
     }
 }
 
@@ -73,7 +82,8 @@ pub async fn execute(
 struct Run<'a> {
     plan: &'a RestorePlan,
     context: &'a RestoreContext,
-    created: &'a Created,
+    created: Arc<Created>,
+    writes: Writes,
     begun: Instant,
     phases: Phases,
 }
@@ -94,8 +104,8 @@ impl Run<'_> {
         // From here on the server may delete what has expired: everything has been read back by now.
         for item in &self.plan.items {
             let database = client.database(&item.db);
-            let expiring: Vec<_> = item.record.indexes.iter().filter(|index| mongo_load::expires(index)).collect();
-            mongo_load::create_indexes(&database, &item.name, &expiring).await?;
+            let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
+            self.create_indexes(item, expiring.cloned().collect()).await?;
             mongo_load::set_expiry(&database, &item.name, &item.record.options).await?;
         }
         Ok(RestoreSummary {
@@ -111,9 +121,48 @@ impl Run<'_> {
     /// Creates an item's collection, time series or view, and remembers that this run did.
     async fn create(&self, item: &RestoreItem) -> Result<()> {
         let database = self.context.deployment.client().database(&item.db);
-        mongo_load::create(&database, &item.name, &item.record.options, &item.record.indexes).await?;
-        self.created.remember(&item.db, &item.name);
-        Ok(())
+        let (name, created) = (item.name.clone(), Arc::clone(&self.created));
+        let (options, indexes) = (item.record.options.clone(), item.record.indexes.clone());
+        let create = async move {
+            mongo_load::create(&database, &name, &options, &indexes).await?;
+            created.remember(database.name(), &name);
+            Ok(())
+        };
+        self.writes.run(create).await
+    }
+
+    async fn create_indexes(&self, item: &RestoreItem, indexes: Vec<RawDocumentBuf>) -> Result<()> {
+        let (database, name) = (self.context.deployment.client().database(&item.db), item.name.clone());
+        let create =
+            async move { mongo_load::create_indexes(&database, &name, &indexes.iter().collect::<Vec<_>>()).await };
+        self.writes.run(create).await
+    }
+
+    /// Drops what this run created, and returns the error that made it necessary with what became of the target.
+    async fn undo(&self, error: Error) -> Error {
+        // Once to end what still runs on the server, such as an index build, and again when nothing of ours
+        // runs any more: an insert that came after the first drop has brought its collection back.
+        self.drop_created().await;
+        self.writes.settle().await;
+        let remaining = self.drop_created().await;
+        if remaining.is_empty() {
+            error.context("nothing was restored, the target is as it was")
+        } else {
+            error.context(format!("the restore failed and left {}", remaining.join(", ")))
+        }
+    }
+
+    /// Drops every namespace that this run has created; returns those that it could not.
+    async fn drop_created(&self) -> Vec<String> {
+        let mut remaining = Vec::new();
+        for (db, name) in self.created.list().into_iter().rev() {
+            let database = self.context.deployment.client().database(&db);
+            if let Err(cause) = mongo_load::drop_collection(&database, &name).await {
+                tracing::warn!(namespace = format!("{db}.{name}"), %cause, "cannot drop what the failed restore created");
+                remaining.push(format!("{db}.{name}"));
+            }
+        }
+        remaining
     }
 }
 
@@ -151,20 +200,30 @@ impl Created {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((db.to_owned(), name.to_owned()));
     }
 
-    /// Drops them, and returns the error that made it necessary with what became of the target.
-    async fn undo(&self, deployment: &Deployment, error: Error) -> Error {
-        let created = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut remaining = Vec::new();
-        for (db, name) in created.iter().rev() {
-            if let Err(cause) = mongo_load::drop_collection(&deployment.client().database(db), name).await {
-                tracing::warn!(namespace = format!("{db}.{name}"), %cause, "cannot drop what the failed restore created");
-                remaining.push(format!("{db}.{name}"));
-            }
-        }
-        if remaining.is_empty() {
-            error.context("nothing was restored, the target is as it was")
-        } else {
-            error.context(format!("the restore failed and left {}", remaining.join(", ")))
-        }
+    fn list(&self) -> Vec<(String, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The writes that are under way.
+///
+/// A write whose future is dropped still happens on the server. So each runs as a task of its own, which
+/// ends only with the server's answer, and [`settle`](Writes::settle) waits for all of them.
+#[derive(Default)]
+struct Writes(Arc<RwLock<()>>);
+
+impl Writes {
+    async fn run<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let under_way = Arc::clone(&self.0).read_owned().await;
+        let task = tokio::spawn(async move {
+            let outcome = write.await;
+            drop(under_way);
+            outcome
+        });
+        task.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?
+    }
+
+    async fn settle(&self) {
+        drop(self.0.write().await);
     }
 }

@@ -37,7 +37,8 @@ impl FromStr for Level {
         match text {
             "structure" => Ok(Self::Structure),
             "checksum" => Ok(Self::Checksum),
-            _ => Err(Error::new(Kind::Usage, format!("'{text}' is no level; use structure or checksum"))),
+            _ => Err(Error::new(Kind::Usage, format!("'{text}' is no level of verification"))
+                .with_hint("use structure or checksum")),
         }
     }
 }

@@ -12,11 +12,12 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::BackupContext;
 use super::plan::{BackupPlan, PlannedNamespace};
 use crate::codec::{ContentDigest, Sealed, Sealer};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
-use crate::format::segment::{Documents, TARGET_BYTES};
+use crate::format::segment::Documents;
 use crate::mongo::read::{CollectionReader, Part, Reading, split};
 use crate::mongo::{Namespace, NamespaceKind, Node};
 use crate::progress::Progress;
@@ -74,14 +75,15 @@ pub(super) async fn dump(
     plan: &BackupPlan,
     sealer: &Sealer,
     writer: &mut BackupWriter,
-    progress: &Progress,
+    context: &BackupContext,
 ) -> Result<Vec<CollectionRecord>> {
+    let progress = &context.progress;
     progress.expect(plan.bytes());
     let jobs = Arc::new(Mutex::new(jobs(plan).await?));
     let (filled, queue) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
-        readers.spawn(read_jobs(plan_handle(plan), Arc::clone(&jobs), filled.clone()));
+        readers.spawn(read_jobs(plan_handle(plan, context.targets.segment_bytes), Arc::clone(&jobs), filled.clone()));
     }
     drop(filled);
     // Whichever fails first ends the other: a reader's error must not wait for hours of reading.
@@ -101,11 +103,12 @@ async fn join(readers: &mut JoinSet<Result<()>>) -> Result<()> {
 struct Handle {
     node: Node,
     names: Vec<(String, String)>,
+    segment_bytes: usize,
 }
 
-fn plan_handle(plan: &BackupPlan) -> Handle {
+fn plan_handle(plan: &BackupPlan, segment_bytes: usize) -> Handle {
     let names = plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
-    Handle { node: plan.node.clone(), names: names.collect() }
+    Handle { node: plan.node.clone(), names: names.collect(), segment_bytes }
 }
 
 /// Returns all parts, those of the largest collections first, so that no large one is read last and alone.
@@ -158,8 +161,8 @@ async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> R
     while more {
         more = reader
             .next(|document| {
-                if documents.is_full_for(document, TARGET_BYTES) {
-                    full.push(std::mem::replace(&mut documents, Documents::with_capacity(TARGET_BYTES)));
+                if documents.is_full_for(document, handle.segment_bytes) {
+                    full.push(std::mem::replace(&mut documents, Documents::with_capacity(handle.segment_bytes)));
                 }
                 documents.push(document);
             })

@@ -71,7 +71,7 @@ impl BackupPlan {
         let started_at = clock.now();
         let node = deployment.node_to_read().await?;
         let (server_version, feature_compatibility_version) = deployment.versions().await?;
-        let (at, listed) = settle(deployment, &node).await?;
+        let (at, listed) = settle(deployment, &node, request.patterns.is_empty()).await?;
         let namespaces = choose(listed, &request.patterns)?;
         Ok(Self {
             id: BackupId::generate(started_at, request.kind, random),
@@ -117,12 +117,12 @@ impl BackupPlan {
 ///
 /// Listings show the present, not a cluster time. So the time is taken between two listings: if both show
 /// the same collections, options and indexes, that is what there was at the time between them.
-async fn settle(deployment: &Deployment, node: &Node) -> Result<(Option<Timestamp>, Vec<Namespace>)> {
-    let mut before = namespaces::list(node).await?;
+async fn settle(deployment: &Deployment, node: &Node, complete: bool) -> Result<(Option<Timestamp>, Vec<Namespace>)> {
+    let mut before = namespaces::list(node, complete).await?;
     for _ in 0..MAX_LISTINGS {
         let Some(time) = deployment.committed_time().await? else { return Ok((None, before)) };
         node.wait_for(time).await?;
-        let after = namespaces::list(node).await?;
+        let after = namespaces::list(node, complete).await?;
         if before == after {
             return Ok((Some(time), after));
         }

@@ -1,15 +1,14 @@
 //! `regrow backup`: a backup now.
 
-use super::output::{backup_json, counted};
+use super::output::{backup_json, counted, name_leftovers};
 use super::{Session, progress, stop_requested};
-use crate::backup::{self, BackupContext, BackupPlan, BackupRequest};
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
 use crate::error::Result;
 use crate::format::BackupKind;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::mongo::Deployment;
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
-use crate::repository::Repository;
 use crate::units::{ByteSize, Elapsed};
 
 pub(super) const HELP: &str = "\
@@ -39,7 +38,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let (recipients, signing_key) = (config.recipients()?, config.signing_key()?);
     let repository = session.repository(&config).await?;
     repository.accept_signer(&signing_key)?;
-    name_leftovers(session, &repository).await?;
+    name_leftovers(session, &repository.list().await?.leftovers);
     let ignored = config.not_acted_on();
     if !ignored.is_empty() {
         session.say(format_args!("note: this version reads but does not act on: {}", ignored.join(", ")));
@@ -54,20 +53,11 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     }
     let progress = Progress::default();
     let clock = session.clock.clone();
-    let context = BackupContext { repository, recipients, signing_key, clock, progress: progress.clone() };
+    let targets = Targets::default();
+    let context = BackupContext { repository, recipients, signing_key, clock, progress: progress.clone(), targets };
     let manifest =
         progress::show(session, "backup", &progress, backup::execute(plan, context, stop_requested())).await?;
     answer(session, &manifest);
-    Ok(())
-}
-
-/// Says what interrupted runs have left, so that nobody wonders about the space.
-async fn name_leftovers(session: &Session, repository: &Repository) -> Result<()> {
-    for leftover in repository.list().await?.leftovers {
-        let (id, objects, bytes) = (&leftover.id, leftover.objects, ByteSize(leftover.bytes));
-        session
-            .say(format_args!("note: {id} was never finished and left {objects} objects ({bytes}); it is no backup"));
-    }
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! `regrow init`: the repository and its signing key.
 
+use std::sync::Arc;
+
 use super::Session;
 use super::keygen::write_secret;
 use crate::codec::SigningKey;
 use crate::config::{Config, open_storage};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::format::manifest::Encryption;
 use crate::repository::Repository;
 
@@ -17,10 +19,17 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     // Wrong recipients would show only at the first backup; here they cost nothing.
     let recipients = config.recipients()?;
     let storage = open_storage(&config.file.repository, true, &session.clock, &session.random).await?;
+    // What is wrong with the place shows here, before there is a key.
+    if let Err(error) = Repository::open(Arc::clone(&storage)).await
+        && error.kind() != Kind::NotFound
+    {
+        return Err(error);
+    }
     let (key, made_key) = signing_key(session, &config)?;
     let made = Repository::init(storage, &key, &session.clock, &session.random).await;
-    if made.is_err() && made_key {
-        // The key signs for nothing yet; left behind, it would only confuse.
+    if made_key && made.as_ref().is_err_and(|error| error.kind() == Kind::Refused) {
+        // Another repository is there, and the key signs for nothing. After any other error the repository
+        // may have been made and its answer lost: without this key nothing could ever be backed up into it.
         let _ = std::fs::remove_file(config.signing_key_path());
     }
     let (repository, abilities) = made?;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Session;
-use super::output::{backup_json, encryption, table, time};
+use super::output::{backup_json, encryption, leftovers_json, name_leftovers, table, time};
 use crate::error::Result;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::repository::{ListedBackup, Listing};
@@ -13,14 +13,10 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     let config = session.config()?;
     let listing = session.repository(&config).await?.list().await?;
     if session.json {
-        let leftovers = listing
-            .leftovers
-            .iter()
-            .map(|leftover| json!({ "id": leftover.id, "objects": leftover.objects, "bytes": leftover.bytes }));
         let answer = json!({
             "backups": listing.backups.iter().map(item).collect::<Vec<_>>(),
             "recovery_window": recovery_window(&listing),
-            "leftovers": leftovers.collect::<Vec<_>>(),
+            "leftovers": leftovers_json(&listing.leftovers),
         });
         println!("{answer}");
         return Ok(());
@@ -30,11 +26,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     } else {
         print(&listing);
     }
-    for leftover in &listing.leftovers {
-        let (id, objects, bytes) = (&leftover.id, leftover.objects, ByteSize(leftover.bytes));
-        session
-            .say(format_args!("note: {id} was never finished and left {objects} objects ({bytes}); it is no backup"));
-    }
+    name_leftovers(session, &listing.leftovers);
     for damaged in &listing.backups {
         if let Err(error) = &damaged.manifest {
             session.say(format_args!("warning: {} cannot be restored: {error}", damaged.id));

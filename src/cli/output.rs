@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Session;
 use crate::format::manifest::{Encryption, Manifest};
+use crate::repository::Leftover;
+use crate::units::ByteSize;
 
 /// Returns the fields of a backup that scripts rely on.
 pub(super) fn backup_json(manifest: &Manifest) -> Value {
@@ -26,6 +29,23 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
         "recipients": manifest.recipients,
         "regrow_version": manifest.regrow_version,
     })
+}
+
+/// Says what interrupted runs have left, so that nobody wonders about the space.
+pub(super) fn name_leftovers(session: &Session, leftovers: &[Leftover]) {
+    for Leftover { id, objects, bytes } in leftovers {
+        let bytes = ByteSize(*bytes);
+        session
+            .say(format_args!("note: {id} was never finished and left {objects} objects ({bytes}); it is no backup"));
+    }
+}
+
+/// Returns what interrupted runs have left, for scripts.
+pub(super) fn leftovers_json(leftovers: &[Leftover]) -> Value {
+    leftovers
+        .iter()
+        .map(|Leftover { id, objects, bytes }| json!({ "id": id, "objects": objects, "bytes": bytes }))
+        .collect()
 }
 
 /// Returns a time for tables, to the second.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::output::counted;
+use super::output::{counted, leftovers_json, name_leftovers};
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
@@ -32,6 +32,8 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     for name in &arguments.backups {
         backups.push(repository.resolve(name).await?);
     }
+    // A backup whose manifest is lost looks like one that was never finished, so those are named here too.
+    let leftovers = if backups.is_empty() { repository.list().await?.leftovers } else { Vec::new() };
     let progress = Progress::default();
     let verification = progress::show(session, "verify", &progress, async {
         tokio::select! {
@@ -50,6 +52,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
             "checked_bytes": verification.checked_bytes,
             "findings": listed.collect::<Vec<_>>(),
             "ok": findings.is_empty(),
+            "leftovers": leftovers_json(&leftovers),
         });
         println!("{answer}");
     } else {
@@ -59,6 +62,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     }
     let (objects, backups) = (counted(verification.checked_objects, "object"), counted(verification.backups, "backup"));
     session.say(format_args!("Checked {objects} of {backups}, read {}.", ByteSize(verification.checked_bytes)));
+    name_leftovers(session, &leftovers);
     if findings.is_empty() {
         session.say(match level {
             Level::Structure => "Everything is there with its recorded size; the bytes were not read.",
@@ -68,7 +72,10 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     }
     let mut damaged: Vec<&str> = findings.iter().map(|finding| finding.backup.as_str()).collect();
     damaged.dedup();
-    let found = counted(findings.len() as u64, "finding");
-    Err(Error::damaged(format!("{found}: damaged or missing objects of {}", damaged.join(", ")))
+    let objects = match findings.len() {
+        1 => "1 object is".to_owned(),
+        count => format!("{count} objects are"),
+    };
+    Err(Error::damaged(format!("{objects} not as written; affected: {}", damaged.join(", ")))
         .with_hint("take a new backup now, and restore from one that is not affected"))
 }

@@ -200,7 +200,7 @@ impl File {
 }
 
 fn explain(text: &str, name: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}, line {line}"));
     let message = error.message().trim();
     let explained = Error::configuration(format!("{place}: {message}"));

@@ -50,7 +50,8 @@ impl FromStr for BackupKind {
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| {
-                Error::new(Kind::Usage, format!("'{text}' is no kind of backup; use daily, weekly, monthly or manual"))
+                Error::new(Kind::Usage, format!("'{text}' is no kind of backup"))
+                    .with_hint("use daily, weekly, monthly or manual")
             })
     }
 }

@@ -100,6 +100,9 @@ impl Descriptor {
         if head.format != FORMAT {
             return Err(malformed(what, format!("its format is '{}'", head.format)));
         }
+        if head.version == 0 {
+            return Err(malformed(what, "its version is 0"));
+        }
         if head.version > VERSION {
             return Err(newer_version("the repository", head.version));
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc, rawdoc};
+use mongodb::error::Error as DriverError;
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress};
 use mongodb::{Client, Database};
 
@@ -76,9 +77,10 @@ impl Deployment {
     /// # Errors
     /// When the URI makes no sense, nobody answers, the credentials are refused, or it is a `mongos`.
     pub async fn connect(uri: &Secret) -> Result<Self> {
-        let mut options = ClientOptions::parse(uri.reveal())
-            .await
-            .map_err(|error| explain(&error, Attempt { doing: "use the MongoDB URI", ..LOOK }))?;
+        let mut options = match ClientOptions::parse(uri.reveal()).await {
+            Ok(options) => options,
+            Err(error) => return Err(explain_uri(uri, &error).await),
+        };
         options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
         options.app_name.get_or_insert_with(|| "regrow".into());
         let client = Client::with_options(options.clone()).map_err(|error| explain(&error, LOOK))?;
@@ -221,6 +223,18 @@ impl Node {
         }
         Err(Error::failed(format!("{} has not caught up with the primary within {CATCH_UP_TIMEOUT:?}", self.address))
             .with_hint("check the secondary's replication lag"))
+    }
+}
+
+/// Says what is wrong with a URI without repeating any of its credentials, which the driver's words may.
+async fn explain_uri(uri: &Secret, error: &DriverError) -> Error {
+    let attempt = Attempt { doing: "use the MongoDB URI", ..LOOK };
+    let (scheme, rest) = uri.reveal().split_once("://").unwrap_or(("", uri.reveal()));
+    let Some((_, harmless)) = rest.rsplit_once('@') else { return explain(error, attempt) };
+    match ClientOptions::parse(format!("{scheme}://{harmless}")).await {
+        Err(error) => explain(&error, attempt),
+        Ok(_) => Error::configuration("cannot use the MongoDB URI: its user or password is malformed")
+            .with_hint("write the characters : / ? # [ ] @ % in user and password as %3A %2F %3F %23 %5B %5D %40 %25"),
     }
 }
 

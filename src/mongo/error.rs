@@ -18,9 +18,9 @@ const QUERY_PLAN_KILLED: i32 = 175;
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// The built-in roles that backing up needs.
-pub const BACKUP_ROLES: &str = "backup";
+pub const BACKUP_ROLES: &str = "role backup";
 /// The built-in roles that restoring needs; the second is for reading back what was written.
-pub const RESTORE_ROLES: &str = "restore and readAnyDatabase";
+pub const RESTORE_ROLES: &str = "roles restore and readAnyDatabase";
 
 /// What was tried: the words for the message, and what it takes.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
     let cannot = |kind, reason: &str| Error::new(kind, format!("cannot {doing}: {reason}"));
     match code(error) {
         Some(UNAUTHORIZED) => cannot(Kind::Configuration, &format!("the user lacks the privilege '{action}'"))
-            .with_hint(format!("grant the user of the URI the built-in role {roles} on the database admin")),
+            .with_hint(format!("grant the user of the URI the built-in {roles} on the database admin")),
         Some(AUTHENTICATION_FAILED) => refused_credentials(doing),
         Some(SNAPSHOT_TOO_OLD) => cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads")
             .with_hint("raise the server parameter minSnapshotHistoryWindowInSeconds above the time a backup takes"),
@@ -84,6 +84,7 @@ pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
             ErrorKind::Command(command) => cannot(Kind::Failed, &format!("the server says: {}", command.message)),
             ErrorKind::InvalidArgument { message, .. } | ErrorKind::InvalidTlsConfig { message, .. } => {
                 cannot(Kind::Configuration, message)
+                    .with_hint("write mongodb://USER:PASSWORD@HOST:PORT/?replicaSet=NAME, or mongodb+srv://…")
             }
             other => cannot(Kind::Failed, &other.to_string()),
         },

@@ -81,27 +81,38 @@ pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
 ///
 /// At most [`INSERT_DOCUMENTS`] documents and [`INSERT_BYTES`] bytes, or one document. After a lost
 /// connection the same documents are sent again, and those that arrived the first time are passed over;
-/// the caller's content digest proves the result.
+/// the caller's content digest proves the result. The future owns the documents, so that it can outlive
+/// its caller.
 ///
 /// The server would replace an empty timestamp at a document's top level by the time, but only in inserts;
 /// documents with one are written by an upsert, which needs the privilege `update`.
 ///
 /// # Errors
 /// When the server refuses a document or stays away.
-pub async fn insert(database: &Database, collection: &str, documents: &[&RawDocument]) -> Result<()> {
+pub fn insert(
+    database: &Database,
+    collection: &str,
+    documents: &[&RawDocument],
+) -> impl Future<Output = Result<()>> + Send + use<> {
     let doing = format!("insert into {}.{collection}", database.name());
-    for run in documents.chunk_by(|a, b| has_empty_timestamp(a) == has_empty_timestamp(b)) {
-        let upsert = run.first().is_some_and(|document| has_empty_timestamp(document));
-        let (command, attempt) = match upsert {
-            true => (upsert_command(collection, run), Attempt { doing: &doing, action: "update", roles: UPDATE_ROLES }),
-            false => {
-                (insert_command(collection, run), Attempt { doing: &doing, action: "insert", roles: RESTORE_ROLES })
-            }
-        };
-        let command = command.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-        write(database, command, attempt).await?;
+    // The commands are laid out before the future begins, so that it owns everything it needs.
+    let commands: Result<Vec<_>, _> = documents
+        .chunk_by(|a, b| has_empty_timestamp(a) == has_empty_timestamp(b))
+        .map(|run| {
+            let upsert = run.first().is_some_and(|document| has_empty_timestamp(document));
+            let command = if upsert { upsert_command(collection, run) } else { insert_command(collection, run) };
+            command.map(|command| (upsert, command))
+        })
+        .collect();
+    let database = database.clone();
+    async move {
+        let commands = commands.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+        for (upsert, command) in commands {
+            let (action, roles) = if upsert { ("update", UPDATE_ROLES) } else { ("insert", RESTORE_ROLES) };
+            write(&database, command, Attempt { doing: &doing, action, roles }).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<()> {

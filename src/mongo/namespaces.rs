@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Database;
 
 use super::client::{LOOK, Node};
-use super::error::{Attempt, explain};
+use super::error::{Attempt, BACKUP_ROLES, explain};
 use crate::error::{Error, Result};
 
 /// How many listings are under way at once: they are small, and the time is all latency.
@@ -69,11 +69,13 @@ impl Namespace {
 
 /// Returns the namespaces of every database but the server's own, sorted by name, with their indexes.
 ///
+/// With `complete`, a user who may not see every database is refused rather than shown a part.
+///
 /// # Errors
 /// When the node does not answer or a privilege is missing.
-pub async fn list(node: &Node) -> Result<Vec<Namespace>> {
+pub async fn list(node: &Node, complete: bool) -> Result<Vec<Namespace>> {
     let mut namespaces = Vec::new();
-    for db in databases(node).await? {
+    for db in databases(node, complete).await? {
         namespaces.extend(collections(&node.database(&db)).await?);
     }
     let with_indexes = stream::iter(namespaces).map(|namespace| async move {
@@ -90,10 +92,15 @@ pub async fn list(node: &Node) -> Result<Vec<Namespace>> {
 }
 
 /// Returns the names of all databases but the server's own.
-async fn databases(node: &Node) -> Result<Vec<String>> {
+async fn databases(node: &Node, complete: bool) -> Result<Vec<String>> {
     let attempt = Attempt { doing: "list the databases", action: "listDatabases", ..LOOK };
     let admin = node.database("admin");
-    let command = admin.run_raw_command(rawdoc! { "listDatabases": 1, "nameOnly": true });
+    let mut command = rawdoc! { "listDatabases": 1, "nameOnly": true };
+    if complete {
+        // Unless asked like this, the server leaves out what the user may not see, and says nothing.
+        command.append(bson::cstr!("authorizedDatabases"), false);
+    }
+    let command = admin.run_raw_command(command);
     let reply = command.await.map_err(|error| explain(&error, attempt))?;
     let databases =
         reply.get_array("databases").map_err(|error| Error::failed("cannot list the databases").caused_by(error))?;
@@ -106,8 +113,16 @@ async fn databases(node: &Node) -> Result<Vec<String>> {
 /// # Errors
 /// When the server does not answer or a privilege is missing.
 pub async fn collections(database: &Database) -> Result<Vec<Namespace>> {
+    collections_for(database, BACKUP_ROLES).await
+}
+
+/// As [`collections`], for a purpose that the built-in `roles` grant.
+///
+/// # Errors
+/// When the server does not answer or a privilege is missing.
+pub async fn collections_for(database: &Database, roles: &str) -> Result<Vec<Namespace>> {
     let doing = format!("list the collections of {}", database.name());
-    let attempt = Attempt { doing: &doing, action: "listCollections", ..LOOK };
+    let attempt = Attempt { doing: &doing, action: "listCollections", roles };
     let entries = all(database, rawdoc! { "listCollections": 1, "cursor": {} }, attempt).await?;
     let parsed = entries.iter().map(|entry| parse(database.name(), entry));
     let parsed = parsed

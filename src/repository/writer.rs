@@ -20,9 +20,10 @@ pub struct BackupWriter {
     repository: Repository,
     id: BackupId,
     encryption: Encryption,
+    pack_bytes: u64,
     open: Option<OpenPack>,
     packs: Vec<PackRecord>,
-    /// Keys of finished objects, for cleaning up.
+    /// Keys of objects that are or may be there, for cleaning up.
     written: Vec<String>,
     manifest_tried: bool,
 }
@@ -35,11 +36,11 @@ struct OpenPack {
 }
 
 impl BackupWriter {
-    /// Begins a backup.
+    /// Begins a backup whose packs are closed at `pack_bytes`.
     #[must_use]
-    pub fn new(repository: Repository, id: BackupId, encryption: Encryption) -> Self {
+    pub fn new(repository: Repository, id: BackupId, encryption: Encryption, pack_bytes: u64) -> Self {
         let (packs, written) = (Vec::new(), Vec::new());
-        Self { repository, id, encryption, open: None, packs, written, manifest_tried: false }
+        Self { repository, id, encryption, pack_bytes, open: None, packs, written, manifest_tried: false }
     }
 
     /// Appends a sealed segment to the open pack; opens and closes packs as needed.
@@ -58,7 +59,7 @@ impl BackupWriter {
         let padding = Bytes::from_static(pack::padding(size));
         open.size = offset + size + padding.len() as u64;
         open.segments.push(SegmentRecord { n: number, offset, size, sha256: sealed.sha256 });
-        let full = open.size >= pack::TARGET_BYTES;
+        let full = open.size >= self.pack_bytes;
         let open = self.open.insert(open);
         for piece in [header, sealed.bytes, padding] {
             open.upload.write(piece).await?;
@@ -77,6 +78,7 @@ impl BackupWriter {
         let key = layout::catalog(&self.id, self.encryption);
         let mut upload = self.repository.storage.upload(&key).await?;
         upload.write(catalog.bytes).await?;
+        self.written.push(key.clone());
         let stored = upload.finish().await?;
         let record = self.confirm(key, &stored).await?;
         Ok((std::mem::take(&mut self.packs), record))
@@ -134,6 +136,8 @@ impl BackupWriter {
     async fn close_pack(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         open.upload.write(Bytes::from_static(&pack::END)).await?;
+        // Before it is finished: an upload whose answer is lost may be there all the same.
+        self.written.push(open.key.clone());
         let stored = open.upload.finish().await?;
         let object = self.confirm(open.key, &stored).await?;
         self.packs.push(PackRecord { object, segments: open.segments });
@@ -141,8 +145,7 @@ impl BackupWriter {
     }
 
     /// Makes sure that the object is stored as it was sent: by the store's own word, or by reading it.
-    async fn confirm(&mut self, key: String, stored: &Stored) -> Result<ObjectRecord> {
-        self.written.push(key.clone());
+    async fn confirm(&self, key: String, stored: &Stored) -> Result<ObjectRecord> {
         let record = ObjectRecord { key, size: stored.size, sha256: stored.sha256 };
         if !stored.confirmed {
             let (size, sha256) = self.repository.hash(&record.key).await?;

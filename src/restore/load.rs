@@ -32,9 +32,8 @@ async fn collection(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> R
     run.phases.time("load", documents(run, item, streams)).await?;
     run.phases.time("check", prove(run, item)).await?;
     let indexes = item.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index));
-    let indexes: Vec<_> = indexes.collect();
-    let database = run.context.deployment.client().database(&item.db);
-    run.phases.time("indexes", load::create_indexes(&database, &item.name, &indexes)).await
+    let indexes: Vec<_> = indexes.cloned().collect();
+    run.phases.time("indexes", run.create_indexes(item, indexes)).await
 }
 
 /// Inserts all documents; in order, one segment after the other, where the order matters.
@@ -57,7 +56,7 @@ async fn insert_segment(run: &Run<'_>, item: &RestoreItem, segment: &SegmentRef)
         let document = document?;
         let size = document.as_bytes().len();
         if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
-            load::insert(&database, &item.data_name, &batch).await?;
+            run.writes.run(load::insert(&database, &item.data_name, &batch)).await?;
             batch.clear();
             batch_bytes = 0;
         }
@@ -65,7 +64,7 @@ async fn insert_segment(run: &Run<'_>, item: &RestoreItem, segment: &SegmentRef)
         batch_bytes += size;
     }
     if !batch.is_empty() {
-        load::insert(&database, &item.data_name, &batch).await?;
+        run.writes.run(load::insert(&database, &item.data_name, &batch)).await?;
     }
     run.context.progress.add(segment.documents, segment.bytes, 0);
     Ok(())

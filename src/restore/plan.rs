@@ -7,6 +7,7 @@ use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentR
 use crate::format::manifest::Manifest;
 use crate::mongo::Deployment;
 use crate::mongo::accounts::Accounts;
+use crate::mongo::error::RESTORE_ROLES;
 use crate::mongo::namespaces::{self, BUCKETS_PREFIX};
 use crate::pattern::{NamespaceMap, NamespacePattern};
 
@@ -110,7 +111,7 @@ impl RestorePlan {
         let mut existing = Vec::new();
         let databases: HashSet<&str> = self.items.iter().map(|item| item.db.as_str()).collect();
         for db in databases {
-            let found = namespaces::collections(&deployment.client().database(db)).await?;
+            let found = namespaces::collections_for(&deployment.client().database(db), RESTORE_ROLES).await?;
             let found: HashSet<String> = found.into_iter().map(|namespace| namespace.name).collect();
             let in_the_way = self.items.iter().filter(|item| item.db == db);
             existing.extend(

@@ -81,9 +81,13 @@ impl From<StorageError> for Error {
         let (kind, hint) = match &error {
             StorageError::NotFound { .. } => (Kind::NotFound, None),
             StorageError::AlreadyExists { .. } => (Kind::Refused, None),
-            StorageError::NoSuchPlace { .. } => {
+            StorageError::NoSuchPlace { place } if place.starts_with("s3://") => {
                 (Kind::Configuration, Some("check repository.url; Regrow does not create buckets"))
             }
+            StorageError::NoSuchPlace { .. } => (
+                Kind::Configuration,
+                Some("check repository.url and that its disk is mounted; only 'regrow init' makes directories"),
+            ),
             StorageError::Denied { .. } => {
                 (Kind::Configuration, Some("check the credentials and grant them this operation on this place"))
             }

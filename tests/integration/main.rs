@@ -1,9 +1,16 @@
 //! The integration tests: real servers, the real binary, the public way in.
 //!
 //! One binary, so that servers start once and all tests share them; see [`harness`].
+#![allow(clippy::unwrap_used)] // All of it is tests, the helpers too.
 
+mod bad_input;
+mod commit_protocol;
+mod damage;
 mod floors;
 mod harness;
+mod interrupted;
 mod round_trip;
 mod servers;
+mod small_backups;
+mod stock_tools;
 mod storage_contract;
