@@ -56,7 +56,7 @@ impl FromStr for BackupKind {
     }
 }
 
-/// The id of a backup, such as `20261123T020000Z-daily-7f3a`. Ids sort by time.
+/// The id of a backup, such as `20261123T020000Z-daily-7f3a`. Ids sort by time, to the second.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BackupId(String);
@@ -73,6 +73,12 @@ impl BackupId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the time that stands in the id, to the second: ids of one second do not sort by time.
+    #[must_use]
+    pub fn second(&self) -> &str {
+        self.0.split_once('-').map_or(self.as_str(), |(second, _)| second)
     }
 
     /// Returns the kind that stands in the id.

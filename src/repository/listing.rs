@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::Repository;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
@@ -61,6 +63,8 @@ impl Repository {
                 listing.leftovers.push(leftover);
             }
         }
+        // Ids tell the second; within it, the manifests know.
+        listing.backups.sort_by(|a, b| age_of(b).cmp(&age_of(a)));
         Ok(listing)
     }
 
@@ -76,9 +80,7 @@ impl Repository {
         let mut ids: Vec<BackupId> = committed.collect();
         ids.sort();
         if name == "latest" {
-            return ids.pop().ok_or_else(|| {
-                Error::not_found("the repository holds no backup yet").with_hint("take one with 'regrow backup'")
-            });
+            return self.newest(ids).await;
         }
         ids.retain(|id| id.as_str().starts_with(name));
         match &ids[..] {
@@ -93,4 +95,25 @@ impl Repository {
             }
         }
     }
+    /// Returns the backup that was begun last.
+    async fn newest(&self, mut ids: Vec<BackupId>) -> Result<BackupId> {
+        let Some(last) = ids.last().map(|id| id.second().to_owned()) else {
+            return Err(
+                Error::not_found("the repository holds no backup yet").with_hint("take one with 'regrow backup'")
+            );
+        };
+        ids.retain(|id| id.second() == last);
+        let mut candidates = Vec::new();
+        for id in ids {
+            let manifest = self.manifest(&id).await;
+            candidates.push(ListedBackup { id, manifest });
+        }
+        let newest = candidates.into_iter().max_by(|a, b| age_of(a).cmp(&age_of(b)));
+        Ok(newest.expect("the last one is a candidate").id)
+    }
+}
+
+/// What sorts backups by time; one whose manifest cannot be read comes first within its second.
+fn age_of(backup: &ListedBackup) -> (&str, Option<Timestamp>) {
+    (backup.id.second(), backup.manifest.as_ref().ok().map(|manifest| manifest.started_at))
 }

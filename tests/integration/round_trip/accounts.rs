@@ -101,7 +101,7 @@ async fn create_accounts(client: &Client) {
     let elsewhere = rawdoc! { "roles": [], "authenticationRestrictions": [{ "clientSource": ["10.255.255.1"] }] };
     add_user(&odd, "elsewhere", "x", elsewhere).await;
     let roles =
-        [rawdoc! { "role": "au.ditor \u{e9}", "db": "admin" }, rawdoc! { "role": "readWrite", "db": "any.thing" }];
+        [rawdoc! { "role": "au.ditor \u{e9}", "db": "admin" }, rawdoc! { "role": "readWrite", "db": "any-thing" }];
     add_user(
         &admin,
         "o'dd@:/%",

@@ -97,3 +97,19 @@ async fn without_encryption_everything_is_loud_and_works() {
     restore(&workspace, &["--confirm", "rs0"]).exits(0);
     lost.assert_is_back().await;
 }
+
+#[tokio::test]
+async fn the_latest_backup_is_the_one_taken_last() {
+    let lost = Lost::fill(harness::replica_set()).await;
+    let workspace = initialised(Workspace::on_disk(harness::replica_set().uri()));
+    // Several begin within one second, which is all that their ids tell.
+    let mut taken = Vec::new();
+    for kind in ["weekly", "manual", "monthly", "daily", "daily"] {
+        taken.insert(0, back_up(&workspace, &["--ns", &lost.db, "--kind", kind])["id"].clone());
+        let shown: Value = workspace.run(["show", "latest", "--json"]).exits(0).json();
+        assert_eq!(shown["id"], taken[0]);
+    }
+    let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
+    let listed: Vec<_> = listed["backups"].as_array().unwrap().iter().map(|backup| backup["id"].clone()).collect();
+    assert_eq!(listed, taken);
+}

@@ -43,14 +43,14 @@ fn orders() -> Vec<RawDocumentBuf> {
         rawdoc! { "key": { "x": -0.5, "y": 7, "z": -9_i64 }, "name": "any number is a direction" },
         rawdoc! { "key": { "list": 1, "n": 1 }, "name": "multikey" },
         rawdoc! { "key": { "list.0.x": 1 }, "name": "path" },
-        rawdoc! { "key": { "_id": -1 }, "name": "backwards" },
+        rawdoc! { "key": { "_id": -1, "n": 1 }, "name": "backwards" },
         rawdoc! { "key": { "_id": "hashed" }, "name": "hashed id" },
         rawdoc! { "key": { "n": 1, "title": "hashed", "b": -1 }, "name": "hashed compound" },
     ]
 }
 
 fn options() -> Vec<RawDocumentBuf> {
-    let collation = rawdoc! { "locale": "fr", "caseLevel": true, "strength": 1, "backwards": true };
+    let collation = rawdoc! { "locale": "fr", "caseLevel": true, "strength": 2, "backwards": true };
     vec![
         rawdoc! { "name": "name first", "unique": true, "key": { "n": -1 } },
         rawdoc! { "key": { "maybe": 1 }, "name": "sparse", "sparse": true, "unique": true },
