@@ -34,9 +34,8 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
 /// Says what interrupted runs have left, so that nobody wonders about the space.
 pub(super) fn name_leftovers(session: &Session, leftovers: &[Leftover]) {
     for Leftover { id, objects, bytes } in leftovers {
-        let bytes = ByteSize(*bytes);
-        session
-            .say(format_args!("note: {id} was never finished and left {objects} objects ({bytes}); it is no backup"));
+        let (objects, bytes) = (counted(*objects, "object"), ByteSize(*bytes));
+        session.say(format_args!("note: {id} was never finished and left {objects} ({bytes}); it is no backup"));
     }
 }
 

@@ -32,7 +32,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 const EXPIRY: &str = "expireAfterSeconds";
 
 /// What it takes to write an empty timestamp.
-const UPDATE_ROLES: &str = "readWriteAnyDatabase (a document has an empty timestamp, which only an update preserves)";
+const UPDATE_ROLES: &str =
+    "role readWriteAnyDatabase (a document has an empty timestamp, which only an update preserves)";
 
 /// Creates a collection, view or time series with the options that a listing showed.
 ///
