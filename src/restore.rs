@@ -133,8 +133,11 @@ impl Run<'_> {
 
     async fn create_indexes(&self, item: &RestoreItem, indexes: Vec<RawDocumentBuf>) -> Result<()> {
         let (database, name) = (self.context.deployment.client().database(&item.db), item.name.clone());
-        let create =
-            async move { mongo_load::create_indexes(&database, &name, &indexes.iter().collect::<Vec<_>>()).await };
+        let options = item.record.options.clone();
+        let create = async move {
+            let indexes: Vec<_> = indexes.iter().collect();
+            mongo_load::create_indexes(&database, &name, &options, &indexes).await
+        };
         self.writes.run(create).await
     }
 

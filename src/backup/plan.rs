@@ -133,18 +133,19 @@ async fn settle(deployment: &Deployment, node: &Node, complete: bool) -> Result<
 }
 
 fn choose(listed: Vec<Namespace>, patterns: &[NamespacePattern]) -> Result<Vec<Namespace>> {
-    let chosen = |namespace: &Namespace| {
-        // The buckets go where their time series goes.
-        let name = namespace.name.strip_prefix(namespaces::BUCKETS_PREFIX).unwrap_or(&namespace.name);
-        NamespacePattern::any(patterns, &namespace.db, name)
-    };
-    let namespaces: Vec<_> = listed.into_iter().filter(chosen).collect();
-    if namespaces.is_empty() && !patterns.is_empty() {
-        let patterns = patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(Error::not_found(format!("no namespace matches {patterns}"))
+    // A misspelt pattern beside a right one would leave a collection out without a word.
+    let matches = |pattern: &NamespacePattern| listed.iter().any(|one| pattern.matches(&one.db, visible_name(one)));
+    if let Some(pattern) = patterns.iter().find(|pattern| !matches(pattern)) {
+        return Err(Error::not_found(format!("no namespace matches {pattern}"))
             .with_hint("check the spelling; a pattern is db, db.collection or db.*"));
     }
-    Ok(namespaces)
+    let chosen = |listed: &Namespace| NamespacePattern::any(patterns, &listed.db, visible_name(listed));
+    Ok(listed.into_iter().filter(chosen).collect())
+}
+
+/// Returns the name that patterns are held against: buckets go where their time series goes.
+fn visible_name(namespace: &Namespace) -> &str {
+    namespace.name.strip_prefix(namespaces::BUCKETS_PREFIX).unwrap_or(&namespace.name)
 }
 
 async fn with_sizes(node: &Node, namespaces: Vec<Namespace>) -> Result<Vec<PlannedNamespace>> {

@@ -31,6 +31,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The option that lets the server delete documents; it comes last, when everything is checked.
 const EXPIRY: &str = "expireAfterSeconds";
 
+/// The option of collections and indexes that says how text compares.
+const COLLATION: &str = "collation";
+
 /// What it takes to write an empty timestamp.
 const UPDATE_ROLES: &str =
     "role readWriteAnyDatabase (a document has an empty timestamp, which only an update preserves)";
@@ -124,18 +127,24 @@ async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_
     Err(Error::failed(format!("cannot {doing}: the server refuses a document: {reason}")))
 }
 
-/// Builds indexes in one command, so that the collection is scanned once.
+/// Builds indexes in one command, so that the collection is scanned once. `options` are the collection's.
 ///
 /// # Errors
 /// When the server refuses one, such as a unique index over duplicates.
-pub async fn create_indexes(database: &Database, collection: &str, indexes: &[&RawDocumentBuf]) -> Result<()> {
+pub async fn create_indexes(
+    database: &Database,
+    collection: &str,
+    options: &RawDocument,
+    indexes: &[&RawDocumentBuf],
+) -> Result<()> {
     if indexes.is_empty() {
         return Ok(());
     }
     let doing = format!("build the indexes of {}.{collection}", database.name());
     let mut specifications = RawArrayBuf::new();
+    let collated = matches!(options.get(COLLATION), Ok(Some(_)));
     for index in indexes {
-        specifications.push((*index).clone());
+        specifications.push(specification(index, collated));
     }
     let mut command = rawdoc! { "createIndexes": collection, "indexes": specifications };
     majority(&mut command);
@@ -167,6 +176,16 @@ pub fn expires(index: &RawDocument) -> bool {
 #[must_use]
 pub fn is_id_index(index: &RawDocument) -> bool {
     index.get_str("name").is_ok_and(|name| name == "_id_") || matches!(index.get("clustered"), Ok(Some(_)))
+}
+
+/// Returns what creates an index again. One without a collation is listed without any, but would get that of a
+/// collection that has one.
+fn specification(index: &RawDocumentBuf, collated: bool) -> RawDocumentBuf {
+    let mut specification = index.clone();
+    if collated && matches!(index.get(COLLATION), Ok(None)) {
+        specification.append(cstr!("collation"), rawdoc! { "locale": "simple" });
+    }
+    specification
 }
 
 /// Sends a command that may be repeated; returns the reply and whether it was.

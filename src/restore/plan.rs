@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef};
 use crate::format::manifest::Manifest;
 use crate::mongo::Deployment;
-use crate::mongo::accounts::Accounts;
+use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::error::RESTORE_ROLES;
 use crate::mongo::namespaces::{self, BUCKETS_PREFIX};
 use crate::pattern::{NamespaceMap, NamespacePattern};
@@ -81,11 +81,14 @@ impl RestorePlan {
     pub fn make(manifest: Manifest, catalog: Catalog, request: &RestoreRequest) -> Result<Self> {
         check_agreement(&manifest, &catalog)?;
         let accounts = request.accounts.then_some(Accounts { users: catalog.users, roles: catalog.roles });
-        let mut items = items(catalog.collections, request)?;
-        if items.is_empty() && !request.patterns.is_empty() {
+        let matches = |pattern: &NamespacePattern| {
+            catalog.collections.iter().any(|record| pattern.matches(&record.db, &record.name))
+        };
+        if !request.patterns.iter().all(matches) {
             return Err(Error::not_found(format!("backup {} holds no namespace that matches", manifest.id))
                 .with_hint(format!("'regrow show {}' lists what it holds", manifest.id)));
         }
+        let mut items = items(catalog.collections, request)?;
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
         check_names(&items)?;
         Ok(Self { manifest, items, accounts })
@@ -108,6 +111,10 @@ impl RestorePlan {
     /// # Errors
     /// [`Kind::Refused`](crate::error::Kind::Refused), naming the namespaces that exist already.
     pub async fn check_target(&self, deployment: &Deployment) -> Result<()> {
+        if self.accounts.is_some() {
+            // Restoring accounts looks at those that exist; whether it may is better known before the data is loaded.
+            accounts::read(&deployment.primary(), None).await?;
+        }
         let mut existing = Vec::new();
         let databases: HashSet<&str> = self.items.iter().map(|item| item.db.as_str()).collect();
         for db in databases {

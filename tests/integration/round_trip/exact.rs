@@ -93,9 +93,10 @@ impl Namespace {
         if !is_capped {
             documents.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         }
-        let indexes = match entry.get_str("type").is_ok_and(|kind| kind != "view") {
-            true => all(database, rawdoc! { "listIndexes": name, "cursor": {} }).await,
-            false => Vec::new(),
+        let indexes = if entry.get_str("type").is_ok_and(|kind| kind != "view") {
+            all(database, rawdoc! { "listIndexes": name, "cursor": {} }).await
+        } else {
+            Vec::new()
         };
         let name = |index: &RawDocumentBuf| index.get_str("name").expect("each index has a name").to_owned();
         let indexes = indexes.into_iter().map(|index| (name(&index), index)).collect();

@@ -40,7 +40,7 @@ pub async fn fill_empty_timestamps(client: &Client) {
     run(&database, rawdoc! { "create": "collation", "collation": { "locale": "sv", "strength": 1 } }).await;
     for collection in ["plain", "invalid", "capped", "clustered", "collation"] {
         let stored = documents::empty_timestamps();
-        let updates: RawArrayBuf = stored.iter().map(|document| replacement(document)).collect();
+        let updates: RawArrayBuf = stored.iter().map(replacement).collect();
         let update = rawdoc! { "update": collection, "updates": updates, "bypassDocumentValidation": true };
         let reply = run(&database, update).await;
         assert_eq!(reply.get_array("upserted").unwrap().len(), stored.len(), "{reply}");

@@ -176,7 +176,8 @@ fn equals_another(kind: u8, value: &[u8]) -> bool {
 pub fn large() -> Vec<RawDocumentBuf> {
     let of_size = |id: i32, size: usize| {
         let empty = Bytes::numbered(id).field(bytes::BINARY, "data", bytes::binary(0, b"")).encode().len();
-        let data: Vec<u8> = (0..size - empty).map(|at| (at * at >> 7) as u8 ^ id.to_le_bytes()[0]).collect();
+        let data: Vec<u8> =
+            (0..size - empty).map(|at| ((at * at) >> 7).to_le_bytes()[0] ^ id.to_le_bytes()[0]).collect();
         Bytes::numbered(id).field(bytes::BINARY, "data", bytes::binary(0, &data)).raw()
     };
     let nearly = LARGEST / 10 * 9 + LARGEST / 1000 * 94;
