@@ -124,8 +124,9 @@ pub fn run() -> ExitCode {
         Err(error) => return report(&Error::failed("cannot start").caused_by(error)),
     };
     let outcome = runtime.block_on(dispatch(arguments));
-    // Nothing that still runs may hold up the end: everything that counts has been waited for.
-    runtime.shutdown_background();
+    // Nothing that still runs may hold up the end: everything that counts has been waited for. Taking the runtime
+    // apart would also make the driver's background tasks panic into a person's terminal.
+    std::mem::forget(runtime);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

@@ -120,9 +120,11 @@ pub async fn split(
         return Ok(vec![Part::default()]);
     }
     let boundaries = sample(&node.database(db), collection, at, samples).await?;
-    let step = usize::try_from((boundaries.len() as u64 / parts).max(1)).unwrap_or(1);
-    let inner =
-        boundaries.into_iter().skip(step.saturating_sub(1)).step_by(step).take(usize::try_from(parts - 1).unwrap_or(0));
+    let parts = usize::try_from(parts).unwrap_or(1).min(boundaries.len() + 1);
+    // Fewer samples may have come back than were asked for; spread evenly, no part gets all the rest.
+    let inner = (1..parts).map(|part| boundaries[(part * boundaries.len() / parts).min(boundaries.len() - 1)].clone());
+    let mut inner: Vec<_> = inner.collect();
+    inner.dedup_by_key(|(record, _)| *record);
     let mut split = Vec::new();
     let mut after = None;
     for (record, id) in inner {

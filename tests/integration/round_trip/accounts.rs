@@ -21,8 +21,13 @@ async fn the_built_in_roles_are_enough_and_accounts_keep_their_passwords() {
     add_user(&source_client.database("admin"), "existing", "the source's", rawdoc! {}).await;
     add_user(&source_client.database("admin"), "backup", "b", rawdoc! { "roles": ["backup"] }).await;
     add_user(&target_client.database("admin"), "existing", "the target's", rawdoc! { "roles": ["read"] }).await;
-    add_user(&target_client.database("admin"), "restorer", "r", rawdoc! { "roles": ["restore", "readAnyDatabase"] })
-        .await;
+    add_user(
+        &target_client.database("admin"),
+        "restorer",
+        "r",
+        rawdoc! { "roles": ["restore", "readAnyDatabase", "backup"] },
+    )
+    .await;
     let before = entries(&target_client, "system.users").await;
 
     let workspace = initialised(Workspace::on_disk(&uri_of(&source, "backup", "b")));
@@ -63,7 +68,7 @@ async fn empty_timestamps_ask_for_one_more_role_and_say_which() {
     let replacement =
         rawdoc! { "q": { "_id": 1 }, "u": [{ "$replaceWith": { "$literal": document } }], "upsert": true };
     run(&admin.database(&db), rawdoc! { "update": "clocks", "updates": [replacement] }).await;
-    add_user(&admin.database("admin"), &user, "r", rawdoc! { "roles": ["restore", "readAnyDatabase"] }).await;
+    add_user(&admin.database("admin"), &user, "r", rawdoc! { "roles": ["restore", "readAnyDatabase", "backup"] }).await;
     let workspace = initialised(Workspace::on_disk(servers.uri()));
     back_up(&workspace, &["--ns", &db]);
     let (copy, to) = (harness::unique_database_name(), uri_of(servers, &user, "r"));

@@ -93,11 +93,11 @@ impl Namespace {
         if !is_capped {
             documents.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         }
-        let indexes = if entry.get_str("type").is_ok_and(|kind| kind != "view") {
-            all(database, rawdoc! { "listIndexes": name, "cursor": {} }).await
-        } else {
-            Vec::new()
-        };
+        // The indexes of buckets are the server's translation of those of their time series, which are compared.
+        let has_indexes =
+            entry.get_str("type").is_ok_and(|kind| kind != "view") && !name.starts_with("system.buckets.");
+        let indexes =
+            if has_indexes { all(database, rawdoc! { "listIndexes": name, "cursor": {} }).await } else { Vec::new() };
         let name = |index: &RawDocumentBuf| index.get_str("name").expect("each index has a name").to_owned();
         let indexes = indexes.into_iter().map(|index| (name(&index), index)).collect();
         Self { listing, indexes, documents }
