@@ -38,7 +38,7 @@ impl Contents {
         let mut contents = BTreeMap::new();
         for entry in all(&database, rawdoc! { "listCollections": 1, "cursor": {} }).await {
             let name = entry.get_str("name").expect("each collection has a name").to_owned();
-            // Views are compared by their options; nobody but root reads where the server keeps them.
+            // Views are compared by their options and what they show; nobody but root reads where the server keeps them.
             if !is_the_servers_own(db, &name) && name != "system.views" {
                 let namespace = Namespace::read(&database, &name, &entry).await;
                 contents.insert((db.to_owned(), name), namespace);

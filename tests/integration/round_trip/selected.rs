@@ -88,10 +88,8 @@ async fn a_whole_database_gets_another_name() {
     let shop = Shop::open().await;
     let copy = harness::unique_database_name();
     shop.restores(&["--ns", &shop.db, "--map", &format!("{}={copy}", shop.db)], 4).await;
-    // The server keeps views by their full name; what they show is compared all the same.
-    let named = |name: &str| (name != "system.views").then(|| (copy.clone(), name.to_owned()));
-    let expected = shop.before.renamed(|_, name| named(name));
-    Contents::of_database(&shop.client, &copy).await.renamed(|_, name| named(name)).assert_equals(&expected);
+    let expected = shop.before.renamed(|_, name| Some((copy.clone(), name.to_owned())));
+    Contents::of_database(&shop.client, &copy).await.assert_equals(&expected);
     shop.now().await.assert_equals(&shop.before);
 }
 
@@ -102,10 +100,7 @@ async fn a_time_series_takes_its_buckets_along() {
     let (from, map) = (format!("{}.weather", shop.db), format!("{}.weather={copy}.climate", shop.db));
     shop.restores(&["--ns", &from, "--map", &map], 1).await;
     let copied = Contents::of_database(&shop.client, &copy).await;
-    assert_eq!(
-        copied.names(),
-        ["climate", "system.buckets.climate", "system.views"].map(|name| format!("{copy}.{name}"))
-    );
+    assert_eq!(copied.names(), ["climate", "system.buckets.climate"].map(|name| format!("{copy}.{name}")));
     for (from, to) in [("weather", "climate"), ("system.buckets.weather", "system.buckets.climate")] {
         let one = copied.renamed(|db, name| (name == to).then(|| (db.to_owned(), to.to_owned())));
         one.assert_equals(&shop.expected(from, &copy, to));
