@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod keys;
+mod lanes;
 pub mod seal;
 pub mod signing;
 

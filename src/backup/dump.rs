@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -30,7 +30,8 @@ const READERS: usize = 2;
 /// Filled segments that wait for a sealer.
 const QUEUE: usize = 2;
 
-/// The most sealers; fewer on machines with fewer cores. Each needs about 24 MiB.
+/// The most sealers; otherwise one more than there are cores, because segments are stored in their order and
+/// who is ahead waits. Each needs about 24 MiB.
 const MAX_SEALERS: usize = 4;
 
 /// Collections larger than this are read in parts of about this size.
@@ -116,17 +117,20 @@ async fn jobs(plan: &BackupPlan) -> Result<VecDeque<Job>> {
     let mut order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
-    let mut jobs = VecDeque::new();
-    for collection in order {
-        let stretches = stretches(plan, &plan.namespaces[collection]).await?;
-        let planned = &plan.namespaces[collection];
-        jobs.extend(stretches.into_iter().enumerate().map(|(part, stretch)| {
-            let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
-            let reading = Reading { as_of: plan.as_of(&planned.namespace), part: stretch, document_bytes };
-            Job { collection, part, reading }
-        }));
-    }
-    Ok(jobs)
+    let split = stream::iter(order).map(|collection| split_into_jobs(plan, collection)).buffered(READERS);
+    let jobs: Vec<Vec<Job>> = split.try_collect().await?;
+    Ok(jobs.into_iter().flatten().collect())
+}
+
+async fn split_into_jobs(plan: &BackupPlan, collection: usize) -> Result<Vec<Job>> {
+    let planned = &plan.namespaces[collection];
+    let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
+    let stretches = stretches(plan, planned).await?.into_iter().enumerate();
+    let jobs = stretches.map(|(part, stretch)| {
+        let reading = Reading { as_of: plan.as_of(&planned.namespace), part: stretch, document_bytes };
+        Job { collection, part, reading }
+    });
+    Ok(jobs.collect())
 }
 
 async fn stretches(plan: &BackupPlan, planned: &PlannedNamespace) -> Result<Vec<Part>> {
@@ -189,7 +193,7 @@ async fn store(
     writer: &mut BackupWriter,
     progress: &Progress,
 ) -> Result<Vec<Tally>> {
-    let sealers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_SEALERS);
+    let sealers = std::thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(MAX_SEALERS);
     let filled = stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|next| (next, queue)) });
     let mut ready = std::pin::pin!(
         filled

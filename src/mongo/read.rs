@@ -74,7 +74,7 @@ pub struct CollectionReader {
     as_of: AsOf,
     batch_documents: u32,
     position: Option<RawDocumentBuf>,
-    until: Option<RawBson>,
+    until: Option<Boundary>,
     cursor: Option<RawBatchCursor>,
     finished: bool,
 }
@@ -162,15 +162,38 @@ async fn sample(database: &Database, collection: &str, at: Timestamp, samples: u
     let mut boundaries = Vec::new();
     for found in all(database, command, attempt).await? {
         if let (Ok(Some(RawBsonRef::Int64(record))), Ok(Some(id))) = (found.get("$recordId"), found.get("_id")) {
-            // NaN equals nothing, not even itself, so a number with a fraction marks no boundary.
-            if !matches!(id, RawBsonRef::Double(_)) {
-                boundaries.push((record, RawBson::from(id)));
-            }
+            boundaries.push((record, RawBson::from(id)));
         }
     }
     boundaries.sort_by_key(|(record, _)| *record);
     boundaries.dedup_by_key(|(record, _)| *record);
     Ok(boundaries)
+}
+
+/// A document that ends a part, told by its `_id`.
+#[derive(Debug)]
+struct Boundary {
+    /// A document of nothing else.
+    id: RawDocumentBuf,
+}
+
+impl Boundary {
+    fn new(id: RawBson) -> Self {
+        Self { id: rawdoc! { "_id": id } }
+    }
+
+    fn is(&self, document: &RawDocument) -> bool {
+        /// A document begins with its length and ends with a zero.
+        const LENGTH: usize = 4;
+        /// What follows the length where `_id` comes first: its type, then its name.
+        const NAME: std::ops::Range<usize> = 5..9;
+        let (id, bytes) = (self.id.as_bytes(), document.as_bytes());
+        if bytes.get(NAME) == Some(b"_id\0") {
+            return bytes[LENGTH..].starts_with(&id[LENGTH..id.len() - 1]);
+        }
+        // Servers put `_id` first, but nothing holds those to it who write past them.
+        matches!((document.get("_id"), self.id.get("_id")), (Ok(Some(one)), Ok(Some(other))) if one == other)
+    }
 }
 
 impl CollectionReader {
@@ -183,7 +206,7 @@ impl CollectionReader {
             as_of: reading.as_of,
             batch_documents: batch_documents(reading.document_bytes),
             position: reading.part.after,
-            until: reading.part.until,
+            until: reading.part.until.map(Boundary::new),
             cursor: None,
             finished: false,
         }
@@ -212,7 +235,7 @@ impl CollectionReader {
             let document = document.map_err(malformed)?.as_document();
             let Some(document) = document else { continue };
             take(document);
-            if self.until.is_some() && is_last(document, self.until.as_ref()) {
+            if self.until.as_ref().is_some_and(|until| until.is(document)) {
                 self.finished = true;
                 return Ok(false);
             }
@@ -300,14 +323,6 @@ fn batch_documents(document_bytes: u64) -> u32 {
 
 fn is_loss(error: &DriverError) -> bool {
     is_connection_loss(error) || is_cursor_loss(error)
-}
-
-/// Whether the document's `_id` is the boundary, compared as bytes and type.
-fn is_last(document: &RawDocument, until: Option<&RawBson>) -> bool {
-    match (document.get("_id"), until) {
-        (Ok(Some(id)), Some(until)) => id == until.as_raw_bson_ref(),
-        _ => false,
-    }
 }
 
 fn resume_token(batch: &RawBatch) -> Option<RawDocumentBuf> {

@@ -77,7 +77,7 @@ async fn prove(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, part: Part::default(), document_bytes };
     let mut reader = CollectionReader::new(&node, &item.db, &item.data_name, reading);
-    while reader.next(|document| digest.add(document.as_bytes())).await? {}
+    while reader.next(|document| digest.add([document.as_bytes()])).await? {}
     if (digest.documents, digest.to_bytes()) == (item.documents, item.digest) {
         return Ok(());
     }

@@ -77,7 +77,7 @@ impl Storage for Local {
         let key = key.to_owned();
         self.run(move |directory| {
             let mut draft = directory.draft(&key)?;
-            draft.append(&content).map_err(|error| directory.explain(&error, "write", &key))?;
+            directory.append(&mut draft, &content, &key)?;
             directory.commit(draft, &key)
         })
         .await

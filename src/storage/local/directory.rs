@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::draft::{Draft, Refused};
+use super::draft::Draft;
 use crate::random::Random;
 use crate::storage::{Entry, StorageError, StorageResult, Stored, key};
 
@@ -92,16 +92,15 @@ impl Directory {
         Ok(())
     }
 
+    /// Writes more of what will be the object `key`.
+    pub(super) fn append(&self, draft: &mut Draft, content: &[u8], key: &str) -> StorageResult<()> {
+        draft.append(content).map_err(|refused| self.explain_refused(refused, key))
+    }
+
     /// Makes a draft the object `key`: durable when it returns.
     pub(super) fn commit(&self, draft: Draft, key: &str) -> StorageResult<Stored> {
         let path = self.path(key);
-        let stored = draft.commit(&path).map_err(|refused| match refused {
-            Refused::Io(error) => self.explain(&error, "write", key),
-            Refused::Mismatch => StorageError::Mismatch {
-                key: key.to_owned(),
-                reason: "the file reads differently from what was written to it".to_owned(),
-            },
-        })?;
+        let stored = draft.commit(&path).map_err(|refused| self.explain_refused(refused, key))?;
         self.sync_above(&path).map_err(|error| self.explain(&error, "write", key))?;
         Ok(stored)
     }

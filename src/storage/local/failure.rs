@@ -3,9 +3,21 @@
 use std::io;
 
 use super::directory::Directory;
+use super::draft::Refused;
 use crate::storage::StorageError;
 
 impl Directory {
+    /// Returns the storage error for a draft of the object `key` that was refused.
+    pub(super) fn explain_refused(&self, refused: Refused, key: &str) -> StorageError {
+        match refused {
+            Refused::Io(error) => self.explain(&error, "write", key),
+            Refused::Mismatch => StorageError::Mismatch {
+                key: key.to_owned(),
+                reason: "the file reads differently from what was written to it".to_owned(),
+            },
+        }
+    }
+
     /// Returns the storage error for `error`, met while trying to `verb` the object `key`.
     pub(super) fn explain(&self, error: &io::Error, verb: &str, key: &str) -> StorageError {
         let place = self.root().display().to_string();

@@ -14,7 +14,11 @@ use crate::storage::{StorageError, StorageResult, Stored, Upload};
 /// Writes of a caller that are smaller than this are gathered, to spare a thread switch for each.
 const WRITTEN_AT_ONCE: usize = 1024 * 1024;
 
-/// Holds at most one write in flight and one being gathered. Dropped, its draft removes itself.
+/// What is gathered at most while a write is in flight, so that the caller goes on while the disk syncs.
+const GATHERED_AT_MOST: usize = 8 * 1024 * 1024;
+
+/// Holds at most one write in flight and one being gathered, each of [`GATHERED_AT_MOST`] and a caller's piece.
+/// Dropped, its draft removes itself.
 #[derive(Debug)]
 pub(super) struct LocalUpload {
     directory: Arc<Directory>,
@@ -50,7 +54,7 @@ impl LocalUpload {
         let (directory, key) = (self.directory.clone(), self.key.clone());
         self.writing = Some(tokio::task::spawn_blocking(move || {
             for bytes in content {
-                draft.append(&bytes).map_err(|error| directory.explain(&error, "write", &key))?;
+                directory.append(&mut draft, &bytes, &key)?;
             }
             Ok(draft)
         }));
@@ -63,7 +67,9 @@ impl Upload for LocalUpload {
     async fn write(&mut self, content: Bytes) -> StorageResult<()> {
         self.gathered_size += content.len();
         self.gathered.push(content);
-        if self.gathered_size >= WRITTEN_AT_ONCE { self.flush().await } else { Ok(()) }
+        let idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
+        let enough = if idle { WRITTEN_AT_ONCE } else { GATHERED_AT_MOST };
+        if self.gathered_size >= enough { self.flush().await } else { Ok(()) }
     }
 
     async fn finish(mut self: Box<Self>) -> StorageResult<Stored> {
