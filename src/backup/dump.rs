@@ -34,7 +34,8 @@ const QUEUE: usize = 2;
 /// who is ahead waits. Each needs about 24 MiB.
 const MAX_SEALERS: usize = 4;
 
-/// Collections larger than this are read in parts of about this size.
+/// About how large the parts are in which a collection is read that is more than one reader's share. Others
+/// are read whole: finding where parts begin costs the server a look into a cold page for each.
 const PART_BYTES: u64 = 256 * MIB as u64;
 
 /// The most parts of one collection.
@@ -135,7 +136,8 @@ async fn split_into_jobs(plan: &BackupPlan, collection: usize) -> Result<Vec<Job
 
 async fn stretches(plan: &BackupPlan, planned: &PlannedNamespace) -> Result<Vec<Part>> {
     let namespace = &planned.namespace;
-    let parts = (planned.bytes / PART_BYTES).min(MAX_PARTS);
+    let share = plan.bytes() / READERS as u64;
+    let parts = if planned.bytes > share { (planned.bytes / PART_BYTES).min(MAX_PARTS) } else { 1 };
     match plan.at {
         Some(at) if parts > 1 && !namespace.is_ordered() => {
             split(&plan.node, &namespace.db, &namespace.name, at, planned.documents, parts).await

@@ -17,7 +17,7 @@ use crate::units::MIB;
 
 /// Bytes of documents sent in one insert: large enough that the round trip does not count, small enough
 /// that several streams keep the server busy evenly.
-pub const INSERT_BYTES: usize = 4 * MIB;
+pub const INSERT_BYTES: usize = 2 * MIB;
 
 /// The server's limit of documents in one insert (`maxWriteBatchSize`).
 pub const INSERT_DOCUMENTS: usize = 100_000;
