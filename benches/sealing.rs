@@ -2,13 +2,15 @@
 //!
 //! `cargo bench --bench sealing -- FILE.bson` seals the documents of a file that `mongodump` wrote, on one
 //! thread, and prints a table: how much each choice stores, and how fast it
-//! seals and opens. Also how large a catalog of 5,000 collections is as BSON and as JSON, sealed.
+//! seals and opens. Also what content digests cost, and how large a catalog of 5,000 collections is as BSON and
+//! as JSON, sealed.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)] // A table of rounded numbers.
 
 use std::time::{Duration, Instant};
 
+use bson::RawDocument;
 use regrow::codec::keys::NewIdentity;
-use regrow::codec::{Identities, Opener, Recipients, Sealed, Sealer};
+use regrow::codec::{ContentDigest, Identities, Opener, Recipients, Sealed, Sealer, sha256};
 use regrow::format::BackupId;
 use regrow::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
 use regrow::format::manifest::Encryption;
@@ -35,6 +37,7 @@ fn main() {
     for level in LEVELS {
         measure(&bytes, 8 * MIB, level);
     }
+    measure_digest(&bytes);
     measure_catalog();
 }
 
@@ -61,6 +64,23 @@ fn measure(bytes: &[u8], target: usize, level: i32) {
     let speed = |time: Duration| raw as f64 / 1e6 / time.as_secs_f64();
     let (ratio, sealing, opening) = (raw as f64 / stored as f64, speed(sealing), speed(opening));
     println!("| {} MiB | {level} | {stored} | {ratio:.2} | {sealing:.0} | {opening:.0} |", target / MIB);
+}
+
+/// Compares hashing documents in pairs with hashing one after the other.
+fn measure_digest(bytes: &[u8]) {
+    let documents: Vec<&[u8]> = sampled(bytes).collect();
+    let raw: usize = documents.iter().map(|document| document.len()).sum();
+    let mut digest = ContentDigest::default();
+    let ((), pairs) = timed(|| digest.add(documents.iter().copied()));
+    let (_, singly) = timed(|| documents.iter().map(|document| u64::from(sha256(document)[0])).sum::<u64>());
+    let speed = |time: Duration| raw as f64 / 1e6 / time.as_secs_f64();
+    println!("\ncontent digest of {} documents, {} bytes each:", documents.len(), raw / documents.len().max(1));
+    println!("in pairs {:.0} MB/s, one by one {:.0} MB/s", speed(pairs), speed(singly));
+}
+
+fn sampled(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let whole = Walk::new(&bytes[..bytes.len().min(SAMPLE)]).map_while(Result::ok);
+    whole.map(RawDocument::as_bytes)
 }
 
 fn runs(bytes: &[u8], target: usize) -> Vec<Documents> {
@@ -90,7 +110,7 @@ fn measure_catalog() {
         indexes: vec![bson::rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }],
         documents: number,
         bytes: number * 300,
-        digest: regrow::codec::sha256(&number.to_le_bytes()),
+        digest: sha256(&number.to_le_bytes()),
         ordered: false,
         in_snapshot: true,
         segments: vec![SegmentRef { n: number, documents: number, bytes: number * 300 }],

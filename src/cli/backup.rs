@@ -1,6 +1,6 @@
 //! `regrow backup`: a backup now.
 
-use super::output::{backup_json, counted, name_leftovers};
+use super::output::{backup_json, counted, moment, name_leftovers};
 use super::{Session, progress, stop_requested};
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
 use crate::error::Result;
@@ -75,7 +75,7 @@ fn answer(session: &Session, manifest: &Manifest) {
         Elapsed(elapsed)
     ));
     if let Some(time) = manifest.cluster_time {
-        session.say(format_args!("shows the state at {time}"));
+        session.say(format_args!("shows the state at {}", moment(time)));
         if manifest.outside_snapshot > 0 {
             let capped = counted(manifest.outside_snapshot, "capped collection");
             session.say(format_args!("note: {capped} read shortly after it; MongoDB reads those no other way"));

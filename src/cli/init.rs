@@ -65,6 +65,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
             session.say("  Keep a copy of an identity away from this machine and from the store.");
         }
     }
+    session.say("\nNext: regrow backup");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     if listing.backups.is_empty() {
         session.say("No backups yet. Take one with 'regrow backup'.");
     } else {
-        print(&listing);
+        print(session, &listing);
     }
     name_leftovers(session, &listing.leftovers);
     for damaged in &listing.backups {
@@ -50,7 +50,7 @@ fn recovery_window(listing: &Listing) -> Vec<Value> {
     sound.filter_map(|manifest| manifest.cluster_time).map(|time| json!({ "begin": time, "end": time })).collect()
 }
 
-fn print(listing: &Listing) {
+fn print(session: &Session, listing: &Listing) {
     let heading = ["BACKUP", "STATE AS OF", "CONSISTENCY", "NAMESPACES", "DOCUMENTS", "DATA", "STORED", "ENCRYPTION"];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(listing.backups.iter().map(|backup| match &backup.manifest {
@@ -64,7 +64,7 @@ fn print(listing: &Listing) {
         .filter(|backup| backup.manifest.as_ref().is_ok_and(|manifest| manifest.encryption == Encryption::None));
     let count = unencrypted.count();
     if count > 0 {
-        eprintln!("warning: {count} of these backups are NOT ENCRYPTED");
+        session.say(format_args!("warning: {count} of these backups are NOT ENCRYPTED"));
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Session;
+use crate::format::ClusterTime;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::repository::Leftover;
 use crate::units::ByteSize;
@@ -50,6 +51,11 @@ pub(super) fn leftovers_json(leftovers: &[Leftover]) -> Value {
 /// Returns a time for tables, to the second.
 pub(super) fn time(timestamp: Timestamp) -> String {
     timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// Returns a cluster time: first as people tell time, then as servers do and `--at` takes it.
+pub(super) fn moment(at: ClusterTime) -> String {
+    format!("{} (cluster time {},{})", time(at.wall()), at.t, at.i)
 }
 
 /// Returns how a listing shows whether a backup is encrypted: the exception is loud.

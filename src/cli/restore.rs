@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::output::{counted, moment};
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::mongo::Deployment;
@@ -23,7 +24,7 @@ what it created when it fails. See the plan first with --dry-run.
 Examples:
   regrow restore latest                            the whole newest backup, to the source
   regrow restore 20261123 --ns shop.orders --map shop.orders=shop.orders_restored
-  regrow restore latest --to mongodb://scratch:27017 --confirm rs0";
+  regrow restore latest --to env:SCRATCH_URI --confirm rs0";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -67,8 +68,8 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let catalog = repository.catalog(&manifest, identities.as_ref()).await?;
     let plan = RestorePlan::make(manifest, catalog, &request)?;
     let deployment = Deployment::connect(&uri).await?;
-    show_plan(session, &plan, &deployment);
     plan.check_target(&deployment).await?;
+    show_plan(session, &plan, &deployment);
     if arguments.dry_run {
         if session.json {
             println!("{}", plan_json(&plan, &deployment));
@@ -87,35 +88,32 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
 }
 
 fn show_plan(session: &Session, plan: &RestorePlan, deployment: &Deployment) {
-    let (documents, bytes) = (plan.documents(), ByteSize(plan.bytes()));
     session.say(format_args!("Restore {} into {} at {}:", plan.manifest.id, deployment.name(), deployment.addresses()));
     if let Some(at) = plan.manifest.cluster_time {
-        session.say(format_args!("  the state at {at}"));
+        session.say(format_args!("  the state at {}", moment(at)));
     }
-    session.say(format_args!(
-        "  {documents} documents ({bytes}) into {} namespaces, none of which may exist yet:",
-        plan.items.len()
-    ));
+    let namespaces = counted(plan.items.len() as u64, "namespace");
+    session.say(format_args!("  {} into {namespaces}:", amount(plan.documents(), plan.bytes())));
     for item in plan.items.iter().take(MAX_NAMED) {
         let source = item.record.namespace();
         let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
-        session.say(format_args!(
-            "    {}{from}  {} documents, {}",
-            item.target(),
-            item.documents,
-            ByteSize(item.bytes)
-        ));
+        let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) };
+        session.say(format_args!("    {}{from}: {holds}", item.target()));
     }
     if plan.items.len() > MAX_NAMED {
         session.say(format_args!("    and {} more", plan.items.len() - MAX_NAMED));
     }
     if let Some(accounts) = &plan.accounts {
         session.say(format_args!(
-            "  {} users and {} roles, where they do not exist yet",
-            accounts.users.len(),
-            accounts.roles.len()
+            "  {} and {}, where they do not exist yet",
+            counted(accounts.users.len() as u64, "user"),
+            counted(accounts.roles.len() as u64, "role")
         ));
     }
+}
+
+fn amount(documents: u64, bytes: u64) -> String {
+    format!("{}, {}", counted(documents, "document"), ByteSize(bytes))
 }
 
 /// Makes sure that the person means this deployment: by its name, which nobody types by accident.
@@ -178,9 +176,12 @@ fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSummary, targe
         println!("{answer}");
         return;
     }
-    let (documents, namespaces) = (summary.documents, summary.namespaces);
-    println!("Restored {documents} documents in {namespaces} namespaces from {}.", plan.manifest.id);
+    let (documents, namespaces) = (counted(summary.documents, "document"), counted(summary.namespaces, "namespace"));
+    println!("Restored {documents} in {namespaces} from {}.", plan.manifest.id);
     println!("Every document was read back and is the one that was backed up.");
+    if plan.accounts.is_some() {
+        println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);
+    }
     let phases: Vec<String> = summary.phases.iter().map(|(name, time)| format!("{name} {}", Elapsed(*time))).collect();
     println!("It took {} ({}; they overlap).", Elapsed(summary.elapsed), phases.join(", "));
 }

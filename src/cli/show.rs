@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Session;
-use super::output::{backup_json, counted, encryption, table, time};
+use super::output::{backup_json, counted, encryption, moment, table, time};
 use crate::error::Result;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord};
 use crate::format::manifest::{Encryption, Manifest};
@@ -76,7 +76,7 @@ fn print_manifest(manifest: &Manifest) {
     println!("kind         {}", manifest.kind);
     println!("source       {} ({replica_set})", manifest.source);
     match manifest.cluster_time {
-        Some(at) => println!("state as of  {} (cluster time {},{})", time(at.wall()), at.t, at.i),
+        Some(at) => println!("state as of  {}", moment(at)),
         None => println!("state as of  different moments: the source was a standalone server"),
     }
     println!("consistency  {}", manifest.consistency.as_str());

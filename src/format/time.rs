@@ -1,7 +1,5 @@
 //! Cluster time: the server's logical clock.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +29,5 @@ impl From<bson::Timestamp> for ClusterTime {
 impl From<ClusterTime> for bson::Timestamp {
     fn from(time: ClusterTime) -> Self {
         Self { time: time.t, increment: time.i }
-    }
-}
-
-impl fmt::Display for ClusterTime {
-    /// Writes the form that `--at` and `--before` accept, with the wall time for people.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{} ({})", self.t, self.i, self.wall())
     }
 }
