@@ -58,8 +58,8 @@ pub struct Stored {
     pub size: u64,
     /// SHA-256 of the bytes that were sent.
     pub sha256: Sha256,
-    /// Whether the store itself confirmed the content by a SHA-256 that it computed over what it
-    /// received. Where it did not, the caller re-reads before it relies on the object.
+    /// Whether the content is confirmed: by a SHA-256 that the store computed over what it received, or by
+    /// reading it again from the disk. Where it is not, the caller re-reads before it relies on the object.
     pub confirmed: bool,
 }
 

@@ -34,7 +34,7 @@ const QUEUE: usize = 2;
 /// who is ahead waits. Each needs about 24 MiB.
 const MAX_SEALERS: usize = 4;
 
-/// About how large the parts are in which a collection is read that is more than one reader's share. Others
+/// About how large the parts are in which a collection is read that would leave a reader without work. Others
 /// are read whole: finding where parts begin costs the server a look into a cold page for each.
 const PART_BYTES: u64 = 256 * MIB as u64;
 
@@ -118,15 +118,37 @@ async fn jobs(plan: &BackupPlan) -> Result<VecDeque<Job>> {
     let mut order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
-    let split = stream::iter(order).map(|collection| split_into_jobs(plan, collection)).buffered(READERS);
+    let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect());
+    let split = stream::iter(order.into_iter().zip(parts));
+    let split = split.map(|(collection, parts)| split_into_jobs(plan, collection, parts)).buffered(READERS);
     let jobs: Vec<Vec<Job>> = split.try_collect().await?;
     Ok(jobs.into_iter().flatten().collect())
 }
 
-async fn split_into_jobs(plan: &BackupPlan, collection: usize) -> Result<Vec<Job>> {
+/// Returns in how many parts to read collections of these sizes, the largest first.
+///
+/// Whichever reader is free takes the next one. One that would keep its reader busy when the others have ended,
+/// by more than a part, is cut.
+fn parts_of(sizes: Vec<u64>) -> Vec<u64> {
+    let share = sizes.iter().sum::<u64>() / READERS as u64;
+    let mut loads = [0; READERS];
+    let parts = sizes.into_iter().map(|bytes| {
+        let [first, ..] = &mut loads;
+        if *first + bytes <= share + PART_BYTES {
+            *first += bytes;
+            loads.sort_unstable();
+            return 1;
+        }
+        loads = loads.map(|load| load + bytes / READERS as u64);
+        (bytes / PART_BYTES).clamp(1, MAX_PARTS)
+    });
+    parts.collect()
+}
+
+async fn split_into_jobs(plan: &BackupPlan, collection: usize, parts: u64) -> Result<Vec<Job>> {
     let planned = &plan.namespaces[collection];
     let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
-    let stretches = stretches(plan, planned).await?.into_iter().enumerate();
+    let stretches = stretches(plan, planned, parts).await?.into_iter().enumerate();
     let jobs = stretches.map(|(part, stretch)| {
         let reading = Reading { as_of: plan.as_of(&planned.namespace), part: stretch, document_bytes };
         Job { collection, part, reading }
@@ -134,10 +156,8 @@ async fn split_into_jobs(plan: &BackupPlan, collection: usize) -> Result<Vec<Job
     Ok(jobs.collect())
 }
 
-async fn stretches(plan: &BackupPlan, planned: &PlannedNamespace) -> Result<Vec<Part>> {
+async fn stretches(plan: &BackupPlan, planned: &PlannedNamespace, parts: u64) -> Result<Vec<Part>> {
     let namespace = &planned.namespace;
-    let share = plan.bytes() / READERS as u64;
-    let parts = if planned.bytes > share { (planned.bytes / PART_BYTES).min(MAX_PARTS) } else { 1 };
     match plan.at {
         Some(at) if parts > 1 && !namespace.is_ordered() => {
             split(&plan.node, &namespace.db, &namespace.name, at, planned.documents, parts).await
@@ -244,5 +264,23 @@ fn record(plan: &BackupPlan, namespace: &Namespace, mut tally: Tally) -> Collect
         ordered: namespace.is_ordered(),
         in_snapshot: plan.is_in_snapshot(namespace),
         segments: tally.segments.into_iter().map(|(_, segment)| segment).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_would_leave_a_reader_without_work_is_cut() {
+        let parts = |parts_of_sizes: &[u64]| parts_of(parts_of_sizes.iter().map(|size| size * PART_BYTES).collect());
+        assert!(parts(&[]).is_empty());
+        assert_eq!(parts(&[0]), [1]);
+        assert_eq!(parts(&[1]), [1], "too small");
+        assert_eq!(parts(&[8]), [8], "it is all there is");
+        assert_eq!(parts(&[4, 3, 1]), [1, 1, 1], "they come out even");
+        assert_eq!(parts(&[5, 5, 5]), [1, 1, 5], "the last one would be read alone");
+        assert_eq!(parts(&[20, 3, 2]), [20, 1, 1], "the first one is most of it");
+        assert_eq!(parts(&[10_000]), [MAX_PARTS]);
     }
 }

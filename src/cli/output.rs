@@ -53,7 +53,7 @@ pub(super) fn time(timestamp: Timestamp) -> String {
     timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// Returns a cluster time: first as people tell time, then as servers do and `--at` takes it.
+/// Returns a cluster time: first as people tell time, then as servers do.
 pub(super) fn moment(at: ClusterTime) -> String {
     format!("{} (cluster time {},{})", time(at.wall()), at.t, at.i)
 }

@@ -17,7 +17,7 @@ const INITIAL: State =
 
 /// Calls `take` with the hash of each message, in whatever order they are done.
 pub(super) fn for_each_hash<'a>(messages: impl IntoIterator<Item = &'a [u8]>, mut take: impl FnMut(&State)) {
-    let mut messages = messages.into_iter();
+    let mut messages = messages.into_iter().fuse();
     let (mut one, mut other) = (messages.next().map(Message::new), messages.next().map(Message::new));
     while let (Some(left), Some(right)) = (&mut one, &mut other) {
         advance_both(left, right);
@@ -41,7 +41,7 @@ struct Message<'a> {
     state: State,
     /// Whole blocks that are still to come.
     body: &'a [Block],
-    /// The last bytes with their padding, of which `tail_blocks` blocks from `tail_at` on are still to come.
+    /// The last bytes with their padding, of which the blocks `tail_at..tail_end` are still to come.
     tail: [Block; 2],
     tail_at: usize,
     tail_end: usize,
@@ -108,6 +108,10 @@ fn compress_both(states: &mut [State; 2], blocks: [&[Block]; 2]) {
         }
         return;
     }
+    compress_each(states, blocks);
+}
+
+fn compress_each(states: &mut [State; 2], blocks: [&[Block]; 2]) {
     for (state, blocks) in states.iter_mut().zip(blocks) {
         compress256(state, blocks);
     }
@@ -236,6 +240,15 @@ mod tests {
     fn every_length_around_the_blocks_is_padded_right() {
         let messages: Vec<Vec<u8>> = (0..300).map(|length| (0..=255).cycle().take(length).collect()).collect();
         assert_eq!(hashes(&messages), expected(&messages));
+    }
+
+    #[test]
+    fn with_and_without_special_instructions_the_states_are_the_same() {
+        let blocks: [[Block; 3]; 2] = [[[1; 64], [2; 64], [3; 64]], [[4; 64], [5; 64], [6; 64]]];
+        let (mut both, mut each) = ([INITIAL; 2], [INITIAL; 2]);
+        compress_both(&mut both, [&blocks[0], &blocks[1]]);
+        compress_each(&mut each, [&blocks[0], &blocks[1]]);
+        assert_eq!(both, each);
     }
 
     proptest! {

@@ -14,12 +14,12 @@ use crate::format::BackupId;
 use crate::format::manifest::Encryption;
 use crate::format::segment::{Content, Documents, Header, MAX_BYTES, Walk};
 
-/// The default zstd level: the knee of the curve in `docs/PERFORMANCE.md`.
+/// The default zstd level, the one of zstd itself.
 pub const DEFAULT_LEVEL: i32 = 3;
 
 /// The logarithm of the entries in each of the two tables that the default level finds matches with. zstd itself
 /// takes 16 and 17, which is 768 KiB; 256 KiB stay in a core's own cache beside everything else that runs. A
-/// quarter less time for 1 % more bytes: see `docs/PERFORMANCE.md`.
+/// quarter less time for 1 % more bytes: see `docs/decisions/0011-compression-tables.md`.
 const TABLE_LOG: u32 = 15;
 
 /// What age adds at most to a stream: its header with stanzas, and a tag for each 64 KiB chunk.

@@ -8,7 +8,7 @@ use super::{check_version, malformed};
 use crate::error::Result;
 use crate::units::MIB;
 
-/// How many bytes of documents a segment aims at. Measured in `docs/PERFORMANCE.md`: 4 MiB compresses
+/// How many bytes of documents a segment aims at. Measured in decision 0008: 4 MiB compresses
 /// slightly worse, 16 MiB costs memory and gains nothing.
 pub const TARGET_BYTES: usize = 8 * MIB;
 

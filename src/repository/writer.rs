@@ -4,11 +4,8 @@
 //! them without a manifest. [`BackupWriter::abandon`] removes them after an orderly failure, but never
 //! once the manifest may have been written.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 
 use super::{READ_BYTES, Repository};
 use crate::codec::signing::MANIFEST_PURPOSE;
@@ -17,9 +14,6 @@ use crate::error::{Error, Result};
 use crate::format::manifest::{Encryption, Manifest, ObjectRecord, PackRecord, SegmentRecord};
 use crate::format::{BackupId, layout, pack};
 use crate::storage::{Stored, Upload};
-
-/// How long one deletion of a failed backup's objects may take.
-const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A backup being written.
 pub struct BackupWriter {
@@ -112,30 +106,22 @@ impl BackupWriter {
 
     /// Removes what was written, after a failure before the commit. Returns the keys that remain.
     ///
-    /// Losing a delete only wastes space: without a manifest nothing reads these objects. So a store that does
-    /// not answer within [`CLEAN_UP_PATIENCE`] is left alone, and whoever waits learns soon what went wrong.
+    /// Losing a delete only wastes space: without a manifest nothing reads these objects.
     pub async fn abandon(mut self) -> Vec<String> {
         if self.manifest_tried {
             return Vec::new();
         }
-        let mut answers = true;
-        if let Some(open) = self.open.take() {
-            match timeout(CLEAN_UP_PATIENCE, open.upload.abort()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(key = open.key, %error, "cannot abort the upload"),
-                Err(_) => answers = false,
-            }
+        if let Some(open) = self.open.take()
+            && let Err(error) = open.upload.abort().await
+        {
+            tracing::warn!(key = open.key, %error, "cannot abort the upload");
         }
         let mut remaining = Vec::new();
         for key in std::mem::take(&mut self.written) {
-            if answers {
-                match timeout(CLEAN_UP_PATIENCE, self.repository.storage.delete(&key)).await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(error)) => tracing::debug!(key, %error, "cannot delete"),
-                    Err(_) => answers = false,
-                }
+            if let Err(error) = self.repository.storage.delete(&key).await {
+                tracing::debug!(key, %error, "cannot delete");
+                remaining.push(key);
             }
-            remaining.push(key);
         }
         remaining
     }

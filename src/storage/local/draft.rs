@@ -60,7 +60,6 @@ impl Draft {
     /// `target`. The draft is removed.
     pub(super) fn commit(mut self, target: &Path) -> Result<Stored, Refused> {
         self.prove()?;
-        self.file.as_file().sync_all()?;
         let sha256 = self.hasher.finalize().into();
         self.file.persist_noclobber(target).map_err(|refused| refused.error)?;
         Ok(Stored { size: self.size, sha256, confirmed: true })

@@ -37,13 +37,16 @@ impl LocalUpload {
 
     /// Waits for the write in flight. The draft is lost, and with it the upload, unless it is put back.
     async fn draft(&mut self) -> StorageResult<Draft> {
-        let Some(writing) = self.writing.take() else {
+        let Some(writing) = &mut self.writing else {
             return Err(StorageError::Other {
                 operation: format!("write {}", self.key),
                 reason: "the upload has failed already".to_owned(),
             });
         };
-        writing.await.unwrap_or_else(|error| Err(stopped(&error)))
+        // Taken away only when it has ended: a caller that gives up waiting can still abort.
+        let draft = writing.await.unwrap_or_else(|error| Err(stopped(&error)));
+        self.writing = None;
+        draft
     }
 
     /// Starts to write what has been gathered.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use regrow::clock::Clock;
 use regrow::random::Random;
 use regrow::storage::{Local, Storage, StorageError};
@@ -46,6 +47,19 @@ async fn aborted_dropped_and_deleted_objects_leave_nothing() {
     drop(dropped);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(files(directory.path()).is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_whose_write_was_given_up_can_be_aborted() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_local(directory.path());
+    let mut upload = store.upload("a/b/c").await.unwrap();
+    let piece = noise(3, 40_000_000);
+    upload.write(piece.clone()).await.unwrap();
+    // The first piece is still being written and synced, so this one waits.
+    assert!(upload.write(piece).now_or_never().is_none(), "the disk was too fast to be interrupted");
+    upload.abort().await.unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "not even empty directories");
 }
 
 #[tokio::test]
