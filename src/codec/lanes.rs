@@ -159,10 +159,14 @@ mod x86 {
         for (left, right) in left.iter().zip(right) {
             let (one_before, other_before) = (one, other);
             let (mut left, mut right) = (load_block(left), load_block(right));
-            for round in 0..16 {
-                four_rounds(&mut one, &mut left, round);
-                four_rounds(&mut other, &mut right, round);
+            // Laid out one by one, so that everything stays in registers.
+            macro_rules! rounds {
+                ($($round:literal)*) => { $(
+                    four_rounds::<$round>(&mut one, &mut left);
+                    four_rounds::<$round>(&mut other, &mut right);
+                )* };
             }
+            rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
             one = [_mm_add_epi32(one[0], one_before[0]), _mm_add_epi32(one[1], one_before[1])];
             other = [_mm_add_epi32(other[0], other_before[0]), _mm_add_epi32(other[1], other_before[1])];
         }
@@ -172,11 +176,11 @@ mod x86 {
     /// Does four rounds. `words` holds the next sixteen words of the message schedule, the next four in front.
     #[inline]
     #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-    fn four_rounds(state: &mut [__m128i; 2], words: &mut [__m128i; 4], round: usize) {
+    fn four_rounds<const ROUND: usize>(state: &mut [__m128i; 2], words: &mut [__m128i; 4]) {
         /// Brings the upper two sums of constant and word down.
         const UPPER: i32 = 0x0e;
         let [first, second, third, fourth] = *words;
-        let k = K[round].map(u32::cast_signed);
+        let k = K[ROUND].map(u32::cast_signed);
         let sum = _mm_add_epi32(first, _mm_set_epi32(k[3], k[2], k[1], k[0]));
         state[1] = _mm_sha256rnds2_epu32(state[1], state[0], sum);
         state[0] = _mm_sha256rnds2_epu32(state[0], state[1], _mm_shuffle_epi32::<UPPER>(sum));
