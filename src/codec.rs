@@ -3,6 +3,7 @@
 //! Synchronous and without I/O of its own. Memory is bounded by one segment a call. What comes back from
 //! [`Opener::open`] has been authenticated twice: by the recorded hash of the stored bytes, and by age.
 
+mod compress;
 pub mod digest;
 pub mod keys;
 mod lanes;

@@ -1,11 +1,10 @@
 //! Sealing and opening: `age(zstd(skippable frame with the header ‖ documents))`.
 
-use std::io::{Cursor, Read, Write};
+use std::io::{Read, Write};
 
 use bytes::Bytes;
 
-use zstd::zstd_safe::CParameter;
-
+use super::compress::{DEFAULT_LEVEL, Settings};
 use super::digest::ContentDigest;
 use super::keys::{Identities, Recipients};
 use super::sha256;
@@ -13,14 +12,6 @@ use crate::error::{Error, Result};
 use crate::format::BackupId;
 use crate::format::manifest::Encryption;
 use crate::format::segment::{Content, Documents, Header, MAX_BYTES, Walk};
-
-/// The default zstd level, the one of zstd itself.
-pub const DEFAULT_LEVEL: i32 = 3;
-
-/// The logarithm of the entries in each of the two tables that the default level finds matches with. zstd itself
-/// takes 16 and 17, which is 768 KiB; 256 KiB stay in a core's own cache beside everything else that runs. A
-/// quarter less time for 1 % more bytes: see `docs/decisions/0011-compression-tables.md`.
-const TABLE_LOG: u32 = 15;
 
 /// What age adds at most to a stream: its header with stanzas, and a tag for each 64 KiB chunk.
 const AGE_OVERHEAD: usize = 4096;
@@ -102,32 +93,15 @@ impl Sealer {
             documents: documents.count(),
             bytes: raw.len() as u64,
         };
-        let compressed =
-            self.compress(&header, raw).map_err(|error| Error::failed("cannot compress").caused_by(error))?;
+        let settings = Settings { level: self.level, checksum: self.recipients.is_none() };
+        let compressed = settings
+            .compress_behind(&header.to_frame(), raw)
+            .map_err(|error| Error::failed("cannot compress").caused_by(error))?;
         let bytes = match &self.recipients {
             Some(recipients) => encrypt(recipients, &compressed)?,
             None => compressed,
         };
         Ok(Sealed { sha256: sha256(&bytes), bytes: bytes.into() })
-    }
-
-    /// Compresses in one call: over one contiguous buffer zstd takes half the time of its streaming mode,
-    /// which copies everything through a window of its own.
-    fn compress(&self, header: &Header, raw: &[u8]) -> std::io::Result<Vec<u8>> {
-        let frame = header.to_frame();
-        let mut stream = Vec::with_capacity(frame.len() + zstd::zstd_safe::compress_bound(raw.len()));
-        stream.extend_from_slice(&frame);
-        let mut compressor = zstd::bulk::Compressor::new(self.level)?;
-        compressor.include_checksum(true)?;
-        compressor.include_contentsize(true)?;
-        if self.level == DEFAULT_LEVEL {
-            compressor.set_parameter(CParameter::HashLog(TABLE_LOG))?;
-            compressor.set_parameter(CParameter::ChainLog(TABLE_LOG))?;
-        }
-        let mut output = Cursor::new(stream);
-        output.set_position(frame.len() as u64);
-        compressor.compress_to_buffer(raw, &mut output)?;
-        Ok(output.into_inner())
     }
 }
 
