@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bson::RawDocument;
 use regrow::codec::keys::NewIdentity;
-use regrow::codec::{ContentDigest, Identities, Opener, Recipients, Sealed, Sealer, sha256};
+use regrow::codec::{ContentDigest, Identities, Opener, Recipients, Sealer, sha256};
 use regrow::format::BackupId;
 use regrow::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
 use regrow::format::manifest::Encryption;
@@ -56,14 +56,14 @@ fn measure(bytes: &[u8], target: usize, level: i32) {
     let opener = Opener::new(id(), Encryption::Age, Some(identities)).expect("there is an identity");
     let runs = runs(bytes, target);
     let raw: usize = runs.iter().map(|run| run.as_bytes().len()).sum();
-    let (sealed, sealing): (Vec<Sealed>, _) =
+    let (sealed, sealing): (Vec<_>, _) =
         timed(|| runs.iter().map(|run| sealer.seal_segment(1, run).expect("it seals").0).collect());
     let ((), opening) = timed(|| {
         for sealed in &sealed {
-            opener.open_segment(1, &sealed.bytes, &sealed.sha256).expect("it opens");
+            opener.open_segment(1, sealed, &sha256(sealed)).expect("it opens");
         }
     });
-    let stored: usize = sealed.iter().map(|sealed| sealed.bytes.len()).sum();
+    let stored: usize = sealed.iter().map(bytes::Bytes::len).sum();
     let speed = |time: Duration| raw as f64 / 1e6 / time.as_secs_f64();
     let (ratio, sealing, opening) = (raw as f64 / stored as f64, speed(sealing), speed(opening));
     println!("| {} MiB | {level} | {stored} | {ratio:.2} | {sealing:.0} | {opening:.0} |", target / MIB);

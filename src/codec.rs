@@ -1,4 +1,4 @@
-//! From documents to sealed bytes and back: zstd, then age, then SHA-256; and signatures.
+//! From documents to sealed bytes and back: zstd, then age; hashes of both; and signatures.
 //!
 //! Synchronous and without I/O of its own. Memory is bounded by one segment a call. What comes back from
 //! [`Opener::open`] has been authenticated twice: by the recorded hash of the stored bytes, and by age.
@@ -7,12 +7,14 @@ mod compress;
 pub mod digest;
 pub mod keys;
 mod lanes;
+pub mod pack_hash;
 pub mod seal;
 pub mod signing;
 
 pub use digest::ContentDigest;
 pub use keys::{Identities, Recipients};
-pub use seal::{Opener, Sealed, Sealer};
+pub use pack_hash::PackHasher;
+pub use seal::{Opener, Sealer};
 pub use signing::{SigningKey, TrustedKeys};
 
 use sha2::{Digest, Sha256};

@@ -56,8 +56,6 @@ pub struct Entry {
 pub struct Stored {
     /// Bytes stored.
     pub size: u64,
-    /// SHA-256 of the bytes that were sent.
-    pub sha256: Sha256,
     /// Whether the content is confirmed: by a SHA-256 that the store computed over what it received, or by
     /// reading it again from the disk. Where it is not, the caller re-reads before it relies on the object.
     pub confirmed: bool,
@@ -121,11 +119,12 @@ pub trait Upload: Send {
     /// way, the upload is lost: every further call but [`abort`](Upload::abort) fails.
     async fn write(&mut self, content: Bytes) -> StorageResult<()>;
 
-    /// Makes the object visible and durable.
+    /// Makes the object visible and durable. `sha256` is that of everything written, which the caller has taken
+    /// on the way; a store that computes its own compares them.
     ///
     /// # Errors
     /// [`StorageError::AlreadyExists`] when the key was taken meanwhile.
-    async fn finish(self: Box<Self>) -> StorageResult<Stored>;
+    async fn finish(self: Box<Self>, sha256: &Sha256) -> StorageResult<Stored>;
 
     /// Gives the upload up and removes what it has stored so far.
     async fn abort(self: Box<Self>) -> StorageResult<()>;

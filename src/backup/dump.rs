@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::BackupContext;
 use super::plan::{BackupPlan, PlannedNamespace};
-use crate::codec::{ContentDigest, Sealed, Sealer};
+use crate::codec::{ContentDigest, Sealer};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
 use crate::format::segment::Documents;
@@ -61,7 +62,7 @@ struct Ready {
     collection: usize,
     position: (usize, usize),
     segment: SegmentRef,
-    sealed: Sealed,
+    sealed: Bytes,
     digest: ContentDigest,
 }
 
@@ -229,7 +230,7 @@ async fn store(
     let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(collections).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
-        progress.add(next.segment.documents, next.segment.bytes, next.sealed.bytes.len() as u64);
+        progress.add(next.segment.documents, next.segment.bytes, next.sealed.len() as u64);
         let tally = &mut tallies[next.collection];
         tally.digest.merge(&next.digest);
         tally.segments.push((next.position, next.segment));

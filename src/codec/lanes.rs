@@ -1,4 +1,4 @@
-//! SHA-256 of many short messages, two at a time.
+//! SHA-256 of two messages at a time.
 //!
 //! A processor with SHA instructions spends most of a round waiting for the round before it. A second message
 //! fills the wait: two take hardly longer than one. Elsewhere they are hashed one after the other.
@@ -6,13 +6,13 @@
 use sha2::block_api::compress256;
 
 /// What SHA-256 works on at once.
-type Block = [u8; 64];
+pub(super) type Block = [u8; 64];
 
 /// SHA-256 between two blocks; after the last one, the hash as eight big-endian words.
 pub(super) type State = [u32; 8];
 
 /// The state before the first block: FIPS 180-4, section 5.3.3.
-const INITIAL: State =
+pub(super) const INITIAL: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// Calls `take` with the hash of each message, in whatever order they are done.
@@ -50,7 +50,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         let (body, rest) = bytes.as_chunks();
-        let (tail, tail_end) = padded(rest, bytes.len());
+        let (tail, tail_end) = padded(rest, bytes.len() as u64);
         Self { state: INITIAL, body, tail, tail_at: 0, tail_end }
     }
 
@@ -63,7 +63,7 @@ impl<'a> Message<'a> {
         let mut state = self.state;
         let blocks = self.pending();
         let count = blocks.len();
-        compress256(&mut state, blocks);
+        compress(&mut state, blocks);
         self.passed(state, count);
     }
 
@@ -78,13 +78,13 @@ impl<'a> Message<'a> {
 }
 
 /// Returns the end of a message of `length` bytes, padded as FIPS 180-4, section 5.1.1, says, and its blocks.
-fn padded(rest: &[u8], length: usize) -> ([Block; 2], usize) {
+pub(super) fn padded(rest: &[u8], length: u64) -> ([Block; 2], usize) {
     const LENGTH_AT: usize = 56;
     let mut tail = [[0; 64]; 2];
     let blocks = if rest.len() < LENGTH_AT { 1 } else { 2 };
     tail[0][..rest.len()].copy_from_slice(rest);
     tail[0][rest.len()] = 0x80;
-    tail[blocks - 1][LENGTH_AT..].copy_from_slice(&(8 * length as u64).to_be_bytes());
+    tail[blocks - 1][LENGTH_AT..].copy_from_slice(&(8 * length).to_be_bytes());
     (tail, blocks)
 }
 
@@ -97,8 +97,22 @@ fn advance_both(left: &mut Message, right: &mut Message) {
     right.passed(states[1], blocks);
 }
 
+/// Compresses blocks into a state.
+pub(super) fn compress(state: &mut State, blocks: &[Block]) {
+    compress256(state, blocks);
+}
+
+/// Returns a finished state as the hash that it is.
+pub(super) fn to_bytes(state: &State) -> [u8; 32] {
+    let mut hash = [0; 32];
+    for (bytes, word) in hash.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    hash
+}
+
 /// Compresses two runs of equally many blocks.
-fn compress_both(states: &mut [State; 2], blocks: [&[Block]; 2]) {
+pub(super) fn compress_both(states: &mut [State; 2], blocks: [&[Block]; 2]) {
     #[cfg(target_arch = "x86_64")]
     if x86::is_available() {
         // SAFETY: the processor has the instructions that the function is compiled for.
@@ -113,7 +127,7 @@ fn compress_both(states: &mut [State; 2], blocks: [&[Block]; 2]) {
 
 fn compress_each(states: &mut [State; 2], blocks: [&[Block]; 2]) {
     for (state, blocks) in states.iter_mut().zip(blocks) {
-        compress256(state, blocks);
+        compress(state, blocks);
     }
 }
 

@@ -16,15 +16,6 @@ use crate::format::segment::{Content, Documents, Header, MAX_BYTES, Walk};
 /// What age adds at most to a stream: its header with stanzas, and a tag for each 64 KiB chunk.
 const AGE_OVERHEAD: usize = 4096;
 
-/// A run of documents, compressed, encrypted and hashed.
-#[derive(Debug)]
-pub struct Sealed {
-    /// What is stored.
-    pub bytes: Bytes,
-    /// SHA-256 of what is stored.
-    pub sha256: [u8; 32],
-}
-
 /// Seals runs of documents. Clones share nothing mutable; one call uses about three segments of memory.
 #[derive(Clone)]
 pub struct Sealer {
@@ -62,7 +53,7 @@ impl Sealer {
     ///
     /// # Errors
     /// Only when the machine has no memory or no randomness left.
-    pub fn seal_segment(&self, number: u64, documents: &Documents) -> Result<(Sealed, ContentDigest)> {
+    pub fn seal_segment(&self, number: u64, documents: &Documents) -> Result<(Bytes, ContentDigest)> {
         let mut digest = ContentDigest::default();
         let mut broken = Ok(());
         digest.add(Walk::new(documents.as_bytes()).map_while(|document| match document {
@@ -80,11 +71,11 @@ impl Sealer {
     ///
     /// # Errors
     /// As [`seal_segment`](Self::seal_segment).
-    pub fn seal_catalog(&self, entries: &Documents) -> Result<Sealed> {
+    pub fn seal_catalog(&self, entries: &Documents) -> Result<Bytes> {
         self.seal(Content::Catalog, 0, entries)
     }
 
-    fn seal(&self, content: Content, number: u64, documents: &Documents) -> Result<Sealed> {
+    fn seal(&self, content: Content, number: u64, documents: &Documents) -> Result<Bytes> {
         let raw = documents.as_bytes();
         let header = Header {
             content,
@@ -97,11 +88,11 @@ impl Sealer {
         let compressed = settings
             .compress_behind(&header.to_frame(), raw)
             .map_err(|error| Error::failed("cannot compress").caused_by(error))?;
-        let bytes = match &self.recipients {
+        let sealed = match &self.recipients {
             Some(recipients) => encrypt(recipients, &compressed)?,
             None => compressed,
         };
-        Ok(Sealed { sha256: sha256(&bytes), bytes: bytes.into() })
+        Ok(sealed.into())
     }
 }
 
@@ -244,7 +235,7 @@ mod tests {
         for count in [0, 1, 5000] {
             let documents = documents(count);
             let (sealed, digest) = sealer.seal_segment(4, &documents).unwrap();
-            let (opened, found) = opener.open_segment(4, &sealed.bytes, &sealed.sha256).unwrap();
+            let (opened, found) = opener.open_segment(4, &sealed, &sha256(&sealed)).unwrap();
             assert_eq!(opened, documents.as_bytes());
             assert_eq!((found, digest.documents), (documents.count(), documents.count()));
         }
@@ -254,7 +245,7 @@ mod tests {
     fn a_segment_in_anothers_place_is_refused() {
         let (sealer, opener) = pair();
         let (sealed, _) = sealer.seal_segment(4, &documents(3)).unwrap();
-        assert_eq!(opener.open_segment(5, &sealed.bytes, &sealed.sha256).unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(opener.open_segment(5, &sealed, &sha256(&sealed)).unwrap_err().kind(), Kind::Damaged);
     }
 
     #[test]
@@ -262,7 +253,7 @@ mod tests {
         let (sealer, _) = pair();
         let (_, stranger) = pair();
         let (sealed, _) = sealer.seal_segment(4, &documents(3)).unwrap();
-        let error = stranger.open_segment(4, &sealed.bytes, &sealed.sha256).unwrap_err();
+        let error = stranger.open_segment(4, &sealed, &sha256(&sealed)).unwrap_err();
         assert_eq!(error.kind(), Kind::Configuration);
         assert!(error.to_string().contains("age1"), "{error}");
     }
@@ -273,10 +264,10 @@ mod tests {
         fn any_flipped_bit_is_found(at in any::<proptest::sample::Index>(), bit in 0_u8..8) {
             let (sealer, opener) = pair();
             let (sealed, _) = sealer.seal_segment(1, &documents(10)).unwrap();
-            let mut bytes = sealed.bytes.to_vec();
+            let mut bytes = sealed.to_vec();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            prop_assert!(opener.open_segment(1, &bytes, &sealed.sha256).is_err());
+            prop_assert!(opener.open_segment(1, &bytes, &sha256(&sealed)).is_err());
             // Even somebody who can rewrite the recorded hash does not get past age.
             prop_assert!(opener.open_segment(1, &bytes, &sha256(&bytes)).is_err());
         }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{READ_BYTES, Repository};
 use crate::codec::signing::MANIFEST_PURPOSE;
-use crate::codec::{Sealed, SigningKey};
+use crate::codec::{PackHasher, SigningKey, sha256};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Encryption, Manifest, ObjectRecord, PackRecord, SegmentRecord};
 use crate::format::{BackupId, layout, pack};
@@ -32,6 +32,7 @@ struct OpenPack {
     key: String,
     upload: Box<dyn Upload>,
     size: u64,
+    hasher: PackHasher,
     segments: Vec<SegmentRecord>,
 }
 
@@ -47,21 +48,23 @@ impl BackupWriter {
     ///
     /// # Errors
     /// Whatever the storage says.
-    pub async fn append(&mut self, number: u64, sealed: Sealed) -> Result<()> {
+    pub async fn append(&mut self, number: u64, sealed: Bytes) -> Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.open_pack().await?,
         };
-        let size = sealed.bytes.len() as u64;
+        let size = sealed.len() as u64;
         let name = pack::member_name(number, self.encryption);
         let header = Bytes::copy_from_slice(&pack::member_header(&name, size));
         let offset = open.size + header.len() as u64;
         let padding = Bytes::from_static(pack::padding(size));
         open.size = offset + size + padding.len() as u64;
-        open.segments.push(SegmentRecord { n: number, offset, size, sha256: sealed.sha256 });
+        open.hasher.add(&header);
+        let sha256 = open.hasher.add_segment(&sealed, &padding);
+        open.segments.push(SegmentRecord { n: number, offset, size, sha256 });
         let full = open.size >= self.pack_bytes;
         let open = self.open.insert(open);
-        for piece in [header, sealed.bytes, padding] {
+        for piece in [header, sealed, padding] {
             open.upload.write(piece).await?;
         }
         if full { self.close_pack().await } else { Ok(()) }
@@ -73,14 +76,15 @@ impl BackupWriter {
     /// # Errors
     /// Whatever the storage says; [`Kind::Damaged`](crate::error::Kind::Damaged) when an object is not
     /// stored as it was sent.
-    pub async fn finish_data(&mut self, catalog: Sealed) -> Result<(Vec<PackRecord>, ObjectRecord)> {
+    pub async fn finish_data(&mut self, catalog: Bytes) -> Result<(Vec<PackRecord>, ObjectRecord)> {
         self.close_pack().await?;
         let key = layout::catalog(&self.id, self.encryption);
         let mut upload = self.repository.storage.upload(&key).await?;
-        upload.write(catalog.bytes).await?;
+        let sha256 = sha256(&catalog);
+        upload.write(catalog).await?;
         self.written.push(key.clone());
-        let stored = upload.finish().await?;
-        let record = self.confirm(key, &stored).await?;
+        let stored = upload.finish(&sha256).await?;
+        let record = self.confirm(key, &stored, sha256).await?;
         Ok((std::mem::take(&mut self.packs), record))
     }
 
@@ -130,23 +134,25 @@ impl BackupWriter {
         let number = u32::try_from(self.packs.len() + 1).map_err(|_| Error::failed("there are too many packs"))?;
         let key = layout::pack(&self.id, number);
         let upload = self.repository.storage.upload(&key).await?;
-        Ok(OpenPack { key, upload, size: 0, segments: Vec::new() })
+        Ok(OpenPack { key, upload, size: 0, hasher: PackHasher::default(), segments: Vec::new() })
     }
 
     async fn close_pack(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
+        open.hasher.add(&pack::END);
         open.upload.write(Bytes::from_static(&pack::END)).await?;
         // Before it is finished: an upload whose answer is lost may be there all the same.
         self.written.push(open.key.clone());
-        let stored = open.upload.finish().await?;
-        let object = self.confirm(open.key, &stored).await?;
+        let sha256 = open.hasher.finish();
+        let stored = open.upload.finish(&sha256).await?;
+        let object = self.confirm(open.key, &stored, sha256).await?;
         self.packs.push(PackRecord { object, segments: open.segments });
         Ok(())
     }
 
     /// Makes sure that the object is stored as it was sent: by the store's own word, or by reading it.
-    async fn confirm(&self, key: String, stored: &Stored) -> Result<ObjectRecord> {
-        let record = ObjectRecord { key, size: stored.size, sha256: stored.sha256 };
+    async fn confirm(&self, key: String, stored: &Stored, sha256: [u8; 32]) -> Result<ObjectRecord> {
+        let record = ObjectRecord { key, size: stored.size, sha256 };
         if !stored.confirmed {
             let (size, sha256) = self.repository.hash(&record.key).await?;
             if (size, sha256) != (record.size, record.sha256) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Abilities, Entry, Key, Storage, StorageError, StorageResult, Stored, Upload};
+use super::{Abilities, Entry, Key, Sha256, Storage, StorageError, StorageResult, Stored, Upload};
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,8 +158,8 @@ impl Upload for FaultyUpload {
         self.plan.run(&operation, inner.write(content)).await
     }
 
-    async fn finish(mut self: Box<Self>) -> StorageResult<Stored> {
-        self.end("finish", Upload::finish).await
+    async fn finish(mut self: Box<Self>, sha256: &Sha256) -> StorageResult<Stored> {
+        self.end("finish", |upload| upload.finish(sha256)).await
     }
 
     async fn abort(mut self: Box<Self>) -> StorageResult<()> {

@@ -50,7 +50,7 @@ impl<S: Storage + Clone + 'static> Retrying<S> {
             return Err(StorageError::AlreadyExists { key: key.to_owned() });
         }
         debug!(key, "the create whose answer was lost had succeeded");
-        Ok(Stored { size, sha256: Hasher::digest(content).into(), confirmed: true })
+        Ok(Stored { size, confirmed: true })
     }
 
     /// Whether the store holds exactly the object of this size and hash.
@@ -92,7 +92,7 @@ impl<S: Storage + Clone + 'static> Storage for Retrying<S> {
         // An upload whose begin was lost is never finished, so nobody sees it, and a sweep removes it.
         let inner = self.patience.keep_trying(|_| self.inner.upload(key)).await?;
         let store = self.clone();
-        Ok(Box::new(RetryingUpload { inner, store, key: key.to_owned(), size: 0, hasher: Hasher::new() }))
+        Ok(Box::new(RetryingUpload { inner, store, key: key.to_owned(), size: 0 }))
     }
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> StorageResult<Bytes> {
@@ -126,27 +126,24 @@ struct RetryingUpload<S> {
     store: Retrying<S>,
     key: String,
     size: u64,
-    hasher: Hasher,
 }
 
 #[async_trait]
 impl<S: Storage + Clone + 'static> Upload for RetryingUpload<S> {
     async fn write(&mut self, content: Bytes) -> StorageResult<()> {
         self.size += content.len() as u64;
-        self.hasher.update(&content);
         self.inner.write(content).await
     }
 
-    async fn finish(self: Box<Self>) -> StorageResult<Stored> {
-        let Self { inner, store, key, size, hasher } = *self;
-        let error = match inner.finish().await {
+    async fn finish(self: Box<Self>, sha256: &Sha256) -> StorageResult<Stored> {
+        let Self { inner, store, key, size } = *self;
+        let error = match inner.finish(sha256).await {
             Err(error) if error.is_transient() => error,
             answer => return answer,
         };
         warn!(%error, key, "the answer to the end of an upload was lost, reading what the store has");
-        let sha256 = hasher.finalize().into();
-        match store.holds(&key, size, &sha256).await {
-            Ok(true) => Ok(Stored { size, sha256, confirmed: true }),
+        match store.holds(&key, size, sha256).await {
+            Ok(true) => Ok(Stored { size, confirmed: true }),
             // Absent, different or unreadable: what happened first is what the caller needs to know.
             Ok(false) | Err(_) => Err(error),
         }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest, Sha256 as Hasher};
 
 use self::bucket::Bucket;
 pub use self::options::{S3Credentials, S3Options};
@@ -61,7 +62,8 @@ impl Storage for S3 {
 
     async fn create(&self, key: &Key, content: Bytes) -> StorageResult<Stored> {
         key::check(key)?;
-        self.bucket.create(key, content).await
+        let sha256 = Hasher::digest(&content).into();
+        self.bucket.create(key, content, &sha256).await
     }
 
     async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>> {

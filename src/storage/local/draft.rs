@@ -9,7 +9,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crc_fast::CrcAlgorithm;
-use sha2::{Digest, Sha256 as Hasher};
 use tempfile::NamedTempFile;
 
 use crate::storage::{Stored, key};
@@ -25,7 +24,6 @@ const READ_AT_ONCE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Draft {
     file: NamedTempFile,
-    hasher: Hasher,
     size: u64,
     /// How many of its bytes are durable and were read as they were written.
     proved: u64,
@@ -38,7 +36,7 @@ impl Draft {
     pub(super) fn begin(directory: &Path, number: u64) -> io::Result<Self> {
         let name = format!("{}{number:016x}", key::UNFINISHED);
         let file = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(directory)?;
-        Ok(Self { file, hasher: Hasher::new(), size: 0, proved: 0, check: Check::new() })
+        Ok(Self { file, size: 0, proved: 0, check: Check::new() })
     }
 
     /// Writes more; now and then that includes a stretch being made durable and read again.
@@ -47,7 +45,6 @@ impl Draft {
     /// [`Refused::Mismatch`] when the file is not what was written.
     pub(super) fn append(&mut self, content: &[u8]) -> Result<(), Refused> {
         self.file.as_file_mut().write_all(content)?;
-        self.hasher.update(content);
         self.check.update(content);
         self.size += content.len() as u64;
         if self.size - self.proved >= STRETCH { self.prove() } else { Ok(()) }
@@ -60,9 +57,8 @@ impl Draft {
     /// `target`. The draft is removed.
     pub(super) fn commit(mut self, target: &Path) -> Result<Stored, Refused> {
         self.prove()?;
-        let sha256 = self.hasher.finalize().into();
         self.file.persist_noclobber(target).map_err(|refused| refused.error)?;
-        Ok(Stored { size: self.size, sha256, confirmed: true })
+        Ok(Stored { size: self.size, confirmed: true })
     }
 
     fn prove(&mut self) -> Result<(), Refused> {
@@ -76,8 +72,7 @@ impl Draft {
     }
 }
 
-/// Tells an accident from what was written: CRC-64, a tenth of the work of SHA-256, whose value over the same
-/// bytes is known already.
+/// Tells an accident from what was written: CRC-64, a tenth of the work of SHA-256.
 #[derive(Debug)]
 struct Check(crc_fast::Digest);
 

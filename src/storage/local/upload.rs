@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::directory::Directory;
 use super::draft::Draft;
 use super::stopped;
-use crate::storage::{StorageError, StorageResult, Stored, Upload};
+use crate::storage::{Sha256, StorageError, StorageResult, Stored, Upload};
 
 /// Writes of a caller that are smaller than this are gathered, to spare a thread switch for each.
 const WRITTEN_AT_ONCE: usize = 1024 * 1024;
@@ -75,7 +75,8 @@ impl Upload for LocalUpload {
         if self.gathered_size >= enough { self.flush().await } else { Ok(()) }
     }
 
-    async fn finish(mut self: Box<Self>) -> StorageResult<Stored> {
+    /// The file is compared with what was written, so that its hash need not be.
+    async fn finish(mut self: Box<Self>, _: &Sha256) -> StorageResult<Stored> {
         self.flush().await?;
         let draft = self.draft().await?;
         let (directory, key) = (self.directory.clone(), self.key.clone());

@@ -8,7 +8,6 @@ use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256 as Hasher};
 use tracing::debug;
 
 use super::failure::Request;
@@ -58,17 +57,16 @@ impl Bucket {
         Request { place: &self.place, key, verb, action }
     }
 
-    /// Creates an object with one request, unless its key is taken.
-    pub(super) async fn create(&self, key: &str, content: Bytes) -> StorageResult<Stored> {
+    /// Creates an object with one request, unless its key is taken. The store is told its hash, and checks it.
+    pub(super) async fn create(&self, key: &str, content: Bytes, sha256: &Sha256) -> StorageResult<Stored> {
         self.check_free(key).await?;
-        let sha256 = Hasher::digest(&content).into();
-        let answered = self.if_free(|condition| self.put(key, content.clone(), &sha256, condition)).await?;
+        let answered = self.if_free(|condition| self.put(key, content.clone(), sha256, condition)).await?;
         let confirmed = match answered {
             None => false,
-            Some(checksum) if checksum == encode(&sha256) => true,
+            Some(checksum) if checksum == encode(sha256) => true,
             Some(_) => return Err(self.request(key, "write", "s3:PutObject").mismatch("the store's SHA-256 differs")),
         };
-        Ok(Stored { size: content.len() as u64, sha256, confirmed })
+        Ok(Stored { size: content.len() as u64, confirmed })
     }
 
     /// Returns [`StorageError::AlreadyExists`] if the key is taken: for stores that ignore `If-None-Match`.

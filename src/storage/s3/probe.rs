@@ -22,8 +22,8 @@ impl Bucket {
     }
 
     async fn refuses_second_create(&self, marker: &str) -> StorageResult<bool> {
-        self.create(marker, MARKER).await?;
         let sha256 = Hasher::digest(MARKER).into();
+        self.create(marker, MARKER, &sha256).await?;
         // Not through `create`, whose own question whether the key is free would hide the store's answer.
         match self.put(marker, MARKER, &sha256, Some("*".to_owned())).await {
             Err(StorageError::AlreadyExists { .. }) => Ok(true),

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256 as Hasher};
 
 use super::bucket::Bucket;
 use super::multipart::Multipart;
-use crate::storage::{LARGEST_OBJECT, StorageError, StorageResult, Stored, Upload};
+use crate::storage::{LARGEST_OBJECT, Sha256, StorageError, StorageResult, Stored, Upload};
 
 /// Large enough that a request's overhead is small, small enough that five of them (four in flight, one
 /// being gathered) are 40 MiB; S3 wants at least 5 MiB. See [`LARGEST_OBJECT`] for why it is constant.
@@ -23,7 +22,6 @@ pub(super) struct S3Upload {
     key: String,
     part: BytesMut,
     size: u64,
-    hasher: Hasher,
     multipart: Option<Multipart>,
     /// Set while a call is under way. A call that failed or was dropped half way leaves it set, because
     /// then nobody knows which bytes are in.
@@ -33,7 +31,7 @@ pub(super) struct S3Upload {
 impl S3Upload {
     pub(super) fn new(bucket: Arc<Bucket>, key: String) -> Self {
         let part = BytesMut::new();
-        Self { bucket, key, part, size: 0, hasher: Hasher::new(), multipart: None, broken: false }
+        Self { bucket, key, part, size: 0, multipart: None, broken: false }
     }
 
     async fn gather(&mut self, mut content: Bytes) -> StorageResult<()> {
@@ -41,7 +39,6 @@ impl S3Upload {
         if self.size > LARGEST_OBJECT {
             return Err(self.other("it is larger than the 10,000 parts of 8 MiB that a store takes"));
         }
-        self.hasher.update(&content);
         while !content.is_empty() {
             let room = PART_SIZE - self.part.len();
             self.part.extend_from_slice(&content.split_to(room.min(content.len())));
@@ -78,13 +75,13 @@ impl S3Upload {
 
     /// Sends an object that never filled a part. A repetition that finds the key taken cannot tell its own
     /// object from another writer's, so it reports that the outcome is not known.
-    async fn create(&mut self) -> StorageResult<Stored> {
+    async fn create(&mut self, sha256: &Sha256) -> StorageResult<Stored> {
         let content = self.part.split().freeze();
         let (bucket, key) = (&self.bucket, &self.key);
         let outcome = bucket.patience.keep_trying(|failed| {
             let content = content.clone();
             async move {
-                match bucket.create(key, content).await {
+                match bucket.create(key, content, sha256).await {
                     Err(StorageError::AlreadyExists { .. }) if failed > 0 => Ok(None),
                     answer => answer.map(Some),
                 }
@@ -93,16 +90,15 @@ impl S3Upload {
         outcome.await?.ok_or_else(|| bucket.outcome_unknown(key))
     }
 
-    async fn complete(&mut self, mut multipart: Multipart) -> StorageResult<Stored> {
-        let sha256 = self.hasher.finalize_reset().into();
-        let confirmed = match multipart.finish(self.part.split().freeze(), &sha256).await {
+    async fn complete(&mut self, mut multipart: Multipart, sha256: &Sha256) -> StorageResult<Stored> {
+        let confirmed = match multipart.finish(self.part.split().freeze(), sha256).await {
             Ok(confirmed) => confirmed,
             Err(error) => {
                 multipart.abort_quietly().await;
                 return Err(error);
             }
         };
-        Ok(Stored { size: self.size, sha256, confirmed })
+        Ok(Stored { size: self.size, confirmed })
     }
 }
 
@@ -121,11 +117,11 @@ impl Upload for S3Upload {
         Ok(())
     }
 
-    async fn finish(mut self: Box<Self>) -> StorageResult<Stored> {
+    async fn finish(mut self: Box<Self>, sha256: &Sha256) -> StorageResult<Stored> {
         self.begin_call()?;
         match self.multipart.take() {
-            None => self.create().await,
-            Some(multipart) => self.complete(multipart).await,
+            None => self.create(sha256).await,
+            Some(multipart) => self.complete(multipart, sha256).await,
         }
     }
 

@@ -2,6 +2,7 @@
 //! once, or robbed of its answer at each operation in turn.
 
 use bytes::Bytes;
+use regrow::codec::sha256;
 use regrow::storage::{Fault, Faulty, Local, Storage, StorageResult, Stored};
 use tempfile::TempDir;
 
@@ -13,7 +14,7 @@ async fn run(store: &impl Storage) -> StorageResult<(Stored, Stored)> {
     for piece in 0..3 {
         upload.write(noise(piece, 700_000)).await?;
     }
-    let pack = upload.finish().await?;
+    let pack = upload.finish(&sha256(&pack())).await?;
     store.delete("control/lease.json").await?;
     let manifest = store.create("manifest.json", Bytes::from_static(b"{}")).await?;
     store.list("").await?;

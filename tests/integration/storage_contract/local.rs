@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use regrow::clock::Clock;
+use regrow::codec::sha256;
 use regrow::random::Random;
 use regrow::storage::{Local, Storage, StorageError};
 
@@ -68,7 +69,7 @@ async fn objects_are_for_their_owner_alone() {
     let store = open_local(&directory.path().join("new/repository"));
     store.create_root().await.unwrap();
     store.create("a/created", Bytes::from_static(b"x")).await.unwrap();
-    store.upload("a/uploaded").await.unwrap().finish().await.unwrap();
+    store.upload("a/uploaded").await.unwrap().finish(&sha256(b"")).await.unwrap();
     let mode = |path: &str| std::fs::metadata(directory.path().join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("new/repository"), 0o700);
     assert_eq!(mode("new/repository/a"), 0o700);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use regrow::storage::{Entry, Sha256, Storage, StorageError};
-use sha2::{Digest, Sha256 as Hasher};
+use regrow::codec::sha256;
+use regrow::storage::{Entry, Storage, StorageError};
 
 use super::{Subject, noise};
 
@@ -19,7 +19,7 @@ const PART: usize = 8 * MIB;
 pub async fn what_is_created_is_read_back(Subject { store, .. }: &Subject) {
     let content = noise(1, 100_000);
     let stored = store.create("a/b/c", content.clone()).await.unwrap();
-    assert_eq!((stored.size, stored.sha256), (100_000, sha256(&content)));
+    assert_eq!(stored.size, 100_000);
     let checks_content = store.probe().await.unwrap().checks_content;
     assert_eq!(stored.confirmed, checks_content, "a store that checks the SHA-256 says so");
     assert_eq!(store.size("a/b/c").await.unwrap(), 100_000);
@@ -28,9 +28,9 @@ pub async fn what_is_created_is_read_back(Subject { store, .. }: &Subject) {
 
 pub async fn an_object_may_be_empty(Subject { store, .. }: &Subject) {
     let stored = store.create("created", Bytes::new()).await.unwrap();
-    assert_eq!((stored.size, stored.sha256), (0, sha256(b"")));
-    let stored = store.upload("uploaded").await.unwrap().finish().await.unwrap();
-    assert_eq!((stored.size, stored.sha256), (0, sha256(b"")));
+    assert_eq!(stored.size, 0);
+    let stored = store.upload("uploaded").await.unwrap().finish(&sha256(b"")).await.unwrap();
+    assert_eq!(stored.size, 0);
     for key in ["created", "uploaded"] {
         assert_eq!(store.size(key).await.unwrap(), 0);
         assert!(store.read(key, None).await.unwrap().is_empty());
@@ -132,8 +132,8 @@ pub async fn a_large_upload_arrives_whole(Subject { store, .. }: &Subject) {
         }
         upload.write(rest.split_to(size.min(rest.len()))).await.unwrap();
     }
-    let stored = upload.finish().await.unwrap();
-    assert_eq!((stored.size, stored.sha256), (content.len() as u64, sha256(&content)));
+    let stored = upload.finish(&sha256(&content)).await.unwrap();
+    assert_eq!(stored.size, content.len() as u64);
     assert!(store.read("packs/1.tar", None).await.unwrap() == content, "the object differs from what was written");
     // Across what may be the border of two parts.
     let border = PART as u64 - 3..PART as u64 + 3;
@@ -146,8 +146,8 @@ pub async fn uploads_of_every_size_around_a_part_arrive_whole(Subject { store, .
         let (key, content) = (format!("packs/{size}.tar"), noise(size as u64, size));
         let mut upload = store.upload(&key).await.unwrap();
         upload.write(content.clone()).await.unwrap();
-        let stored = upload.finish().await.unwrap();
-        assert_eq!((stored.size, stored.sha256), (size as u64, sha256(&content)));
+        let stored = upload.finish(&sha256(&content)).await.unwrap();
+        assert_eq!(stored.size, size as u64);
         assert!(store.read(&key, None).await.unwrap() == content, "{size}");
     }
 }
@@ -156,9 +156,10 @@ pub async fn an_upload_to_a_taken_key_is_refused(Subject { store, .. }: &Subject
     for size in [10, 2 * PART] {
         let key = format!("packs/{size}.tar");
         let mut upload = store.upload(&key).await.unwrap();
-        upload.write(noise(3, size)).await.unwrap();
+        let content = noise(3, size);
+        upload.write(content.clone()).await.unwrap();
         store.create(&key, Bytes::from_static(b"first")).await.unwrap();
-        let error = upload.finish().await.unwrap_err();
+        let error = upload.finish(&sha256(&content)).await.unwrap_err();
         assert!(matches!(error, StorageError::AlreadyExists { .. }), "{error}");
         assert_eq!(store.read(&key, None).await.unwrap(), "first");
     }
@@ -166,11 +167,12 @@ pub async fn an_upload_to_a_taken_key_is_refused(Subject { store, .. }: &Subject
 
 pub async fn an_unfinished_upload_is_invisible(Subject { store, .. }: &Subject) {
     let mut upload = store.upload("packs/1.tar").await.unwrap();
-    upload.write(noise(4, 2 * PART + 5)).await.unwrap();
+    let content = noise(4, 2 * PART + 5);
+    upload.write(content.clone()).await.unwrap();
     assert!(keys(store, "").await.is_empty());
     assert!(matches!(store.size("packs/1.tar").await, Err(StorageError::NotFound { .. })));
     assert!(matches!(store.read("packs/1.tar", None).await, Err(StorageError::NotFound { .. })));
-    upload.finish().await.unwrap();
+    upload.finish(&sha256(&content)).await.unwrap();
     assert_eq!(keys(store, "").await, ["packs/1.tar"]);
 }
 
@@ -238,7 +240,7 @@ pub async fn a_missing_place_is_named(Subject { nowhere, .. }: &Subject) {
     let uploaded = async {
         let mut upload = nowhere.upload("a").await?;
         upload.write(Bytes::from_static(b"x")).await?;
-        upload.finish().await
+        upload.finish(&sha256(b"x")).await
     };
     for error in [
         nowhere.create("a", Bytes::from_static(b"x")).await.unwrap_err(),
@@ -255,9 +257,10 @@ pub async fn a_missing_place_is_named(Subject { nowhere, .. }: &Subject) {
 pub async fn a_sweep_spares_what_is_young(Subject { store, .. }: &Subject) {
     store.create("packs/0.tar", Bytes::from_static(b"whole")).await.unwrap();
     let mut under_way = store.upload("packs/1.tar").await.unwrap();
-    under_way.write(noise(8, PART + 1)).await.unwrap();
+    let content = noise(8, PART + 1);
+    under_way.write(content.clone()).await.unwrap();
     assert_eq!(store.sweep("", Duration::from_hours(1)).await.unwrap(), 0);
-    under_way.finish().await.unwrap();
+    under_way.finish(&sha256(&content)).await.unwrap();
     assert_eq!(store.sweep("", Duration::ZERO).await.unwrap(), 0);
     assert_eq!(keys(store, "").await, ["packs/0.tar", "packs/1.tar"]);
 }
@@ -271,8 +274,4 @@ pub async fn a_probe_tells_the_truth_and_leaves_nothing(Subject { store, .. }: &
 
 async fn keys(store: &Arc<dyn Storage>, prefix: &str) -> Vec<String> {
     store.list(prefix).await.unwrap().into_iter().map(|entry| entry.key).collect()
-}
-
-fn sha256(content: &[u8]) -> Sha256 {
-    Hasher::digest(content).into()
 }

@@ -1,6 +1,7 @@
 //! What a bucket alone promises: whom it lets in, and how it says that it cannot be reached.
 
 use bytes::Bytes;
+use regrow::codec::sha256;
 use regrow::secret::Secret;
 use regrow::storage::{S3Credentials, S3Options, Storage, StorageError};
 
@@ -53,7 +54,16 @@ async fn a_failed_upload_stays_failed() {
     upload.write(noise(1, 2 * PART)).await.unwrap_err();
     let error = upload.write(noise(1, 10)).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot write a: the upload has failed already");
-    assert!(upload.finish().await.is_err());
+    assert!(upload.finish(&sha256(b"")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_upload_that_is_not_what_its_hash_says_is_refused() {
+    let store = connect(S3Options { prefix: unique_prefix(), ..s3_server() }).await;
+    let mut upload = store.upload("a").await.unwrap();
+    upload.write(noise(1, 10)).await.unwrap();
+    let error = upload.finish(&sha256(b"something else")).await.unwrap_err();
+    assert!(!matches!(error, StorageError::AlreadyExists { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -80,7 +90,7 @@ async fn lost_answers_are_made_good() {
         assert_eq!(stored.size, 1000);
         let mut upload = store.upload("uploaded").await.unwrap();
         upload.write(content.clone()).await.unwrap();
-        let stored = upload.finish().await.unwrap();
+        let stored = upload.finish(&sha256(&content)).await.unwrap();
         assert_eq!(stored.size, content.len() as u64);
         assert_eq!(proxy.lost(), 1, "{lost:?}");
         assert!(store.read("uploaded", None).await.unwrap() == content, "{lost:?}");
@@ -96,13 +106,14 @@ async fn a_lost_answer_is_unavailable() {
     assert!(error.is_transient(), "{error}");
     let (_proxy, store) = behind_proxy(Answer::UploadEnd).await;
     let mut upload = store.upload("b").await.unwrap();
-    upload.write(noise(3, PART + 1)).await.unwrap();
-    let error = upload.finish().await.unwrap_err();
+    let content = noise(3, PART + 1);
+    upload.write(content.clone()).await.unwrap();
+    let error = upload.finish(&sha256(&content)).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     let (_proxy, store) = behind_proxy(Answer::Create).await;
     let mut upload = store.upload("c").await.unwrap();
-    upload.write(noise(3, 10)).await.unwrap();
-    let error = upload.finish().await.unwrap_err();
+    upload.write(content.slice(..10)).await.unwrap();
+    let error = upload.finish(&sha256(&content[..10])).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
 }
 
