@@ -27,19 +27,19 @@ enum Search {
 
 impl Search {
     /// Returns the one for these bytes: single where it takes at most 2 % more of a sample from the middle.
-    fn for_bytes(raw: &[u8], settings: Settings) -> io::Result<Self> {
+    fn for_bytes(raw: &[u8]) -> io::Result<Self> {
         if raw.len() < WORTH_A_LOOK {
             return Ok(Self::Twofold);
         }
         let begin = (raw.len() - SAMPLE) / 2;
         let sample = &raw[begin..begin + SAMPLE];
-        let size = |search: Self| search.compressor(settings)?.compress(sample).map(|frame| frame.len());
+        let size = |search: Self| search.compressor()?.compress(sample).map(|frame| frame.len());
         let (single, twofold) = (size(Self::Single)?, size(Self::Twofold)?);
         Ok(if 100 * single <= 102 * twofold { Self::Single } else { Self::Twofold })
     }
 
-    fn compressor(self, settings: Settings) -> io::Result<Compressor<'static>> {
-        let mut compressor = settings.compressor()?;
+    fn compressor(self) -> io::Result<Compressor<'static>> {
+        let mut compressor = compressor(DEFAULT_LEVEL)?;
         let parameters: &[CParameter] = match self {
             Self::Twofold => &[CParameter::HashLog(15), CParameter::ChainLog(15)],
             Self::Single => {
@@ -53,48 +53,31 @@ impl Search {
     }
 }
 
-/// What a frame is made with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settings {
-    /// zstd's level.
-    pub(super) level: i32,
-    /// Whether the frame carries zstd's own checksum of the content: where nothing else would notice a flipped
-    /// bit when it is opened with stock tools. age does.
-    pub(super) checksum: bool,
+/// Returns `prefix` with the frame of `raw` behind it.
+///
+/// In one call: over one contiguous buffer zstd takes half the time of its streaming mode, which copies
+/// everything through a window of its own.
+pub(super) fn compress_behind(prefix: &[u8], raw: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    let mut compressor =
+        if level == DEFAULT_LEVEL { Search::for_bytes(raw)?.compressor()? } else { compressor(level)? };
+    let mut stream = Vec::with_capacity(prefix.len() + compress_bound(raw.len()));
+    stream.extend_from_slice(prefix);
+    let mut output = Cursor::new(stream);
+    output.set_position(prefix.len() as u64);
+    compressor.compress_to_buffer(raw, &mut output)?;
+    Ok(output.into_inner())
 }
 
-impl Settings {
-    /// Returns `prefix` with the frame of `raw` behind it.
-    ///
-    /// In one call: over one contiguous buffer zstd takes half the time of its streaming mode, which copies
-    /// everything through a window of its own.
-    pub(super) fn compress_behind(self, prefix: &[u8], raw: &[u8]) -> io::Result<Vec<u8>> {
-        let mut compressor = if self.level == DEFAULT_LEVEL {
-            Search::for_bytes(raw, self)?.compressor(self)?
-        } else {
-            self.compressor()?
-        };
-        let mut stream = Vec::with_capacity(prefix.len() + compress_bound(raw.len()));
-        stream.extend_from_slice(prefix);
-        let mut output = Cursor::new(stream);
-        output.set_position(prefix.len() as u64);
-        compressor.compress_to_buffer(raw, &mut output)?;
-        Ok(output.into_inner())
-    }
-
-    fn compressor(self) -> io::Result<Compressor<'static>> {
-        let mut compressor = Compressor::new(self.level)?;
-        compressor.include_checksum(self.checksum)?;
-        compressor.include_contentsize(true)?;
-        Ok(compressor)
-    }
+fn compressor(level: i32) -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(level)?;
+    compressor.include_checksum(true)?;
+    compressor.include_contentsize(true)?;
+    Ok(compressor)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PLAIN: Settings = Settings { level: DEFAULT_LEVEL, checksum: false };
 
     /// Numbers that look random, the same ones every time.
     fn noise() -> impl Iterator<Item = u64> {
@@ -113,20 +96,20 @@ mod tests {
         }
         let words = ["the ", "server ", "of ", "restores ", "and ", "backups ", "in ", "oplog ", "is ", "to ", "time "];
         let prose: String = (0..WORTH_A_LOOK).map(|_| words[usize::try_from(next(11)).unwrap()]).collect();
-        assert_eq!(Search::for_bytes(records.as_bytes(), PLAIN).unwrap(), Search::Single);
-        assert_eq!(Search::for_bytes(prose.as_bytes(), PLAIN).unwrap(), Search::Twofold);
+        assert_eq!(Search::for_bytes(records.as_bytes()).unwrap(), Search::Single);
+        assert_eq!(Search::for_bytes(prose.as_bytes()).unwrap(), Search::Twofold);
     }
 
     #[test]
     fn small_runs_are_not_looked_at() {
-        assert_eq!(Search::for_bytes(&vec![0; WORTH_A_LOOK - 1], PLAIN).unwrap(), Search::Twofold);
+        assert_eq!(Search::for_bytes(&vec![0; WORTH_A_LOOK - 1]).unwrap(), Search::Twofold);
     }
 
     #[test]
     fn every_level_gives_a_frame_behind_its_prefix() {
         let raw: Vec<u8> = noise().flat_map(u64::to_le_bytes).take(WORTH_A_LOOK).collect();
-        for (level, checksum) in [(1, true), (3, true), (3, false), (9, false)] {
-            let stream = Settings { level, checksum }.compress_behind(b"header", &raw).unwrap();
+        for level in [1, 3, 9] {
+            let stream = compress_behind(b"header", &raw, level).unwrap();
             assert!(stream.starts_with(b"header"));
             assert_eq!(zstd::bulk::decompress(&stream[6..], raw.len()).unwrap(), raw, "level {level}");
         }

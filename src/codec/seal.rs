@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 
-use super::compress::{DEFAULT_LEVEL, Settings};
+use super::compress::{DEFAULT_LEVEL, compress_behind};
 use super::digest::ContentDigest;
 use super::keys::{Identities, Recipients};
 use super::sha256;
@@ -84,9 +84,7 @@ impl Sealer {
             documents: documents.count(),
             bytes: raw.len() as u64,
         };
-        let settings = Settings { level: self.level, checksum: self.recipients.is_none() };
-        let compressed = settings
-            .compress_behind(&header.to_frame(), raw)
+        let compressed = compress_behind(&header.to_frame(), raw, self.level)
             .map_err(|error| Error::failed("cannot compress").caused_by(error))?;
         let sealed = match &self.recipients {
             Some(recipients) => encrypt(recipients, &compressed)?,
