@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use bson::RawDocument;
 use regrow::codec::keys::NewIdentity;
 use regrow::codec::{ContentDigest, Identities, Opener, Recipients, Sealer, sha256};
-use regrow::format::BackupId;
 use regrow::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
 use regrow::format::manifest::Encryption;
 use regrow::format::segment::{Documents, Walk};
+use regrow::format::{BackupId, Subject};
 use regrow::units::MIB;
 
 /// At most this much of the file is used, so that a run takes a minute.
@@ -44,23 +44,29 @@ fn main() {
     measure_catalog();
 }
 
-fn id() -> BackupId {
-    "20261123T020000Z-manual-7f3a".parse().expect("it is an id")
+fn subject() -> Subject {
+    let backup: BackupId = "20261123T020000Z-manual-7f3a".parse().expect("it is an id");
+    Subject::Segment { backup, number: 1 }
+}
+
+/// Does what a backup does with a segment.
+fn seal(sealer: &Sealer, run: &Documents) -> bytes::Bytes {
+    std::hint::black_box(ContentDigest::of(run.as_bytes()).expect("they are documents"));
+    sealer.seal(subject(), run).expect("it seals")
 }
 
 fn measure(bytes: &[u8], target: usize, level: i32) {
     let new = NewIdentity::generate(jiff::Timestamp::UNIX_EPOCH);
     let recipients = Recipients::parse(&[new.recipient]).expect("it is a recipient");
     let identities = Identities::parse(&new.file).expect("it is an identity");
-    let sealer = Sealer::new(id(), Some(recipients)).with_level(level);
-    let opener = Opener::new(id(), Encryption::Age, Some(identities)).expect("there is an identity");
+    let sealer = Sealer::new(Some(recipients)).with_level(level);
+    let opener = Opener::new(Encryption::Age, Some(identities)).expect("there is an identity");
     let runs = runs(bytes, target);
     let raw: usize = runs.iter().map(|run| run.as_bytes().len()).sum();
-    let (sealed, sealing): (Vec<_>, _) =
-        timed(|| runs.iter().map(|run| sealer.seal_segment(1, run).expect("it seals").0).collect());
+    let (sealed, sealing): (Vec<_>, _) = timed(|| runs.iter().map(|run| seal(&sealer, run)).collect());
     let ((), opening) = timed(|| {
         for sealed in &sealed {
-            opener.open_segment(1, sealed, &sha256(sealed)).expect("it opens");
+            opener.open(&subject(), sealed, &sha256(sealed)).expect("it opens");
         }
     });
     let stored: usize = sealed.iter().map(bytes::Bytes::len).sum();

@@ -17,7 +17,7 @@ use crate::codec::{Recipients, Sealer, SigningKey};
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::{Catalog, CollectionKind};
 use crate::format::manifest::{self, Consistency, Encryption, Manifest, ObjectRecord, PackRecord};
-use crate::format::{VERSION, layout, pack, segment};
+use crate::format::{Subject, VERSION, layout, pack, segment};
 use crate::mongo::accounts;
 use crate::progress::Progress;
 use crate::repository::{BackupWriter, Repository};
@@ -106,13 +106,13 @@ async fn sweep(repository: &Repository) {
 
 /// Stores everything but the manifest, and returns that.
 async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
-    let sealer = Sealer::new(plan.id.clone(), context.recipients.clone());
+    let sealer = Sealer::new(context.recipients.clone());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
     let accounts =
         if plan.accounts { accounts::read(&plan.node, plan.at).await? } else { accounts::Accounts::default() };
     let collections = dump::dump(plan, &sealer, writer, context).await?;
     let catalog = Catalog { source: plan.source.clone(), collections, users: accounts.users, roles: accounts.roles };
-    let sealed = sealer.seal_catalog(&catalog.encode()?)?;
+    let sealed = sealer.seal(Subject::Catalog { backup: plan.id.clone() }, &catalog.encode()?)?;
     // Everything but the manifest is stored and confirmed behind this line.
     let (packs, record) = writer.finish_data(sealed).await?;
     Ok(manifest(plan, context, &sealer, &catalog, packs, record))

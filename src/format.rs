@@ -1,4 +1,4 @@
-//! What a repository is made of: typed ids, the descriptor, segments, packs, manifests, catalogs.
+//! What a repository is made of: typed ids, the descriptor, segments, packs, manifests, catalogs, the oplog.
 //!
 //! `docs/FORMAT.md` is the specification. Invariants: every on-disk type lives here and only here, and
 //! nothing here does I/O, encrypts or compresses. Bytes that come from a store are hostile until a
@@ -7,8 +7,10 @@
 pub mod backup_id;
 pub mod catalog;
 pub mod descriptor;
+pub mod header;
 pub mod layout;
 pub mod manifest;
+pub mod oplog;
 pub mod pack;
 pub mod segment;
 pub mod signed;
@@ -16,6 +18,8 @@ pub mod time;
 
 pub use backup_id::{BackupId, BackupKind};
 pub use descriptor::{Descriptor, RepositoryId, SigningKeyEntry};
+pub use header::{Header, Subject};
+pub use oplog::TimelineId;
 pub use time::ClusterTime;
 
 use crate::error::Error;

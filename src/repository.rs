@@ -6,6 +6,7 @@
 //! recorded hash before it is believed.
 
 mod listing;
+mod oplog;
 mod writer;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use listing::{Leftover, ListedBackup, Listing};
+pub use oplog::{CapturedTimeline, SealedSlice, TimelineDraft};
 pub use writer::BackupWriter;
 
 use crate::clock::Clock;
@@ -22,7 +24,7 @@ use crate::codec::{Identities, Opener, SigningKey, TrustedKeys};
 use crate::error::{Context, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::format::manifest::{Manifest, ObjectRecord, SegmentRecord};
-use crate::format::{BackupId, Descriptor, RepositoryId, layout};
+use crate::format::{BackupId, Descriptor, RepositoryId, Subject, layout};
 use crate::random::Random;
 use crate::storage::{Abilities, Storage, StorageError};
 use crate::units::MIB;
@@ -143,10 +145,11 @@ impl Repository {
     /// identity fits.
     pub async fn catalog(&self, manifest: &Manifest, identities: Option<&Identities>) -> Result<Catalog> {
         let record = &manifest.catalog;
-        let opener = Opener::new(manifest.id.clone(), manifest.encryption, identities.cloned())?;
+        let opener = opener(manifest, identities.cloned())?;
+        let subject = Subject::Catalog { backup: manifest.id.clone() };
         let sealed = self.read_whole(record).await?;
-        let opened = opener.open_catalog(&sealed, &record.sha256).context(format!("cannot open {}", record.key));
-        let entries = opened.map_err(with_remedy)?;
+        let opened = opener.open(&subject, &sealed, &record.sha256).context(format!("cannot open {}", record.key));
+        let (entries, _) = opened.map_err(with_remedy)?;
         Catalog::decode(&entries).context(format!("cannot read {}", record.key))
     }
 
@@ -160,11 +163,11 @@ impl Repository {
     /// # Errors
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the backup is encrypted and there is no identity.
     pub fn segments(&self, manifest: &Manifest, identities: Option<Identities>) -> Result<SegmentReader> {
-        let opener = Opener::new(manifest.id.clone(), manifest.encryption, identities)?;
+        let (opener, backup) = (opener(manifest, identities)?, manifest.id.clone());
         let places = manifest.packs.iter().flat_map(|pack| {
             pack.segments.iter().map(|segment| (segment.n, (pack.object.key.clone(), segment.clone())))
         });
-        Ok(SegmentReader { storage: Arc::clone(&self.storage), opener, places: Arc::new(places.collect()) })
+        Ok(SegmentReader { storage: Arc::clone(&self.storage), opener, backup, places: Arc::new(places.collect()) })
     }
 }
 
@@ -173,6 +176,7 @@ impl Repository {
 pub struct SegmentReader {
     storage: Arc<dyn Storage>,
     opener: Opener,
+    backup: BackupId,
     places: Arc<HashMap<u64, (String, SegmentRecord)>>,
 }
 
@@ -187,10 +191,15 @@ impl SegmentReader {
         let range = record.offset..record.offset + record.size;
         let sealed = self.storage.read(key, Some(range)).await.map_err(|error| missing_is_damage(error, key))?;
         let (opener, sha256) = (self.opener.clone(), record.sha256);
-        let opened = tokio::task::spawn_blocking(move || opener.open_segment(number, &sealed, &sha256)).await;
+        let subject = Subject::Segment { backup: self.backup.clone(), number };
+        let opened = tokio::task::spawn_blocking(move || opener.open(&subject, &sealed, &sha256)).await;
         let opened = opened.map_err(|error| Error::failed("cannot open a segment").caused_by(error))?;
         opened.context(format!("segment {number} of {key} is damaged")).map_err(with_remedy)
     }
+}
+
+fn opener(manifest: &Manifest, identities: Option<Identities>) -> Result<Opener> {
+    Opener::new(manifest.encryption, identities).context(format!("cannot open backup {}", manifest.id))
 }
 
 /// Adds what helps against damage, unless the error knows better.

@@ -19,6 +19,7 @@ use crate::codec::{ContentDigest, Sealer};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
 use crate::format::segment::Documents;
+use crate::format::{BackupId, Subject};
 use crate::mongo::read::{CollectionReader, Part, Reading, split};
 use crate::mongo::{Namespace, NamespaceKind, Node};
 use crate::progress::Progress;
@@ -90,7 +91,7 @@ pub(super) async fn dump(
     }
     drop(filled);
     // Whichever fails first ends the other: a reader's error must not wait for hours of reading.
-    let store = store(plan.namespaces.len(), queue, sealer, writer, progress);
+    let store = store(plan, queue, sealer, writer, progress);
     let (tallies, ()) = tokio::try_join!(store, join(&mut readers))?;
     Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(plan, &planned.namespace, tally)).collect())
 }
@@ -210,7 +211,7 @@ async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> R
 
 /// Seals what arrives, several segments at once, and appends it in the order of the numbers.
 async fn store(
-    collections: usize,
+    plan: &BackupPlan,
     queue: mpsc::Receiver<Filled>,
     sealer: &Sealer,
     writer: &mut BackupWriter,
@@ -222,12 +223,12 @@ async fn store(
         filled
             .zip(stream::iter(1_u64..))
             .map(|(filled, number)| {
-                let sealer = sealer.clone();
-                tokio::task::spawn_blocking(move || seal(&sealer, number, &filled))
+                let (sealer, backup) = (sealer.clone(), plan.id.clone());
+                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, &filled))
             })
             .buffered(sealers)
     );
-    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(collections).collect();
+    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.namespaces.len()).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
         progress.add(next.segment.documents, next.segment.bytes, next.sealed.len() as u64);
@@ -239,8 +240,9 @@ async fn store(
     Ok(tallies)
 }
 
-fn seal(sealer: &Sealer, number: u64, filled: &Filled) -> Result<Ready> {
-    let (sealed, digest) = sealer.seal_segment(number, &filled.documents)?;
+fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: &Filled) -> Result<Ready> {
+    let digest = ContentDigest::of(filled.documents.as_bytes())?;
+    let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
     let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
     Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
 }

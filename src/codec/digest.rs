@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::lanes::{State, for_each_hash};
+use crate::error::Result;
+use crate::format::segment::Walk;
 
 /// A sum modulo 2^256 of the SHA-256 of each document's bytes, and what went into it.
 ///
@@ -28,6 +30,23 @@ impl ContentDigest {
         for_each_hash(counted, |hash| self.add_sum(as_number(hash)));
         self.documents += count;
         self.bytes += bytes;
+    }
+
+    /// Returns the digest of a run of documents.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when they are no documents.
+    pub fn of(run: &[u8]) -> Result<Self> {
+        let mut digest = Self::default();
+        let mut broken = Ok(());
+        digest.add(Walk::new(run).map_while(|document| match document {
+            Ok(document) => Some(document.as_bytes()),
+            Err(error) => {
+                broken = Err(error);
+                None
+            }
+        }));
+        broken.map(|()| digest)
     }
 
     /// Adds everything that went into `other`.

@@ -5,13 +5,12 @@ use std::io::{Read, Write};
 use bytes::Bytes;
 
 use super::compress::{DEFAULT_LEVEL, compress_behind};
-use super::digest::ContentDigest;
 use super::keys::{Identities, Recipients};
 use super::sha256;
 use crate::error::{Error, Result};
-use crate::format::BackupId;
 use crate::format::manifest::Encryption;
-use crate::format::segment::{Content, Documents, Header, MAX_BYTES, Walk};
+use crate::format::segment::{Documents, MAX_BYTES};
+use crate::format::{Header, Subject};
 
 /// What age adds at most to a stream: its header with stanzas, and a tag for each 64 KiB chunk.
 const AGE_OVERHEAD: usize = 4096;
@@ -19,16 +18,15 @@ const AGE_OVERHEAD: usize = 4096;
 /// Seals runs of documents. Clones share nothing mutable; one call uses about three segments of memory.
 #[derive(Clone)]
 pub struct Sealer {
-    backup: BackupId,
     recipients: Option<Recipients>,
     level: i32,
 }
 
 impl Sealer {
-    /// Makes a sealer for one backup; `recipients` is none only where encryption is switched off.
+    /// Makes a sealer; `recipients` is none only where encryption is switched off.
     #[must_use]
-    pub fn new(backup: BackupId, recipients: Option<Recipients>) -> Self {
-        Self { backup, recipients, level: DEFAULT_LEVEL }
+    pub fn new(recipients: Option<Recipients>) -> Self {
+        Self { recipients, level: DEFAULT_LEVEL }
     }
 
     /// Chooses another zstd level than the default.
@@ -49,41 +47,13 @@ impl Sealer {
         self.recipients.as_ref().map(Recipients::to_strings).unwrap_or_default()
     }
 
-    /// Seals segment `number`, and takes its content digest on the way.
+    /// Compresses and encrypts a run of documents, with a header that says what it is.
     ///
     /// # Errors
     /// Only when the machine has no memory or no randomness left.
-    pub fn seal_segment(&self, number: u64, documents: &Documents) -> Result<(Bytes, ContentDigest)> {
-        let mut digest = ContentDigest::default();
-        let mut broken = Ok(());
-        digest.add(Walk::new(documents.as_bytes()).map_while(|document| match document {
-            Ok(document) => Some(document.as_bytes()),
-            Err(error) => {
-                broken = Err(error);
-                None
-            }
-        }));
-        broken?;
-        Ok((self.seal(Content::Segment, number, documents)?, digest))
-    }
-
-    /// Seals a catalog.
-    ///
-    /// # Errors
-    /// As [`seal_segment`](Self::seal_segment).
-    pub fn seal_catalog(&self, entries: &Documents) -> Result<Bytes> {
-        self.seal(Content::Catalog, 0, entries)
-    }
-
-    fn seal(&self, content: Content, number: u64, documents: &Documents) -> Result<Bytes> {
+    pub fn seal(&self, subject: Subject, documents: &Documents) -> Result<Bytes> {
         let raw = documents.as_bytes();
-        let header = Header {
-            content,
-            backup: self.backup.clone(),
-            number,
-            documents: documents.count(),
-            bytes: raw.len() as u64,
-        };
+        let header = Header { subject, documents: documents.count(), bytes: raw.len() as u64 };
         let compressed = compress_behind(&header.to_frame(), raw, self.level)
             .map_err(|error| Error::failed("cannot compress").caused_by(error))?;
         let sealed = match &self.recipients {
@@ -105,54 +75,30 @@ fn encrypt(recipients: &Recipients, plain: &[u8]) -> Result<Vec<u8>> {
 /// Opens what a [`Sealer`] sealed.
 #[derive(Clone, Debug)]
 pub struct Opener {
-    backup: BackupId,
     encryption: Encryption,
     identities: Option<Identities>,
 }
 
 impl Opener {
-    /// Makes an opener for one backup.
+    /// Makes an opener for what is protected by `encryption`.
     ///
     /// # Errors
-    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the backup is encrypted and there
-    /// is no identity.
-    pub fn new(backup: BackupId, encryption: Encryption, identities: Option<Identities>) -> Result<Self> {
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when it takes an identity and there is none.
+    pub fn new(encryption: Encryption, identities: Option<Identities>) -> Result<Self> {
         if encryption == Encryption::Age && identities.is_none() {
-            return Err(Error::configuration(format!("backup {backup} is encrypted and no identity is configured"))
+            return Err(Error::configuration("it is encrypted and no identity is configured")
                 .with_hint("set encryption.identity_file to the age identity that belongs to one of its recipients"));
         }
-        Ok(Self { backup, encryption, identities })
+        Ok(Self { encryption, identities })
     }
 
-    /// Opens segment `number` and returns its documents' bytes and how many there are.
+    /// Opens what must be `subject` and have the recorded hash. Returns the documents' bytes and how many they are.
     ///
     /// # Errors
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when the bytes are not that segment as it was
-    /// sealed, [`Kind::Configuration`](crate::error::Kind::Configuration) when no identity fits.
-    pub fn open_segment(&self, number: u64, sealed: &[u8], sha256: &[u8; 32]) -> Result<(Vec<u8>, u64)> {
-        self.open(Content::Segment, number, sealed, sha256, MAX_BYTES as u64)
-    }
-
-    /// Opens a catalog and returns its entries' bytes.
-    ///
-    /// # Errors
-    /// As [`open_segment`](Self::open_segment).
-    pub fn open_catalog(&self, sealed: &[u8], sha256: &[u8; 32]) -> Result<Vec<u8>> {
-        // A catalog grows with the number of collections and segments; zstd expands zeros 10,000-fold,
-        // real catalogs less than 100-fold.
-        let limit = (sealed.len() as u64).saturating_mul(1000);
-        self.open(Content::Catalog, 0, sealed, sha256, limit).map(|(entries, _)| entries)
-    }
-
-    fn open(
-        &self,
-        content: Content,
-        number: u64,
-        sealed: &[u8],
-        expected: &[u8; 32],
-        limit: u64,
-    ) -> Result<(Vec<u8>, u64)> {
-        if sha256(sealed) != *expected {
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when the bytes are not that, as it was sealed,
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when no identity fits.
+    pub fn open(&self, subject: &Subject, sealed: &[u8], recorded: &[u8; 32]) -> Result<(Vec<u8>, u64)> {
+        if sha256(sealed) != *recorded {
             return Err(Error::damaged("its SHA-256 is not the recorded one"));
         }
         let decrypted;
@@ -163,15 +109,24 @@ impl Opener {
             }
             _ => sealed,
         };
-        let (header, at) = Header::parse(stream, content)?;
-        if header.backup != self.backup || header.number != number {
-            let (backup, found) = (&header.backup, header.number);
-            return Err(Error::damaged(format!("it is segment {found} of {backup}, not {number} of {}", self.backup)));
+        let (header, at) = Header::parse(stream)?;
+        if header.subject != *subject {
+            return Err(Error::damaged(format!("it is {}, not {subject}", header.subject)));
         }
-        if header.bytes > limit {
+        if header.bytes > limit(subject, sealed) {
             return Err(Error::damaged(format!("its header claims {} bytes", header.bytes)));
         }
         Ok((decompress(&stream[at..], header.bytes)?, header.documents))
+    }
+}
+
+/// Returns how many bytes something sealed may claim to hold.
+fn limit(subject: &Subject, sealed: &[u8]) -> u64 {
+    match subject {
+        Subject::Segment { .. } | Subject::Slice { .. } => MAX_BYTES as u64,
+        // A catalog grows with the number of collections and segments; zstd expands zeros 10,000-fold,
+        // real catalogs less than 100-fold.
+        Subject::Catalog { .. } => (sealed.len() as u64).saturating_mul(1000),
     }
 }
 
@@ -212,15 +167,15 @@ mod tests {
     use bson::rawdoc;
     use proptest::prelude::*;
 
-    fn id() -> BackupId {
-        "20261123T020000Z-daily-7f3a".parse().unwrap()
+    fn segment(number: u64) -> Subject {
+        Subject::Segment { backup: "20261123T020000Z-daily-7f3a".parse().unwrap(), number }
     }
 
     fn pair() -> (Sealer, Opener) {
         let new = NewIdentity::generate(jiff::Timestamp::UNIX_EPOCH);
         let recipients = Recipients::parse(&[new.recipient]).unwrap();
         let identities = Identities::parse(&new.file).unwrap();
-        (Sealer::new(id(), Some(recipients)), Opener::new(id(), Encryption::Age, Some(identities)).unwrap())
+        (Sealer::new(Some(recipients)), Opener::new(Encryption::Age, Some(identities)).unwrap())
     }
 
     fn documents(count: i32) -> Documents {
@@ -232,26 +187,28 @@ mod tests {
         let (sealer, opener) = pair();
         for count in [0, 1, 5000] {
             let documents = documents(count);
-            let (sealed, digest) = sealer.seal_segment(4, &documents).unwrap();
-            let (opened, found) = opener.open_segment(4, &sealed, &sha256(&sealed)).unwrap();
+            let sealed = sealer.seal(segment(4), &documents).unwrap();
+            let (opened, found) = opener.open(&segment(4), &sealed, &sha256(&sealed)).unwrap();
             assert_eq!(opened, documents.as_bytes());
-            assert_eq!((found, digest.documents), (documents.count(), documents.count()));
+            assert_eq!(found, documents.count());
         }
     }
 
     #[test]
     fn a_segment_in_anothers_place_is_refused() {
         let (sealer, opener) = pair();
-        let (sealed, _) = sealer.seal_segment(4, &documents(3)).unwrap();
-        assert_eq!(opener.open_segment(5, &sealed, &sha256(&sealed)).unwrap_err().kind(), Kind::Damaged);
+        let sealed = sealer.seal(segment(4), &documents(3)).unwrap();
+        let error = opener.open(&segment(5), &sealed, &sha256(&sealed)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Damaged);
+        assert!(error.to_string().contains("segment 4 of"), "{error}");
     }
 
     #[test]
     fn a_strangers_identity_is_a_matter_of_configuration() {
         let (sealer, _) = pair();
         let (_, stranger) = pair();
-        let (sealed, _) = sealer.seal_segment(4, &documents(3)).unwrap();
-        let error = stranger.open_segment(4, &sealed, &sha256(&sealed)).unwrap_err();
+        let sealed = sealer.seal(segment(4), &documents(3)).unwrap();
+        let error = stranger.open(&segment(4), &sealed, &sha256(&sealed)).unwrap_err();
         assert_eq!(error.kind(), Kind::Configuration);
         assert!(error.to_string().contains("age1"), "{error}");
     }
@@ -261,13 +218,13 @@ mod tests {
         #[test]
         fn any_flipped_bit_is_found(at in any::<proptest::sample::Index>(), bit in 0_u8..8) {
             let (sealer, opener) = pair();
-            let (sealed, _) = sealer.seal_segment(1, &documents(10)).unwrap();
+            let sealed = sealer.seal(segment(1), &documents(10)).unwrap();
             let mut bytes = sealed.to_vec();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            prop_assert!(opener.open_segment(1, &bytes, &sha256(&sealed)).is_err());
+            prop_assert!(opener.open(&segment(1), &bytes, &sha256(&sealed)).is_err());
             // Even somebody who can rewrite the recorded hash does not get past age.
-            prop_assert!(opener.open_segment(1, &bytes, &sha256(&bytes)).is_err());
+            prop_assert!(opener.open(&segment(1), &bytes, &sha256(&bytes)).is_err());
         }
     }
 }

@@ -14,6 +14,15 @@ use crate::secret::Secret;
 /// The purpose that a manifest's signature is made for.
 pub const MANIFEST_PURPOSE: &str = "regrow-manifest-v1";
 
+/// The purpose that the signature of a timeline's record is made for.
+pub const TIMELINE_PURPOSE: &str = "regrow-timeline-v1";
+
+/// The purpose that the signature of a slice's record is made for.
+pub const SLICE_PURPOSE: &str = "regrow-slice-v1";
+
+/// The purpose that the signature of a gap's record is made for.
+pub const GAP_PURPOSE: &str = "regrow-gap-v1";
+
 /// What the key file begins with, so that nobody takes it for something else.
 const FILE_PREFIX: &str = "REGROW-SIGNING-KEY-1 ";
 

@@ -2,6 +2,8 @@
 
 use super::backup_id::BackupId;
 use super::manifest::Encryption;
+use super::oplog::{Range, TimelineId};
+use super::time::ClusterTime;
 
 /// The descriptor's key.
 pub const DESCRIPTOR: &str = "regrow-repository.json";
@@ -37,4 +39,116 @@ pub fn manifest(id: &BackupId) -> String {
 #[must_use]
 pub fn backup_of(key: &str) -> Option<BackupId> {
     key.strip_prefix(BACKUPS)?.split_once('/')?.0.parse().ok()
+}
+
+/// The folder of the captured oplog.
+pub const OPLOG: &str = "oplog/";
+
+/// Returns the key of a timeline's record.
+#[must_use]
+pub fn timeline(id: &TimelineId) -> String {
+    format!("{OPLOG}{id}/timeline.json")
+}
+
+/// Returns the key of a slice. `nonce` keeps it apart from what an interrupted capture may have left; the slice's
+/// record says which one counts.
+#[must_use]
+pub fn slice(id: &TimelineId, range: Range, nonce: u64, encryption: Encryption) -> String {
+    let ending = match encryption {
+        Encryption::Age => ".age",
+        Encryption::None => "",
+    };
+    let nonce = nonce & 0xffff;
+    format!("{OPLOG}{id}/{}-{}-{nonce:04x}.bson.zst{ending}", padded(range.begin), padded(range.end))
+}
+
+/// Returns the key of a slice's record. It names only where the slice begins, so that of two captures that go on
+/// from one point only one can commit.
+#[must_use]
+pub fn slice_record(id: &TimelineId, begin: ClusterTime) -> String {
+    format!("{OPLOG}{id}/{}.json", padded(begin))
+}
+
+/// Returns the key of a gap's record.
+#[must_use]
+pub fn gap(id: &TimelineId, range: Range) -> String {
+    format!("{OPLOG}{id}/{}-{}.gap.json", padded(range.begin), padded(range.end))
+}
+
+/// What a key below [`OPLOG`] is the key of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OplogObject {
+    /// A timeline's record.
+    Timeline,
+    /// A slice, committed or not.
+    Slice(Range),
+    /// The record that commits the slice behind this moment.
+    SliceRecord(ClusterTime),
+    /// A gap's record.
+    Gap(Range),
+}
+
+/// Returns the timeline that `key` belongs to and what it is, if it is anything of the oplog.
+#[must_use]
+pub fn oplog_object(key: &str) -> Option<(TimelineId, OplogObject)> {
+    let (timeline, name) = key.strip_prefix(OPLOG)?.split_once('/')?;
+    let timeline = timeline.parse().ok()?;
+    let object = if name == "timeline.json" {
+        OplogObject::Timeline
+    } else if let Some(range) = name.strip_suffix(".gap.json") {
+        OplogObject::Gap(parse_range(range)?)
+    } else if let Some(begin) = name.strip_suffix(".json") {
+        OplogObject::SliceRecord(parse_padded(begin)?)
+    } else {
+        let name = name.strip_suffix(".age").unwrap_or(name);
+        let (range, _nonce) = name.strip_suffix(".bson.zst")?.rsplit_once('-')?;
+        OplogObject::Slice(parse_range(range)?)
+    };
+    Some((timeline, object))
+}
+
+/// Returns a cluster time as names hold it, so that they sort as it does.
+fn padded(time: ClusterTime) -> String {
+    format!("{:010}.{:010}", time.t, time.i)
+}
+
+fn parse_padded(text: &str) -> Option<ClusterTime> {
+    let (t, i) = text.split_once('.')?;
+    let time = ClusterTime { t: t.parse().ok()?, i: i.parse().ok()? };
+    (padded(time) == text).then_some(time)
+}
+
+fn parse_range(text: &str) -> Option<Range> {
+    let (begin, end) = text.split_once('-')?;
+    let range = Range { begin: parse_padded(begin)?, end: parse_padded(end)? };
+    (range.begin < range.end).then_some(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_the_oplog_are_understood() {
+        let id: TimelineId = "20261123T020000Z-7f3a".parse().unwrap();
+        let (begin, end) = (ClusterTime { t: 1_764_032_400, i: 12 }, ClusterTime { t: u32::MAX, i: u32::MAX });
+        let range = Range { begin, end };
+        for (key, object) in [
+            (timeline(&id), OplogObject::Timeline),
+            (slice(&id, range, 7, Encryption::Age), OplogObject::Slice(range)),
+            (slice(&id, range, u64::MAX, Encryption::None), OplogObject::Slice(range)),
+            (slice_record(&id, begin), OplogObject::SliceRecord(begin)),
+            (gap(&id, range), OplogObject::Gap(range)),
+        ] {
+            assert_eq!(oplog_object(&key), Some((id.clone(), object)), "{key}");
+        }
+        for key in [
+            "oplog/x/timeline.json",
+            "oplog/20261123T020000Z-7f3a/5.json",
+            "backups/a",
+            "oplog/20261123T020000Z-7f3a/note",
+        ] {
+            assert_eq!(oplog_object(key), None, "{key}");
+        }
+    }
 }

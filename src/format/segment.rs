@@ -1,10 +1,8 @@
-//! Segments: a bounded run of whole BSON documents, and the header that says which.
+//! Segments: a bounded run of whole BSON documents.
 
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
-use serde::Deserialize;
+use bson::{RawDocument, RawDocumentBuf};
 
-use super::backup_id::BackupId;
-use super::{check_version, malformed};
+use super::malformed;
 use crate::error::Result;
 use crate::units::MIB;
 
@@ -15,105 +13,6 @@ pub const TARGET_BYTES: usize = 8 * MIB;
 /// The most bytes of documents a reader accepts in one segment: the largest document (16 MiB and a
 /// little) with room to spare. A bound on what a forged segment can make us allocate.
 pub const MAX_BYTES: usize = 32 * MIB;
-
-/// The magic number of the zstd skippable frame that holds a header (RFC 8878, section 3.1.2).
-const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A5A_u32.to_le_bytes();
-
-/// Bytes before the skippable frame's content.
-const FRAME_PREFIX: usize = 8;
-
-/// What a sealed run of documents is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// Documents of one collection.
-    Segment,
-    /// The entries of a catalog.
-    Catalog,
-}
-
-impl Content {
-    fn format(self) -> &'static str {
-        match self {
-            Self::Segment => "regrow-segment",
-            Self::Catalog => "regrow-catalog",
-        }
-    }
-}
-
-/// What stands in front of the documents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// What follows.
-    pub content: Content,
-    /// The backup it belongs to.
-    pub backup: BackupId,
-    /// Its number in that backup: from 1 for segments, 0 for the catalog.
-    pub number: u64,
-    /// How many documents follow.
-    pub documents: u64,
-    /// How many bytes they have.
-    pub bytes: u64,
-}
-
-#[derive(Deserialize)]
-struct Fields<'a> {
-    format: &'a str,
-    version: u32,
-    backup: BackupId,
-    number: i64,
-    documents: i64,
-    bytes: i64,
-}
-
-impl Header {
-    /// Returns the header as a zstd skippable frame.
-    ///
-    /// # Panics
-    /// Never: the document is a few hundred bytes.
-    #[must_use]
-    pub fn to_frame(&self) -> Vec<u8> {
-        let document = rawdoc! {
-            "format": self.content.format(),
-            "version": 1_i32,
-            "backup": self.backup.as_str(),
-            "number": self.number.cast_signed(),
-            "documents": self.documents.cast_signed(),
-            "bytes": self.bytes.cast_signed(),
-        };
-        let content = document.as_bytes();
-        let length = u32::try_from(content.len()).expect("a header is small");
-        [&SKIPPABLE_MAGIC[..], &length.to_le_bytes(), content].concat()
-    }
-
-    /// Reads the header at the beginning of a zstd stream; returns it and where the data frame begins.
-    ///
-    /// # Errors
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when there is no such frame.
-    pub fn parse(stream: &[u8], content: Content) -> Result<(Self, usize)> {
-        let what = "a segment's header";
-        let (prefix, rest) =
-            stream.split_at_checked(FRAME_PREFIX).ok_or_else(|| malformed(what, "the stream is too short"))?;
-        if prefix[..4] != SKIPPABLE_MAGIC {
-            return Err(malformed(what, "the stream does not begin with one"));
-        }
-        let length = u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]) as usize;
-        let document = rest.get(..length).ok_or_else(|| malformed(what, "it is cut off"))?;
-        let document = RawDocument::from_bytes(document).map_err(|error| malformed(what, error))?;
-        let fields: Fields =
-            bson::deserialize_from_slice(document.as_bytes()).map_err(|error| malformed(what, error))?;
-        check_version(what, content.format(), fields.format, fields.version)?;
-        let count =
-            |name: &str, value: i64| u64::try_from(value).map_err(|_| malformed(what, format!("{name} is {value}")));
-        let header = Self {
-            content,
-            backup: fields.backup,
-            number: count("number", fields.number)?,
-            documents: count("documents", fields.documents)?,
-            bytes: count("bytes", fields.bytes)?,
-        };
-        Ok((header, FRAME_PREFIX + length))
-    }
-}
 
 /// Whole BSON documents, one after the other, collected until there are enough for a segment.
 #[derive(Debug, Default)]
@@ -210,21 +109,8 @@ impl<'a> Iterator for Walk<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bson::rawdoc;
     use proptest::prelude::*;
-
-    fn header() -> Header {
-        let backup = "20261123T020000Z-daily-7f3a".parse().unwrap();
-        Header { content: Content::Segment, backup, number: 7, documents: 3, bytes: 99 }
-    }
-
-    #[test]
-    fn a_header_survives_the_way_to_a_frame_and_back() {
-        let mut stream = header().to_frame();
-        let length = stream.len();
-        stream.extend_from_slice(b"data frame");
-        assert_eq!(Header::parse(&stream, Content::Segment).unwrap(), (header(), length));
-        assert!(Header::parse(&stream, Content::Catalog).is_err());
-    }
 
     #[test]
     fn a_document_larger_than_the_target_gets_a_run_of_its_own() {
@@ -239,10 +125,6 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Header::parse(&bytes, Content::Segment);
-            let mut framed = header().to_frame();
-            framed.truncate(bytes.len());
-            let _ = Header::parse(&framed, Content::Segment);
             prop_assert!(Walk::new(&bytes).count() <= 60 + 1);
         }
 

@@ -1,7 +1,12 @@
 //! Cluster time: the server's logical clock.
 
+use std::fmt;
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
 
 /// A moment of the server's logical clock: seconds since 1970 and an increment within the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +22,26 @@ impl ClusterTime {
     #[must_use]
     pub fn wall(self) -> Timestamp {
         Timestamp::from_second(i64::from(self.t)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// Prints `seconds,increment`, as people copy it from one command to the next.
+impl fmt::Display for ClusterTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{},{}", self.t, self.i))
+    }
+}
+
+impl FromStr for ClusterTime {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::new(Kind::Usage, format!("'{text}' is no cluster time"))
+                .with_hint("write seconds,increment, such as 1764032400,1")
+        };
+        let (t, i) = text.split_once(',').ok_or_else(wrong)?;
+        Ok(Self { t: t.parse().map_err(|_| wrong())?, i: i.parse().map_err(|_| wrong())? })
     }
 }
 

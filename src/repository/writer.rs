@@ -13,7 +13,7 @@ use crate::codec::{PackHasher, SigningKey, sha256};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Encryption, Manifest, ObjectRecord, PackRecord, SegmentRecord};
 use crate::format::{BackupId, layout, pack};
-use crate::storage::{Stored, Upload};
+use crate::storage::{StorageError, Stored, Upload};
 
 /// A backup being written.
 pub struct BackupWriter {
@@ -84,7 +84,7 @@ impl BackupWriter {
         upload.write(catalog).await?;
         self.written.push(key.clone());
         let stored = upload.finish(&sha256).await?;
-        let record = self.confirm(key, &stored, sha256).await?;
+        let record = self.repository.confirm(key, &stored, sha256).await?;
         Ok((std::mem::take(&mut self.packs), record))
     }
 
@@ -94,18 +94,8 @@ impl BackupWriter {
     /// Whatever the storage says. After an error the backup may exist, if the store's answer was lost;
     /// it is whole then.
     pub async fn commit(&mut self, manifest: &Manifest, key: &SigningKey) -> Result<()> {
-        let payload = serde_json::to_string(manifest)
-            .map_err(|error| Error::failed("cannot write the manifest").caused_by(error))?;
-        let document = Bytes::from(key.sign(MANIFEST_PURPOSE, &payload));
         self.manifest_tried = true;
-        let key = layout::manifest(&self.id);
-        self.repository.storage.create(&key, document.clone()).await?;
-        let stored = self.repository.storage.read(&key, None).await?;
-        if stored != document {
-            return Err(Error::damaged(format!("{key} is not stored as it was sent"))
-                .with_hint("the store alters data, or two backups have the same id; take another backup"));
-        }
-        Ok(())
+        self.repository.create_signed(&layout::manifest(&self.id), MANIFEST_PURPOSE, manifest, key).await
     }
 
     /// Removes what was written, after a failure before the commit. Returns the keys that remain.
@@ -145,26 +135,53 @@ impl BackupWriter {
         self.written.push(open.key.clone());
         let sha256 = open.hasher.finish();
         let stored = open.upload.finish(&sha256).await?;
-        let object = self.confirm(open.key, &stored, sha256).await?;
+        let object = self.repository.confirm(open.key, &stored, sha256).await?;
         self.packs.push(PackRecord { object, segments: open.segments });
         Ok(())
-    }
-
-    /// Makes sure that the object is stored as it was sent: by the store's own word, or by reading it.
-    async fn confirm(&self, key: String, stored: &Stored, sha256: [u8; 32]) -> Result<ObjectRecord> {
-        let record = ObjectRecord { key, size: stored.size, sha256 };
-        if !stored.confirmed {
-            let (size, sha256) = self.repository.hash(&record.key).await?;
-            if (size, sha256) != (record.size, record.sha256) {
-                return Err(Error::damaged(format!("{} is not stored as it was sent", record.key))
-                    .with_hint("the store or the network alters data; check its disks, then take another backup"));
-            }
-        }
-        Ok(record)
     }
 }
 
 impl Repository {
+    /// Makes sure that the object is stored as it was sent: by the store's own word, or by reading it.
+    pub(super) async fn confirm(&self, key: String, stored: &Stored, sha256: [u8; 32]) -> Result<ObjectRecord> {
+        let record = ObjectRecord { key, size: stored.size, sha256 };
+        if !stored.confirmed {
+            let (size, sha256) = self.hash(&record.key).await?;
+            if (size, sha256) != (record.size, record.sha256) {
+                return Err(Error::damaged(format!("{} is not stored as it was sent", record.key))
+                    .with_hint("the store or the network alters data; check its disks, then try again"));
+            }
+        }
+        Ok(record)
+    }
+
+    /// Signs and creates a record: the moment that what it describes begins to exist.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`](crate::error::Kind::Refused) when there is one already, another than this; whatever the
+    /// storage says. After an error it may exist, if the store's answer was lost.
+    pub(super) async fn create_signed(
+        &self,
+        place: &str,
+        purpose: &str,
+        payload: &impl serde::Serialize,
+        key: &SigningKey,
+    ) -> Result<()> {
+        let payload = serde_json::to_string(payload)
+            .map_err(|error| Error::failed(format!("cannot write {place}")).caused_by(error))?;
+        let document = Bytes::from(key.sign(purpose, &payload));
+        match self.storage.create(place, document.clone()).await {
+            Err(StorageError::AlreadyExists { key }) => return Err(Error::refused(format!("{key} exists already"))),
+            created => created?,
+        };
+        let stored = self.storage.read(place, None).await?;
+        if stored != document {
+            return Err(Error::damaged(format!("{place} is not stored as it was sent"))
+                .with_hint("the store alters data, or two writers have met; try again"));
+        }
+        Ok(())
+    }
+
     /// Reads an object from front to back and returns its size and SHA-256.
     ///
     /// # Errors
