@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // This is the floor that talks.
 
 mod backup;
+mod capture;
 mod init;
 mod keygen;
 mod list;
@@ -74,7 +75,10 @@ enum Command {
     /// Take a backup now and print its id
     #[command(after_help = backup::HELP)]
     Backup(backup::Arguments),
-    /// List the backups, newest first
+    /// Capture the oplog continuously, so that every second can be restored
+    #[command(after_help = capture::HELP)]
+    Capture(capture::Arguments),
+    /// List the backups, newest first, and the recovery window
     List,
     /// Show one backup, and with an identity the collections that it holds
     Show(show::Arguments),
@@ -146,6 +150,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Keygen(arguments) => keygen::run(&session, &arguments),
         Command::Init => init::run(&session).await,
         Command::Backup(arguments) => backup::run(&session, arguments).await,
+        Command::Capture(arguments) => capture::run(&session, &arguments).await,
         Command::List => list::run(&session).await,
         Command::Show(arguments) => show::run(&session, &arguments).await,
         Command::Restore(arguments) => restore::run(&session, arguments).await,

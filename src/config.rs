@@ -128,7 +128,6 @@ impl Config {
     pub fn not_acted_on(&self) -> Vec<&'static str> {
         let file = &self.file;
         let sections = [
-            ("oplog", file.oplog.is_some()),
             ("retention", file.retention.is_some()),
             ("tiers", !file.tiers.is_empty()),
             ("workloads", !file.workloads.is_empty()),

@@ -55,6 +55,7 @@ pub struct Error {
     kind: Kind,
     message: String,
     hint: Option<String>,
+    transient: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -64,7 +65,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of `kind`; `message` says what could not be done, without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), hint: None, transient: false, source: None }
     }
 
     /// Makes an error of kind [`Kind::Failed`].
@@ -99,6 +100,13 @@ impl Error {
         self
     }
 
+    /// Marks a failure that may pass by itself: of a network, or of a server that comes back.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
     /// Adds the failure that caused this one.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -117,6 +125,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether the same operation may succeed later although nobody did anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// Returns the remedy, if one is known.

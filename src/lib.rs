@@ -5,6 +5,7 @@
 //! holds every `use crate::…` against that table.
 
 pub mod backup;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod codec;

@@ -8,7 +8,8 @@ pub mod client;
 pub mod error;
 pub mod load;
 pub mod namespaces;
+pub mod oplog;
 pub mod read;
 
-pub use client::{Deployment, Node};
+pub use client::{Deployment, Node, NodePreference};
 pub use namespaces::{Namespace, NamespaceKind};

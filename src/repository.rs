@@ -7,6 +7,7 @@
 
 mod listing;
 mod oplog;
+mod window;
 mod writer;
 
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use listing::{Leftover, ListedBackup, Listing};
-pub use oplog::{CapturedTimeline, SealedSlice, TimelineDraft};
+pub use oplog::{CapturedTimeline, SealedSlice};
+pub use window::recovery_window;
 pub use writer::BackupWriter;
 
 use crate::clock::Clock;

@@ -5,12 +5,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp as WallTime;
 
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::catalog::SourceRecord;
 use crate::format::{BackupId, BackupKind};
 
 use crate::mongo::read::AsOf;
-use crate::mongo::{Deployment, Namespace, Node, namespaces, read};
+use crate::mongo::{Deployment, Namespace, Node, namespaces, oplog, read};
 use crate::pattern::NamespacePattern;
 use crate::random::Random;
 
@@ -53,6 +53,10 @@ pub struct BackupPlan {
     pub node: Node,
     /// The cluster time of every document; none on a standalone server.
     pub at: Option<Timestamp>,
+    /// From where on the oplog leads on from there.
+    pub replay_from: Option<Timestamp>,
+    /// Whose oplog that is; none on a standalone server, and where the user may not know.
+    pub replica_set_id: Option<String>,
     /// The namespaces, as they are at that time.
     pub namespaces: Vec<PlannedNamespace>,
     /// Whether users and roles are taken too.
@@ -71,6 +75,12 @@ impl BackupPlan {
         let started_at = clock.now();
         let node = deployment.node_to_read().await?;
         let (server_version, feature_compatibility_version) = deployment.versions().await?;
+        // Before the cluster time: a transaction that is open then has not begun before this.
+        let replay_from = oplog::replay_begin(deployment, &node).await?;
+        let replica_set_id = match replay_from {
+            Some(_) => whose_oplog(&node).await?,
+            None => None,
+        };
         let (at, listed) = settle(deployment, &node, request.patterns.is_empty()).await?;
         let namespaces = choose(listed, &request.patterns)?;
         Ok(Self {
@@ -78,6 +88,8 @@ impl BackupPlan {
             started_at,
             namespaces: with_sizes(&node, namespaces).await?,
             at,
+            replay_from,
+            replica_set_id,
             accounts: request.patterns.is_empty(),
             source: SourceRecord {
                 name: request.source,
@@ -110,6 +122,15 @@ impl BackupPlan {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.namespaces.iter().map(|planned| planned.bytes).sum()
+    }
+}
+
+/// Returns the replica set's id; none where the user lacks the privilege, which a backup alone does not need.
+async fn whose_oplog(node: &Node) -> Result<Option<String>> {
+    match oplog::replica_set_id(node).await {
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.kind() == Kind::Configuration => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,16 +6,22 @@ use super::Session;
 use super::output::{backup_json, encryption, leftovers_json, name_leftovers, table, time};
 use crate::error::Result;
 use crate::format::manifest::{Encryption, Manifest};
-use crate::repository::{ListedBackup, Listing};
+use crate::format::oplog::{Gap, Range};
+use crate::repository::{CapturedTimeline, ListedBackup, Listing, Repository, recovery_window};
 use crate::units::ByteSize;
 
 pub(super) async fn run(session: &Session) -> Result<()> {
     let config = session.config()?;
-    let listing = session.repository(&config).await?.list().await?;
+    let repository = session.repository(&config).await?;
+    let (listing, captured) = (repository.list().await?, repository.captured().await?);
+    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
+    let window = recovery_window(sound, &captured);
+    let gaps = gaps(&repository, &captured).await?;
     if session.json {
         let answer = json!({
             "backups": listing.backups.iter().map(item).collect::<Vec<_>>(),
-            "recovery_window": recovery_window(&listing),
+            "recovery_window": window,
+            "gaps": gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "leftovers": leftovers_json(&listing.leftovers),
         });
         println!("{answer}");
@@ -25,6 +31,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
         session.say("No backups yet. Take one with 'regrow backup'.");
     } else {
         print(session, &listing);
+        print_window(&window, &gaps);
     }
     name_leftovers(session, &listing.leftovers);
     for damaged in &listing.backups {
@@ -44,10 +51,37 @@ fn item(backup: &ListedBackup) -> Value {
     }
 }
 
-/// Without captured oplog, each backup's own moment is all there is to go back to.
-fn recovery_window(listing: &Listing) -> Vec<Value> {
-    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
-    sound.filter_map(|manifest| manifest.cluster_time).map(|time| json!({ "begin": time, "end": time })).collect()
+/// Reads the records of all gaps, for their causes.
+async fn gaps(repository: &Repository, captured: &[CapturedTimeline]) -> Result<Vec<Gap>> {
+    let mut gaps = Vec::new();
+    for CapturedTimeline { timeline, gaps: ranges, .. } in captured {
+        for range in ranges {
+            gaps.push(repository.gap(&timeline.id, *range).await?);
+        }
+    }
+    Ok(gaps)
+}
+
+fn gap_json(gap: &Gap) -> Value {
+    json!({ "begin": gap.begin, "end": gap.end, "cause": gap.cause, "found_at": gap.found_at })
+}
+
+/// Says which moments can be restored.
+fn print_window(window: &[Range], gaps: &[Gap]) {
+    if window.is_empty() {
+        return;
+    }
+    println!("\nRECOVERY WINDOW");
+    for Range { begin, end } in window {
+        if begin == end {
+            println!("{}  this moment only", time(begin.wall()));
+        } else {
+            println!("{} to {}  any second", time(begin.wall()), time(end.wall()));
+        }
+    }
+    for gap in gaps {
+        println!("lost: {} to {}; {}", time(gap.begin.wall()), time(gap.end.wall()), gap.cause);
+    }
 }
 
 fn print(session: &Session, listing: &Listing) {

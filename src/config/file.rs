@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::mongo::NodePreference;
 use crate::units::Span;
 
 /// How alike a known key must be to be suggested (0 to 1).
@@ -125,6 +126,8 @@ pub struct Oplog {
     pub enabled: Option<bool>,
     /// How often a slice is closed.
     pub slice_interval: Option<Span>,
+    /// Which member's oplog is read.
+    pub read_preference: Option<NodePreference>,
 }
 
 /// `[retention]`

@@ -58,8 +58,8 @@ pub fn slice(id: &TimelineId, range: Range, nonce: u64, encryption: Encryption) 
         Encryption::Age => ".age",
         Encryption::None => "",
     };
-    let nonce = nonce & 0xffff;
-    format!("{OPLOG}{id}/{}-{}-{nonce:04x}.bson.zst{ending}", padded(range.begin), padded(range.end))
+    let nonce = nonce & 0xffff_ffff;
+    format!("{OPLOG}{id}/{}-{}-{nonce:08x}.bson.zst{ending}", padded(range.begin), padded(range.end))
 }
 
 /// Returns the key of a slice's record. It names only where the slice begins, so that of two captures that go on

@@ -116,12 +116,18 @@ pub struct Manifest {
     pub source: String,
     /// The source's replica set; none for a standalone server.
     pub replica_set: Option<String>,
+    /// `settings.replicaSetId` of its configuration, in hex: whose oplog leads on from this backup.
+    #[serde(default)]
+    pub replica_set_id: Option<String>,
     /// When the backup began.
     pub started_at: Timestamp,
     /// When everything but the manifest was stored.
     pub finished_at: Timestamp,
     /// The moment it shows; none when `consistency` is `none`.
     pub cluster_time: Option<ClusterTime>,
+    /// From where on the oplog must be read to go on from `cluster_time`: earlier where a transaction was open then.
+    #[serde(default)]
+    pub replay_from: Option<ClusterTime>,
     /// What that moment means.
     pub consistency: Consistency,
     /// Whether its objects are encrypted.

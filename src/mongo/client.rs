@@ -17,6 +17,9 @@ const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How far a secondary may lag behind before the primary is read instead.
 const MAX_LAG: Duration = Duration::from_secs(30);
 
+/// How long a secondary is looked for before the primary is asked.
+const SECONDARY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a node is waited for until it has the cluster time that is to be read.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -41,6 +44,8 @@ pub struct Hello {
     me: Option<String>,
     /// Whether it is a secondary.
     pub secondary: bool,
+    /// The addresses of the members that hold data.
+    members: Vec<String>,
     /// The newest majority-committed operation; none for a standalone server.
     majority: Option<Timestamp>,
     wire_version: i32,
@@ -54,10 +59,45 @@ impl Hello {
         Self {
             replica_set: text("setName"),
             me: text("me"),
+            members: ["hosts", "passives"].into_iter().flat_map(|key| addresses(reply, key)).collect(),
             secondary: reply.get_bool("secondary").unwrap_or(false),
             majority: last_write.and_then(|time| time.get_timestamp("ts")).ok(),
             wire_version: reply.get_i32("maxWireVersion").unwrap_or(0),
             sharded: reply.get_str("msg").is_ok_and(|message| message == "isdbgrid"),
+        }
+    }
+}
+
+fn addresses(reply: &Document, key: &str) -> Vec<String> {
+    let listed = reply.get_array(key).map(Vec::as_slice).unwrap_or_default();
+    listed.iter().filter_map(|address| address.as_str().map(str::to_owned)).collect()
+}
+
+/// Which member is read where there is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NodePreference {
+    /// The primary and no other.
+    Primary,
+    /// The primary, or a secondary while there is none.
+    PrimaryPreferred,
+    /// A secondary and no other.
+    Secondary,
+    /// A secondary, or the primary where there is none.
+    #[default]
+    SecondaryPreferred,
+    /// Whoever answers first.
+    Nearest,
+}
+
+impl NodePreference {
+    fn criteria(self) -> ReadPreference {
+        match self {
+            Self::Primary => ReadPreference::Primary,
+            Self::PrimaryPreferred => PRIMARY_PREFERRED,
+            Self::Secondary => ReadPreference::Secondary { options: None },
+            Self::SecondaryPreferred => ANY_NODE,
+            Self::Nearest => ReadPreference::Nearest { options: None },
         }
     }
 }
@@ -143,7 +183,7 @@ impl Deployment {
     /// # Errors
     /// When nobody answers.
     pub async fn node_to_read(&self) -> Result<Node> {
-        let preferred = hello(&self.client, ANY_NODE).await?;
+        let preferred = self.secondary_or_primary().await?;
         if self.options.direct_connection == Some(true) || preferred.me.is_none() {
             let address = preferred.me.unwrap_or_else(|| self.addresses());
             return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE });
@@ -158,11 +198,52 @@ impl Deployment {
         } else {
             preferred
         };
-        self.direct(chosen)
+        self.direct(chosen.me)
     }
 
-    fn direct(&self, hello: Hello) -> Result<Node> {
-        let address = hello.me.unwrap_or_else(|| self.addresses());
+    /// Asks a secondary, or the primary where none answers soon.
+    ///
+    /// The driver alone does not do: while it is still getting to know the set, it takes whoever it has met first.
+    async fn secondary_or_primary(&self) -> Result<Hello> {
+        if self.hello.members.len() > 1 && self.options.direct_connection != Some(true) {
+            let secondary = hello(&self.client, ReadPreference::Secondary { options: None });
+            if let Ok(Ok(found)) = tokio::time::timeout(SECONDARY_TIMEOUT, secondary).await {
+                return Ok(found);
+            }
+        }
+        hello(&self.client, ANY_NODE).await
+    }
+
+    /// Picks a node whose oplog to follow: one that `preference` allows.
+    ///
+    /// # Errors
+    /// When no such node answers.
+    pub async fn node_to_tail(&self, preference: &NodePreference) -> Result<Node> {
+        let hello = match preference {
+            NodePreference::SecondaryPreferred => self.secondary_or_primary().await?,
+            other => hello(&self.client, other.criteria()).await?,
+        };
+        if self.options.direct_connection == Some(true) || hello.me.is_none() {
+            let address = hello.me.unwrap_or_else(|| self.addresses());
+            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE });
+        }
+        self.direct(hello.me)
+    }
+
+    /// Returns all members that hold data.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn members(&self) -> Result<Vec<Node>> {
+        let hello = hello(&self.client, PRIMARY_PREFERRED).await?;
+        if self.options.direct_connection == Some(true) {
+            return Ok(vec![Node { client: self.client.clone(), address: self.addresses(), preference: ANY_NODE }]);
+        }
+        hello.members.into_iter().map(|address| self.direct(Some(address))).collect()
+    }
+
+    fn direct(&self, address: Option<String>) -> Result<Node> {
+        let address = address.unwrap_or_else(|| self.addresses());
         let parsed = ServerAddress::parse(&address).map_err(|error| explain(&error, LOOK))?;
         let mut options = self.options.clone();
         options.hosts = vec![parsed];

@@ -19,6 +19,8 @@ pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// The built-in roles that backing up needs.
 pub const BACKUP_ROLES: &str = "role backup";
+/// The built-in roles that capturing the oplog needs; the second is for telling one replica set from another.
+pub const CAPTURE_ROLES: &str = "roles backup and clusterMonitor";
 /// The built-in roles that restoring needs; the second is for reading back what was written.
 pub const RESTORE_ROLES: &str = "roles restore and readAnyDatabase";
 
@@ -65,6 +67,11 @@ pub fn is_cursor_loss(error: &DriverError) -> bool {
 /// Turns a driver's error into one for people.
 #[must_use]
 pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
+    let explained = explain_to_people(error, attempt);
+    if is_connection_loss(error) || is_cursor_loss(error) { explained.transient() } else { explained }
+}
+
+fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
     let Attempt { doing, action, roles } = attempt;
     let cannot = |kind, reason: &str| Error::new(kind, format!("cannot {doing}: {reason}"));
     match code(error) {

@@ -5,16 +5,16 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Database;
-use mongodb::error::Error as DriverError;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
-use super::client::{Deployment, LOOK, Node, snapshot_at};
-use super::error::{Attempt, code, explain, is_connection_loss, is_cursor_loss};
+use super::client::{Deployment, LOOK, Node};
+use super::error::{Attempt, CAPTURE_ROLES, code, explain};
 use super::namespaces::all;
 use crate::error::{Error, Result};
 
 /// What reading the oplog is called in errors.
-const READING: Attempt<'static> = Attempt { doing: "read the oplog (local.oplog.rs)", action: "find", ..LOOK };
+const READING: Attempt<'static> =
+    Attempt { doing: "read the oplog (local.oplog.rs)", action: "find", roles: CAPTURE_ROLES };
 
 /// How long the server holds an answer back until there is something new.
 const AWAIT: Duration = Duration::from_millis(500);
@@ -39,27 +39,48 @@ pub struct SourceHistory {
 /// When the node does not answer, a privilege is missing, or it belongs to no replica set.
 pub async fn history(deployment: &Deployment, node: &Node) -> Result<SourceHistory> {
     let replica_set = deployment.hello.replica_set.clone().ok_or_else(|| {
-        Error::configuration("this is a standalone server: it has no oplog, and without one there is no restore to a point in time")
-            .with_hint("start mongod with --replSet rs0 and run rs.initiate() once: a set of one node is enough")
+        Error::configuration(
+            "this is a standalone server: it has no oplog, and without one there is no restore to a point in time",
+        )
+        .with_hint("start mongod with --replSet rs0 and run rs.initiate() once: a set of one node is enough")
     })?;
-    let attempt = Attempt { doing: "read the replica set's configuration (local.system.replset)", action: "find", ..LOOK };
-    let configuration = first(&node.database("local"), rawdoc! { "find": "system.replset", "limit": 1 }, attempt).await?;
-    let id = configuration.as_ref().and_then(|found| found.get_document("settings").ok()?.get_object_id("replicaSetId").ok());
-    let replica_set_id = id.map(|id| id.to_hex()).ok_or_else(|| {
-        Error::failed("the replica set's configuration names no settings.replicaSetId").with_hint("wait until the set is initiated")
-    })?;
+    let replica_set_id = replica_set_id(node).await?;
     let feature_compatibility_version = feature_compatibility_version(node).await?;
     Ok(SourceHistory { replica_set, replica_set_id, feature_compatibility_version })
+}
+
+/// Returns `settings.replicaSetId` of the replica set's configuration, in hex.
+///
+/// # Errors
+/// When the node does not answer, a privilege is missing
+/// ([`Kind::Configuration`](crate::error::Kind::Configuration)), or the set is not initiated.
+pub async fn replica_set_id(node: &Node) -> Result<String> {
+    let attempt = Attempt {
+        doing: "read the replica set's configuration (local.system.replset)",
+        action: "find",
+        roles: CAPTURE_ROLES,
+    };
+    let command = rawdoc! { "find": "system.replset", "limit": 1 };
+    let found = first(&node.database("local"), command, attempt).await?;
+    let id = found.as_ref().and_then(|found| found.get_document("settings").ok()?.get_object_id("replicaSetId").ok());
+    id.map(bson::oid::ObjectId::to_hex).ok_or_else(|| {
+        Error::failed("the replica set's configuration names no settings.replicaSetId")
+            .with_hint("wait until the set is initiated")
+    })
 }
 
 /// Returns the feature compatibility version; none while it is being changed.
 async fn feature_compatibility_version(node: &Node) -> Result<Option<String>> {
     let attempt = Attempt { doing: "read the feature compatibility version", action: "getParameter", ..LOOK };
-    let command = rawdoc! { "getParameter": 1, "featureCompatibilityVersion": 1 };
-    let reply = node.database("admin").run_raw_command(command).await.map_err(|error| explain(&error, attempt))?;
-    let reply: RawDocumentBuf = reply;
-    let found = reply.get_document("featureCompatibilityVersion").map_err(|error| Error::failed(format!("cannot {}", attempt.doing)).caused_by(error))?;
-    if matches!(found.get("targetVersion"), Ok(Some(_))) {
+    let reply = node
+        .database("admin")
+        .run_command(bson::doc! { "getParameter": 1, "featureCompatibilityVersion": 1 })
+        .await
+        .map_err(|error| explain(&error, attempt))?;
+    let found = reply
+        .get_document("featureCompatibilityVersion")
+        .map_err(|error| Error::failed(format!("cannot {}", attempt.doing)).caused_by(error))?;
+    if found.contains_key("targetVersion") {
         return Ok(None);
     }
     Ok(found.get_str("version").ok().map(str::to_owned))
@@ -111,24 +132,28 @@ pub async fn entry_before(node: &Node, at: Timestamp) -> Result<Option<Timestamp
     first(&node.database("local"), command, READING).await?.as_deref().map(timestamp).transpose()
 }
 
-/// Returns from where on the oplog must be read to replay everything behind `at`: `at` itself, or the entry before
-/// the first one of the oldest transaction that was open then.
+/// Returns a moment from which on the oplog holds the whole of every transaction that commits later: the present, or
+/// the entry before the first one of the oldest transaction that is open.
+///
+/// None for a standalone server.
 ///
 /// # Errors
 /// When the node does not answer or a privilege is missing.
-pub async fn replay_begin(node: &Node, at: Timestamp) -> Result<Timestamp> {
+pub async fn replay_begin(deployment: &Deployment, node: &Node) -> Result<Option<Timestamp>> {
     let attempt = Attempt { doing: "read config.transactions", action: "find", ..LOOK };
+    let Some(now) = deployment.committed_time().await? else { return Ok(None) };
+    // The server reads this collection at no other time than now. So now comes first: what began later lies behind it.
+    node.wait_for(now).await?;
     let command = rawdoc! {
         "find": "transactions",
         "filter": { "state": { "$in": ["prepared", "inProgress"] } },
         "projection": { "startOpTime": 1 },
-        "readConcern": snapshot_at(at),
     };
     let open = all(&node.database("config"), command, attempt).await?;
     let begun = open.iter().filter_map(|found| found.get_document("startOpTime").ok()?.get_timestamp("ts").ok()).min();
     match begun {
-        Some(begun) if begun <= at => Ok(entry_before(node, begun).await?.unwrap_or(begun)),
-        _ => Ok(at),
+        Some(begun) if begun <= now => Ok(Some(entry_before(node, begun).await?.unwrap_or(begun))),
+        _ => Ok(Some(now)),
     }
 }
 
@@ -149,7 +174,7 @@ pub fn timestamp(entry: &RawDocument) -> Result<Timestamp> {
 pub fn changes_compatibility(entry: &RawDocument) -> bool {
     const ID: &str = "featureCompatibilityVersion";
     let of = |key: &str| entry.get_document(key).ok().and_then(|found| found.get_str("_id").ok()) == Some(ID);
-    entry.get_str("ns") == Ok("admin.system.version") && (of("o") || of("o2"))
+    entry.get_str("ns").is_ok_and(|namespace| namespace == "admin.system.version") && (of("o") || of("o2"))
 }
 
 /// What became of waiting for entries.
@@ -158,8 +183,6 @@ pub enum Tailed {
     Batch(EntryBatch),
     /// The entry to go on from is no longer in the oplog: entries are lost.
     RolledOver,
-    /// The node went away, or the cursor did. Another tail may go on.
-    Interrupted(Error),
 }
 
 /// Entries as the server sent them.
@@ -202,8 +225,8 @@ impl Tail {
     /// follows, even where the capped oplog loses its beginning at that moment.
     ///
     /// # Errors
-    /// `Ok(Err(_))` when the node went away; `Err` when a privilege is missing or the server refuses.
-    pub async fn open(node: &Node, after: Timestamp) -> Result<Result<Self, Error>> {
+    /// When the node went away ([`Error::is_transient`]), a privilege is missing or the server refuses.
+    pub async fn open(node: &Node, after: Timestamp) -> Result<Self> {
         let command = rawdoc! {
             "find": "oplog.rs",
             "filter": { "ts": { "$gte": after } },
@@ -217,24 +240,20 @@ impl Tail {
         if let Some(criteria) = local.selection_criteria().cloned() {
             command = command.selection_criteria(criteria);
         }
-        match command.batch().await {
-            Ok(cursor) => Ok(Ok(Self { cursor, boundary: Some(after) })),
-            Err(error) if passes(&error) => Ok(Err(explain(&error, READING))),
-            Err(error) => Err(explain(&error, READING)),
-        }
+        let cursor = command.batch().await.map_err(|error| explain(&error, READING))?;
+        Ok(Self { cursor, boundary: Some(after) })
     }
 
     /// Waits for more, up to half a second.
     ///
     /// # Errors
-    /// When the server refuses to go on.
+    /// When the node or the cursor went away ([`Error::is_transient`]) or the server refuses to go on.
     pub async fn next(&mut self) -> Result<Tailed> {
         let batch = match self.cursor.next().await {
             Some(Ok(batch)) => batch,
             Some(Err(error)) if code(&error) == Some(CAPPED_POSITION_LOST) => return Ok(Tailed::RolledOver),
-            Some(Err(error)) if passes(&error) => return Ok(Tailed::Interrupted(explain(&error, READING))),
             Some(Err(error)) => return Err(explain(&error, READING)),
-            None => return Ok(Tailed::Interrupted(Error::failed("the oplog's cursor was closed"))),
+            None => return Err(Error::failed("the oplog's cursor was closed").transient()),
         };
         let mut batch = EntryBatch { batch, begins_with_known: false };
         if let (Some(boundary), Some(first)) = (self.boundary, batch.first()) {
@@ -246,9 +265,4 @@ impl Tail {
         }
         Ok(Tailed::Batch(batch))
     }
-}
-
-/// Whether another attempt may do better.
-fn passes(error: &DriverError) -> bool {
-    is_connection_loss(error) || is_cursor_loss(error)
 }

@@ -10,14 +10,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Repository;
+use crate::clock::Clock;
 use crate::codec::signing::{GAP_PURPOSE, SLICE_PURPOSE, TIMELINE_PURPOSE};
-use crate::codec::{SigningKey, sha256};
+use crate::codec::{Identities, Opener, SigningKey, sha256};
 use crate::error::{Context, Error, Kind, Result};
 use crate::format::layout::OplogObject;
-use crate::format::manifest::Encryption;
-use crate::format::oplog::{Gap, History, Range, SliceRecord, Timeline};
-use crate::format::{ClusterTime, TimelineId, VERSION, layout};
-use crate::random::Random;
+use crate::format::manifest::{Encryption, ObjectRecord};
+use crate::format::oplog::{Gap, Range, SliceRecord, Timeline};
+use crate::format::{ClusterTime, Subject, TimelineId, VERSION, layout};
+use crate::storage::{StorageError, Stored};
 
 /// One timeline and what has been captured of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +66,8 @@ pub struct SealedSlice {
     pub encryption: Encryption,
     /// The recipients they are encrypted to.
     pub recipients: Vec<String>,
+    /// Keeps it apart from what an interrupted capture may have left.
+    pub nonce: u64,
 }
 
 impl Repository {
@@ -116,73 +119,92 @@ impl Repository {
         SliceRecord::parse(payload, &self.descriptor.id, timeline, begin)
     }
 
-    /// Begins a timeline at `begin`.
+    /// Reads and opens a slice, and returns its entries, one after the other. Needs memory for one slice.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`], naming the slice, when it is missing or not what was written; [`Kind::Configuration`] when
+    /// no identity fits.
+    pub async fn slice_entries(&self, record: &SliceRecord, identities: Option<Identities>) -> Result<Vec<u8>> {
+        let place = || format!("cannot open {}", record.object.key);
+        let opener = Opener::new(record.encryption, identities).context(place())?;
+        let sealed = self.read_whole(&record.object).await?;
+        let SliceRecord { timeline, begin, end, .. } = record;
+        let subject = Subject::Slice { timeline: timeline.clone(), begin: *begin, end: *end };
+        let hash = record.object.sha256;
+        let opened = tokio::task::spawn_blocking(move || opener.open(&subject, &sealed, &hash)).await;
+        let opened = opened.map_err(|error| Error::failed(place()).caused_by(error))?;
+        opened.map(|(entries, _)| entries).context(place()).map_err(super::with_remedy)
+    }
+
+    /// Begins a timeline.
     ///
     /// # Errors
     /// Whatever the storage says.
-    pub async fn begin_timeline(&self, draft: TimelineDraft, random: &Random, key: &SigningKey) -> Result<Timeline> {
-        let TimelineDraft { source, history, begin, cause, now } = draft;
-        let timeline = Timeline {
-            format: Timeline::FORMAT.into(),
-            version: VERSION,
-            repository: self.descriptor.id.clone(),
-            id: TimelineId::generate(now, random),
-            source,
-            history,
-            begin,
-            started_at: now,
-            cause,
-        };
-        self.create_signed(&layout::timeline(&timeline.id), TIMELINE_PURPOSE, &timeline, key).await?;
-        Ok(timeline)
+    pub async fn begin_timeline(&self, timeline: &Timeline, key: &SigningKey) -> Result<()> {
+        self.create_signed(&layout::timeline(&timeline.id), TIMELINE_PURPOSE, timeline, key).await
     }
 
-    /// Stores a slice and its record; when it returns, the slice can be restored.
+    /// Stores a slice and its record; when it returns, the slice can be restored. May be repeated after an error.
     ///
     /// # Errors
     /// [`Kind::LeaseHeld`] when another capture has stored a slice behind the same entry; whatever the storage says.
     pub async fn store_slice(
         &self,
         timeline: &TimelineId,
-        slice: SealedSlice,
+        slice: &SealedSlice,
         sealed: Bytes,
-        now: Timestamp,
-        signer: (&SigningKey, &Random),
+        clock: &Clock,
+        signing_key: &SigningKey,
     ) -> Result<SliceRecord> {
-        let SealedSlice { range, entries, bytes_raw, encryption, recipients } = slice;
-        let (signing_key, random) = signer;
-        let key = layout::slice(timeline, range, random.next_u64(), encryption);
-        let hash = sha256(&sealed);
-        let mut upload = self.storage.upload(&key).await?;
-        upload.write(sealed).await?;
-        let stored = upload.finish(&hash).await?;
-        let object = self.confirm(key, &stored, hash).await?;
+        let object =
+            self.store_sealed(layout::slice(timeline, slice.range, slice.nonce, slice.encryption), sealed).await?;
         let record = SliceRecord {
             format: SliceRecord::FORMAT.into(),
             version: VERSION,
             repository: self.descriptor.id.clone(),
             timeline: timeline.clone(),
-            begin: range.begin,
-            end: range.end,
-            entries,
-            bytes_raw,
+            begin: slice.range.begin,
+            end: slice.range.end,
+            entries: slice.entries,
+            bytes_raw: slice.bytes_raw,
             object,
-            encryption,
-            recipients,
-            stored_at: now,
+            encryption: slice.encryption,
+            recipients: slice.recipients.clone(),
+            stored_at: clock.now(),
             regrow_version: env!("CARGO_PKG_VERSION").into(),
         };
-        let place = layout::slice_record(timeline, range.begin);
+        let place = layout::slice_record(timeline, record.begin);
         match self.create_signed(&place, SLICE_PURPOSE, &record, signing_key).await {
             Ok(()) => Ok(record),
-            Err(error) if error.kind() == Kind::Refused => {
-                // Nobody will ever read it; where it cannot be deleted it only wastes space.
-                let _ = self.storage.delete(&record.object.key).await;
-                Err(Error::new(Kind::LeaseHeld, format!("another capture has stored the oplog behind {}", range.begin))
-                    .with_hint("let only one capture run for a repository"))
-            }
-            Err(error) => Err(error).context("cannot store a slice"),
+            Err(error) if error.kind() == Kind::Refused => self.settle_slice(record).await,
+            Err(error) => Err(error),
         }
+    }
+
+    /// Stores sealed bytes; what an earlier attempt has left under the same key must be the same bytes.
+    async fn store_sealed(&self, key: String, sealed: Bytes) -> Result<ObjectRecord> {
+        let (hash, size) = (sha256(&sealed), sealed.len() as u64);
+        let mut upload = self.storage.upload(&key).await?;
+        upload.write(sealed).await?;
+        let stored = match upload.finish(&hash).await {
+            Err(StorageError::AlreadyExists { .. }) => Stored { size, confirmed: false },
+            finished => finished?,
+        };
+        self.confirm(key, &stored, hash).await
+    }
+
+    /// Tells one's own record, whose answer was lost, from that of another capture.
+    async fn settle_slice(&self, record: SliceRecord) -> Result<SliceRecord> {
+        let existing = self.slice_record(&record.timeline, record.begin).await?;
+        if existing.object == record.object {
+            return Ok(existing);
+        }
+        // Nobody will ever read it; where it cannot be deleted it only wastes space.
+        if let Err(error) = self.storage.delete(&record.object.key).await {
+            tracing::debug!(key = record.object.key, %error, "cannot delete");
+        }
+        Err(Error::new(Kind::LeaseHeld, format!("another capture has stored the oplog behind {}", record.begin))
+            .with_hint("let only one capture run for a repository"))
     }
 
     /// Records that a range of a timeline is missing.
@@ -219,21 +241,6 @@ impl Repository {
         let document = self.storage.read(&key, None).await?;
         Gap::parse(self.keys.verify(&key, GAP_PURPOSE, &document)?, &self.descriptor.id, timeline, range)
     }
-}
-
-/// What a new timeline is made of.
-#[derive(Debug, Clone)]
-pub struct TimelineDraft {
-    /// The configured name of the source.
-    pub source: String,
-    /// Whose oplog it is.
-    pub history: History,
-    /// Where it begins.
-    pub begin: ClusterTime,
-    /// Why it is not the one before.
-    pub cause: String,
-    /// The time.
-    pub now: Timestamp,
 }
 
 /// What a listing shows of one timeline.

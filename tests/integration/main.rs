@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // All of it is tests, the helpers too.
 
 mod bad_input;
+mod capture;
 mod commit_protocol;
 mod damage;
 mod floors;

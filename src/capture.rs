@@ -1,0 +1,155 @@
+//! Capturing the oplog, continuously: every write ends up in the repository a moment after it was committed.
+//!
+//! One task reads (`read`): it follows the oplog, closes slices and seals them. Another stores (`store`), in the
+//! same order. Between them lies a spool of bounded size, which holds what the store cannot take at the moment; when
+//! it is full, reading waits, and the server's own oplog is the buffer. Nothing is ever ahead of what is stored:
+//! capture goes on where the repository's last slice ended, so killing it loses nothing and stores nothing twice.
+
+mod read;
+mod spool;
+mod start;
+mod store;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::codec::{Recipients, SigningKey};
+use crate::error::Result;
+use crate::format::ClusterTime;
+use crate::format::oplog::{MAX_SLICE_BYTES, Range, SliceRecord, Timeline};
+use crate::mongo::{Deployment, NodePreference};
+use crate::random::Random;
+use crate::repository::Repository;
+use crate::units::MIB;
+
+/// What a capture needs.
+pub struct CaptureContext {
+    /// Whose oplog is captured.
+    pub deployment: Deployment,
+    /// Where it goes.
+    pub repository: Repository,
+    /// Whom it is encrypted to; none only where encryption is switched off.
+    pub recipients: Option<Recipients>,
+    /// What signs it.
+    pub signing_key: SigningKey,
+    /// The configured name of the source.
+    pub source: String,
+    /// How it is done.
+    pub settings: CaptureSettings,
+    /// The time.
+    pub clock: Clock,
+    /// For ids.
+    pub random: Random,
+    /// Told what happens.
+    pub report: Box<dyn Fn(&CaptureEvent) + Send + Sync>,
+}
+
+/// How a capture is done.
+#[derive(Debug, Clone)]
+pub struct CaptureSettings {
+    /// How long a slice is gathered at most.
+    pub slice_interval: Duration,
+    /// The bytes of entries at which a slice is closed sooner.
+    pub slice_bytes: usize,
+    /// How many sealed bytes wait for the store at most, in memory and on the disk.
+    pub spool_bytes: u64,
+    /// Which node is read.
+    pub preference: NodePreference,
+    /// Whether to end when everything committed at the beginning has been captured.
+    pub once: bool,
+}
+
+impl Default for CaptureSettings {
+    fn default() -> Self {
+        Self {
+            slice_interval: Duration::from_mins(1),
+            slice_bytes: MAX_SLICE_BYTES,
+            spool_bytes: 1024 * MIB as u64,
+            preference: NodePreference::default(),
+            once: false,
+        }
+    }
+}
+
+/// What happens while a capture runs.
+#[derive(Debug)]
+pub enum CaptureEvent {
+    /// It goes on from here.
+    Resumed(ClusterTime),
+    /// A new timeline begins; what was captured before does not lead into it.
+    NewTimeline {
+        /// The timeline.
+        timeline: Timeline,
+        /// Whether it begins where a backup leads on.
+        behind_backup: bool,
+    },
+    /// A slice can be restored.
+    Stored {
+        /// Its record.
+        record: SliceRecord,
+        /// How long ago its last entry was written.
+        behind: Duration,
+    },
+    /// Entries are lost.
+    Gap {
+        /// Which.
+        range: Range,
+        /// Why.
+        cause: String,
+        /// Whether a backup leads on behind it.
+        behind_backup: bool,
+    },
+    /// The server does not answer; it is tried again.
+    SourceAway(String),
+    /// The repository takes nothing; it is tried again.
+    RepositoryAway {
+        /// Why.
+        reason: String,
+        /// How many bytes wait.
+        waiting: u64,
+    },
+    /// The oplog may roll over before it is captured.
+    WindowCloses {
+        /// How far the repository is behind the newest entry.
+        behind: Duration,
+        /// How far back the oplog reaches.
+        window: Duration,
+    },
+}
+
+impl CaptureEvent {
+    /// Whether only a new backup makes the coming moments restorable.
+    #[must_use]
+    pub fn asks_for_backup(&self) -> bool {
+        matches!(self, Self::NewTimeline { behind_backup: false, .. } | Self::Gap { behind_backup: false, .. })
+    }
+}
+
+/// Captures until `stop`; then stores what has been read, and ends.
+///
+/// # Errors
+/// [`Kind::Configuration`](crate::error::Kind::Configuration) when the source is no replica set or a privilege is
+/// missing; [`Kind::LeaseHeld`](crate::error::Kind::LeaseHeld) when another capture stores, too. Servers and stores
+/// that are away are waited for.
+pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Result<()> {
+    let (begin_stop, stopping) = watch::channel(false);
+    let start = start::find(context).await?;
+    let (spool, waiting) = spool::new(context.settings.spool_bytes);
+    let stored = store::Stored::new(start.end());
+    let work = async {
+        let read = read::read(context, start, spool, &stored, stopping.clone());
+        let store = store::store(context, waiting, &stored, stopping.clone());
+        tokio::try_join!(read, store).map(|_| ())
+    };
+    tokio::pin!(work);
+    tokio::select! {
+        outcome = &mut work => outcome,
+        () = stop => {
+            let _ = begin_stop.send(true);
+            work.await
+        }
+    }
+}

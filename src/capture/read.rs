@@ -1,0 +1,261 @@
+//! The reading half: follows the oplog from node to node, closes slices, seals them.
+
+use std::time::Duration;
+
+use bson::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::spool::{Order, Spool};
+use super::start::{self, Beginning, Start};
+use super::store::Stored;
+use super::{CaptureContext, CaptureEvent};
+use crate::codec::Sealer;
+use crate::error::{Error, Result};
+use crate::format::oplog::{Range, Timeline};
+use crate::format::segment::Documents;
+use crate::format::{ClusterTime, Subject};
+use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
+use crate::mongo::{Node, oplog::has_entry};
+use crate::repository::SealedSlice;
+
+/// The wait before a lost source is tried again; doubled each time.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// How often the oplog's own reach is looked at.
+const WINDOW_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What is being read.
+struct Reader<'a> {
+    context: &'a CaptureContext,
+    spool: Spool,
+    stored: &'a Stored,
+    sealer: Sealer,
+    timeline: Timeline,
+    /// The slice that is open.
+    entries: Documents,
+    begin: ClusterTime,
+    /// The last entry read.
+    end: ClusterTime,
+    opened_at: Instant,
+    window_seen_at: Instant,
+    compatibility_changed: bool,
+    /// With `once`: where to end.
+    target: Option<ClusterTime>,
+}
+
+/// Why following one node ended without an error.
+enum Ended {
+    /// Somebody asked for it, or everything asked for has been read.
+    Done,
+    /// This node's oplog no longer has the entry to go on from.
+    RolledOver,
+}
+
+/// Reads until `stopping`, and closes the last slice.
+pub(super) async fn read(
+    context: &CaptureContext,
+    start: Start,
+    spool: Spool,
+    stored: &Stored,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<()> {
+    let Start { timeline, is_new, behind_backup, after } = start;
+    let mut reader = Reader {
+        context,
+        spool,
+        stored,
+        sealer: Sealer::new(context.recipients.clone()),
+        timeline,
+        entries: Documents::default(),
+        begin: after,
+        end: after,
+        opened_at: Instant::now(),
+        window_seen_at: Instant::now(),
+        compatibility_changed: false,
+        target: None,
+    };
+    if is_new {
+        reader.announce(behind_backup).await?;
+    }
+    if context.settings.once {
+        reader.target = context.deployment.committed_time().await?.map(Into::into);
+    }
+    tokio::select! {
+        outcome = reader.follow() => outcome?,
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+    reader.close().await
+}
+
+impl Reader<'_> {
+    /// Follows the oplog from one node to the next.
+    async fn follow(&mut self) -> Result<()> {
+        let mut delay = FIRST_DELAY;
+        let mut avoid_shorter = false;
+        loop {
+            let before = self.end;
+            match self.follow_node(avoid_shorter).await {
+                Ok(Ended::Done) => return Ok(()),
+                // Another member's oplog may reach further back.
+                Ok(Ended::RolledOver) if !avoid_shorter => avoid_shorter = true,
+                Ok(Ended::RolledOver) => avoid_shorter = !self.record_gap().await?,
+                Err(error) if error.is_transient() => {
+                    if self.end > before {
+                        delay = FIRST_DELAY;
+                    }
+                    (self.context.report)(&CaptureEvent::SourceAway(error.to_string()));
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(LONGEST_DELAY);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn follow_node(&mut self, search: bool) -> Result<Ended> {
+        let preference = &self.context.settings.preference;
+        let mut node = self.context.deployment.node_to_tail(preference).await?;
+        if search {
+            match self.member_that_has_it().await? {
+                Some(member) => node = member,
+                None => return Ok(Ended::RolledOver),
+            }
+        }
+        self.check_history(&node).await?;
+        let mut tail = Tail::open(&node, self.end.into()).await?;
+        loop {
+            match tail.next().await? {
+                Tailed::RolledOver => return Ok(Ended::RolledOver),
+                Tailed::Batch(batch) => self.take(&batch).await?,
+            }
+            if self.target.is_some_and(|target| self.end >= target) {
+                return Ok(Ended::Done);
+            }
+            if self.opened_at.elapsed() >= self.context.settings.slice_interval {
+                self.close().await?;
+            }
+            if self.compatibility_changed {
+                self.close().await?;
+                self.check_history(&node).await?;
+            }
+            self.watch_window(&node).await?;
+        }
+    }
+
+    async fn member_that_has_it(&self) -> Result<Option<Node>> {
+        for member in self.context.deployment.members().await? {
+            if has_entry(&member, self.end.into()).await.unwrap_or(false) {
+                return Ok(Some(member));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a batch into the open slice, closing slices that are full.
+    async fn take(&mut self, batch: &EntryBatch) -> Result<()> {
+        let mut full: Vec<(Documents, ClusterTime)> = Vec::new();
+        let (entries, end, target) = (&mut self.entries, &mut self.end, self.context.settings.slice_bytes);
+        let mut changed = false;
+        batch.for_each(|entry, time: Timestamp| {
+            if entries.is_full_for(entry, target) {
+                full.push((std::mem::take(entries), *end));
+            }
+            entries.push(entry);
+            changed |= oplog::changes_compatibility(entry);
+            *end = time.into();
+        })?;
+        self.compatibility_changed |= changed;
+        for (entries, end) in full {
+            self.seal(entries, end).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open slice, if anything is in it.
+    async fn close(&mut self) -> Result<()> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let entries = std::mem::take(&mut self.entries);
+        self.seal(entries, self.end).await
+    }
+
+    async fn seal(&mut self, entries: Documents, end: ClusterTime) -> Result<()> {
+        let range = Range { begin: self.begin, end };
+        let (encryption, recipients) = (self.sealer.encryption(), self.sealer.recipients());
+        let (count, bytes_raw) = (entries.count(), entries.as_bytes().len() as u64);
+        let nonce = self.context.random.next_u64();
+        let slice = SealedSlice { range, entries: count, bytes_raw, encryption, recipients, nonce };
+        let timeline = self.timeline.id.clone();
+        let subject = Subject::Slice { timeline: timeline.clone(), begin: range.begin, end };
+        let sealer = self.sealer.clone();
+        let sealed = tokio::task::spawn_blocking(move || sealer.seal(subject, &entries)).await;
+        let sealed = sealed.map_err(|error| Error::failed("cannot seal a slice").caused_by(error))??;
+        self.begin = end;
+        self.opened_at = Instant::now();
+        self.order(Order::Slice { timeline, slice, sealed }).await
+    }
+
+    async fn order(&self, order: Order) -> Result<()> {
+        // Nobody takes orders any more when storing has failed; that failure is the one to report.
+        if self.spool.add(order).await? { Ok(()) } else { std::future::pending().await }
+    }
+
+    /// Makes sure that the node's history is the timeline's; begins another where it is not.
+    async fn check_history(&mut self, node: &Node) -> Result<()> {
+        let found = oplog::history(&self.context.deployment, node).await?;
+        self.compatibility_changed = found.feature_compatibility_version.is_none();
+        let Some(cause) = start::difference(&self.timeline.history, &found) else { return Ok(()) };
+        self.close().await?;
+        let before = Some((self.timeline.clone(), self.end));
+        let Start { timeline, after, behind_backup, .. } =
+            start::begin(self.context, node, found, cause, before).await?;
+        (self.timeline, self.begin, self.end) = (timeline, after, after);
+        self.announce(behind_backup).await
+    }
+
+    async fn announce(&self, behind_backup: bool) -> Result<()> {
+        (self.context.report)(&CaptureEvent::NewTimeline { timeline: self.timeline.clone(), behind_backup });
+        self.order(Order::Timeline(self.timeline.clone())).await
+    }
+
+    /// Records that entries are lost and goes on behind them. Returns whether it did: an entry may have been there
+    /// after all.
+    async fn record_gap(&mut self) -> Result<bool> {
+        self.close().await?;
+        let node = self.context.deployment.node_to_tail(&self.context.settings.preference).await?;
+        let replica_set_id = self.timeline.history.replica_set_id.clone();
+        let Beginning { at: goes_on, behind_backup } =
+            start::useful_beginning(self.context, &node, &replica_set_id, Some(self.end)).await?;
+        if goes_on <= self.end {
+            return Ok(false);
+        }
+        let range = Range { begin: self.end, end: goes_on };
+        let first = oplog::window(&node).await?.first;
+        let cause = format!(
+            "the oplog rolled over before it was captured: it begins at {},{} now",
+            first.time, first.increment
+        );
+        (self.context.report)(&CaptureEvent::Gap { range, cause: cause.clone(), behind_backup });
+        self.order(Order::Gap { timeline: self.timeline.id.clone(), range, cause }).await?;
+        (self.begin, self.end) = (goes_on, goes_on);
+        Ok(true)
+    }
+
+    /// Warns while there is time: when the repository is half the oplog's reach behind.
+    async fn watch_window(&mut self, node: &Node) -> Result<()> {
+        if self.window_seen_at.elapsed() < WINDOW_INTERVAL {
+            return Ok(());
+        }
+        self.window_seen_at = Instant::now();
+        let window = oplog::window(node).await?;
+        let seconds = |from: u32| Duration::from_secs(u64::from(window.last.time.saturating_sub(from)));
+        let (behind, window) = (seconds(self.stored.end().t), seconds(window.first.time));
+        if behind * 2 > window && behind > self.context.settings.slice_interval * 2 {
+            (self.context.report)(&CaptureEvent::WindowCloses { behind, window });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! `regrow capture`: continuous oplog capture in the foreground.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::output::{counted, moment};
+use super::{Session, stop_requested};
+use crate::capture::{self, CaptureContext, CaptureEvent, CaptureSettings};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::mongo::Deployment;
+use crate::units::{ByteSize, Elapsed};
+
+pub(super) const HELP: &str = "\
+Every write is in the repository at the latest [oplog] slice_interval after it was committed (60 s by default), so \
+that every second can be restored that follows a backup. Stop it with Ctrl-C or SIGTERM: what has been read is stored \
+first. Killed, it loses nothing: the next one goes on where the repository's last slice ended.
+
+Examples:
+  regrow capture
+  regrow capture --once        # everything up to now, then end: for cron";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Capture what has been committed up to now, then end
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
+    let config = session.config()?;
+    let settings = settings(&config, arguments)?;
+    let (recipients, signing_key) = (config.recipients()?, config.signing_key()?);
+    let repository = session.repository(&config).await?;
+    repository.accept_signer(&signing_key)?;
+    let deployment = Deployment::connect(&config.source_uri()?).await?;
+    let (json, quiet) = (session.json, session.quiet);
+    let context = CaptureContext {
+        deployment,
+        repository,
+        recipients,
+        signing_key,
+        source: config.source_name().into(),
+        settings,
+        clock: session.clock.clone(),
+        random: session.random.clone(),
+        report: Box::new(move |event| report(event, json, quiet)),
+    };
+    capture::run(&context, stop_requested()).await
+}
+
+fn settings(config: &Config, arguments: &Arguments) -> Result<CaptureSettings> {
+    let mut settings = CaptureSettings { once: arguments.once, ..CaptureSettings::default() };
+    let Some(oplog) = &config.file.oplog else { return Ok(settings) };
+    if oplog.enabled == Some(false) {
+        return Err(Error::configuration("[oplog] enabled = false switches capture off")
+            .with_hint("set it to true to capture the oplog"));
+    }
+    if let Some(interval) = oplog.slice_interval {
+        settings.slice_interval = at_least_a_second(interval.0)?;
+    }
+    settings.preference = oplog.read_preference.unwrap_or_default();
+    Ok(settings)
+}
+
+fn at_least_a_second(interval: Duration) -> Result<Duration> {
+    if interval >= Duration::from_secs(1) {
+        return Ok(interval);
+    }
+    Err(Error::configuration(format!("oplog.slice_interval is {} ms", interval.as_millis()))
+        .with_hint("set it to 1s or more: each slice is an object in the store"))
+}
+
+fn report(event: &CaptureEvent, json: bool, quiet: bool) {
+    if json && let CaptureEvent::Stored { record, behind } = event {
+        let (begin, end) = (record.begin, record.end);
+        let answer = json!({
+            "timeline": record.timeline, "begin": begin, "end": end, "entries": record.entries,
+            "bytes_raw": record.bytes_raw, "bytes_stored": record.object.size, "behind_seconds": behind.as_secs_f64(),
+        });
+        println!("{answer}");
+    }
+    if let Some(warning) = warning(event) {
+        eprintln!("warning: {warning}");
+    } else if !quiet && !json {
+        eprintln!("{}", remark(event));
+    }
+    if event.asks_for_backup() {
+        eprintln!("take a backup now: only what follows a backup can be restored ('regrow backup')");
+    }
+}
+
+fn warning(event: &CaptureEvent) -> Option<String> {
+    let text = match event {
+        CaptureEvent::Resumed(_) | CaptureEvent::NewTimeline { .. } | CaptureEvent::Stored { .. } => return None,
+        CaptureEvent::Gap { range, cause, .. } => {
+            format!("a gap: the oplog from {} to {} is lost; {cause}", moment(range.begin), moment(range.end))
+        }
+        CaptureEvent::SourceAway(reason) => format!("{reason}; trying again"),
+        CaptureEvent::RepositoryAway { reason, waiting } => {
+            format!("{reason}; {} wait for the repository, trying again", ByteSize(*waiting))
+        }
+        CaptureEvent::WindowCloses { behind, window } => format!(
+            "the repository is {} behind and the server's oplog reaches back only {}: enlarge the oplog or find out what is slow",
+            Elapsed(*behind),
+            Elapsed(*window)
+        ),
+    };
+    Some(text)
+}
+
+fn remark(event: &CaptureEvent) -> String {
+    match event {
+        CaptureEvent::Resumed(end) => format!("going on from {}", moment(*end)),
+        CaptureEvent::NewTimeline { timeline, .. } => {
+            format!("beginning timeline {} at {}: {}", timeline.id, moment(timeline.begin), timeline.cause)
+        }
+        CaptureEvent::Stored { record, behind } => format!(
+            "captured up to {}: {}, {}, {} behind",
+            moment(record.end),
+            counted(record.entries, "entry").replace("entrys", "entries"),
+            ByteSize(record.object.size),
+            Elapsed(*behind)
+        ),
+        other => warning(other).unwrap_or_default(),
+    }
+}
