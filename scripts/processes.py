@@ -229,6 +229,7 @@ class Mongods:
     def command(self, number: int, port: int) -> list:
         command = [self.program, "--dbpath", self.dbpath(number), "--port", port, "--bind_ip", "127.0.0.1"]
         command += ["--nounixsocket", "--wiredTigerCacheSizeGB", self.options.cache_gb]
+        command += ["--syncdelay", self.options.checkpoint_seconds]
         if not self.options.standalone:
             command += ["--replSet", REPLICA_SET, "--oplogSize", self.options.oplog_mb]
         if self.options.auth:

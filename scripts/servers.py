@@ -158,6 +158,9 @@ def arguments() -> argparse.Namespace:
     servers.add_argument("--set-parameter", action="append", default=[], metavar="NAME=VALUE", help="given to mongod")
     servers.add_argument("--cache-gb", type=float, default=0.5, help="mongod's cache (default: 0.5; at least 0.25)")
     servers.add_argument("--oplog-mb", type=int, default=256, help="size of the oplog (default: 256)")
+    servers.add_argument(
+        "--checkpoint-seconds", type=int, default=60, help="how often mongod writes a checkpoint (default: 60)"
+    )
 
     program = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = program.add_subparsers(required=True, metavar="fetch|serve|run")

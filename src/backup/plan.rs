@@ -42,6 +42,15 @@ pub struct PlannedNamespace {
     pub bytes: u64,
 }
 
+/// The oplog that leads on from a backup.
+#[derive(Debug, Clone)]
+pub struct LeadsOn {
+    /// `settings.replicaSetId` of the replica set's configuration, in hex.
+    pub replica_set_id: String,
+    /// From where on it must be read.
+    pub from: Timestamp,
+}
+
 /// What is read, from where, and as of when.
 #[derive(Debug, Clone)]
 pub struct BackupPlan {
@@ -53,10 +62,8 @@ pub struct BackupPlan {
     pub node: Node,
     /// The cluster time of every document; none on a standalone server.
     pub at: Option<Timestamp>,
-    /// From where on the oplog leads on from there.
-    pub replay_from: Option<Timestamp>,
-    /// Whose oplog that is; none on a standalone server, and where the user may not know.
-    pub replica_set_id: Option<String>,
+    /// Which oplog leads on from there; none on a standalone server, and where the user may not know.
+    pub leads_on: Option<LeadsOn>,
     /// The namespaces, as they are at that time.
     pub namespaces: Vec<PlannedNamespace>,
     /// Whether users and roles are taken too.
@@ -76,11 +83,7 @@ impl BackupPlan {
         let node = deployment.node_to_read().await?;
         let (server_version, feature_compatibility_version) = deployment.versions().await?;
         // Before the cluster time: a transaction that is open then has not begun before this.
-        let replay_from = oplog::replay_begin(deployment, &node).await?;
-        let replica_set_id = match replay_from {
-            Some(_) => whose_oplog(&node).await?,
-            None => None,
-        };
+        let leads_on = lead_on(deployment, &node).await?;
         let (at, listed) = settle(deployment, &node, request.patterns.is_empty()).await?;
         let namespaces = choose(listed, &request.patterns)?;
         Ok(Self {
@@ -88,8 +91,7 @@ impl BackupPlan {
             started_at,
             namespaces: with_sizes(&node, namespaces).await?,
             at,
-            replay_from,
-            replica_set_id,
+            leads_on,
             accounts: request.patterns.is_empty(),
             source: SourceRecord {
                 name: request.source,
@@ -125,12 +127,16 @@ impl BackupPlan {
     }
 }
 
-/// Returns the replica set's id; none where the user lacks the privilege, which a backup alone does not need.
-async fn whose_oplog(node: &Node) -> Result<Option<String>> {
-    match oplog::replica_set_id(node).await {
-        Ok(id) => Ok(Some(id)),
+/// Returns which oplog leads on from a backup that is about to be taken; none where the user lacks the privileges to
+/// know, which a backup alone does not need.
+async fn lead_on(deployment: &Deployment, node: &Node) -> Result<Option<LeadsOn>> {
+    let found = async {
+        let Some(from) = oplog::replay_begin(deployment, node).await? else { return Ok(None) };
+        Ok(Some(LeadsOn { replica_set_id: oplog::replica_set_id(node).await?, from }))
+    };
+    match found.await {
         Err(error) if error.kind() == Kind::Configuration => Ok(None),
-        Err(error) => Err(error),
+        found => found,
     }
 }
 

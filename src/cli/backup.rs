@@ -51,8 +51,10 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
             "warning: this is a standalone server: the collections are read at different moments (consistency = none)",
         );
     }
-    if plan.at.is_some() && plan.replica_set_id.is_none() {
-        session.say("note: no captured oplog will lead on from this backup: the user lacks the role clusterMonitor");
+    if plan.at.is_some() && plan.leads_on.is_none() {
+        session.say(
+            "note: no captured oplog leads on from this backup: the user lacks the roles backup and clusterMonitor",
+        );
     }
     let progress = Progress::default();
     let clock = session.clock.clone();

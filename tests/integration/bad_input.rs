@@ -251,7 +251,7 @@ async fn recipients_and_identities() {
         &restore,
         3,
         &format!(
-            "error: backup {id} is encrypted and no identity is configured\n\
+            "error: cannot open backup {id}: it is encrypted and no identity is configured\n\
              hint: set encryption.identity_file to the age identity that belongs to one of its recipients"
         ),
     );

@@ -51,7 +51,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(client: Client, database: &str) -> Self {
+    fn start(client: &Client, database: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, database) = (Arc::clone(&stop), client.database(database));
         let task = tokio::spawn(async move {
@@ -142,7 +142,7 @@ async fn what_is_captured_is_the_oplog_and_the_window_grows_with_it() {
     workspace.run(["backup", "--ns", &database]).exits(0);
     let capture = start(&workspace);
     let before = listed(&workspace)["recovery_window"].clone();
-    let writer = Writer::start(client.clone(), &database);
+    let writer = Writer::start(&client, &database);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let written = writer.stop().await;
     capture.signal("TERM");

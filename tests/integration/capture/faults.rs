@@ -17,7 +17,7 @@ async fn killed_at_any_moment_it_loses_and_repeats_nothing() {
     let (servers, database) = (harness::replica_set(), harness::unique_database_name());
     let (client, workspace) = (servers.client().await, workspace(servers));
     capture_up_to_now(&workspace);
-    let writer = Writer::start(client.clone(), &database);
+    let writer = Writer::start(&client, &database);
     for moment in [300, 700, 1100, 1300, 1700, 1900, 2300, 900] {
         let mut capture = workspace.regrow(["capture"]).spawn();
         tokio::time::sleep(Duration::from_millis(moment)).await;
@@ -34,7 +34,7 @@ async fn elections_and_lost_members_leave_no_hole() {
     let servers = harness::own(&Options { topology: Topology::ReplicaSet { nodes: 3 }, ..Options::default() });
     let (client, workspace) = (servers.client().await, workspace(&servers));
     capture_up_to_now(&workspace);
-    let writer = Writer::start(client.clone(), "shop");
+    let writer = Writer::start(&client, "shop");
     let capture = start(&workspace);
     let down = client.database("admin").run_command(doc! { "replSetStepDown": 10, "force": true }).await;
     assert!(down.is_ok(), "{down:?}");
@@ -60,7 +60,7 @@ async fn a_store_that_is_away_is_waited_for() {
     let s3 = servers.s3();
     let (client, workspace) = (servers.client().await, quick(Workspace::on_s3(servers.uri(), s3)));
     capture_up_to_now(&workspace);
-    let writer = Writer::start(client.clone(), "shop");
+    let writer = Writer::start(&client, "shop");
     let mut capture = start(&workspace);
     servers.kill_s3();
     capture.wait_until_it_says("wait for the repository, trying again");
@@ -93,7 +93,7 @@ async fn of_two_captures_one_gives_way() {
     let (servers, database) = (harness::replica_set(), harness::unique_database_name());
     let (client, workspace) = (servers.client().await, workspace(servers));
     capture_up_to_now(&workspace);
-    let writer = Writer::start(client.clone(), &database);
+    let writer = Writer::start(&client, &database);
     let (one, other) = (workspace.regrow(["capture"]).spawn(), workspace.regrow(["capture"]).spawn());
     let (mut one, mut other) = (one, other);
     let loser = loop {

@@ -23,6 +23,8 @@ pub struct Options {
     pub parameters: Vec<&'static str>,
     pub cache_gigabytes: f32,
     pub oplog_megabytes: u32,
+    /// How often a checkpoint is written; the server keeps the oplog since the last one, whatever its size.
+    pub checkpoint_seconds: u32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -44,6 +46,7 @@ impl Default for Options {
             parameters: Vec::new(),
             cache_gigabytes: 0.5,
             oplog_megabytes: 256,
+            checkpoint_seconds: 60,
         }
     }
 }
@@ -250,6 +253,7 @@ fn arguments(options: &Options) -> Vec<String> {
     arguments.extend(options.parameters.iter().map(|parameter| format!("--set-parameter={parameter}")));
     arguments.push(format!("--cache-gb={}", options.cache_gigabytes));
     arguments.push(format!("--oplog-mb={}", options.oplog_megabytes));
+    arguments.push(format!("--checkpoint-seconds={}", options.checkpoint_seconds));
     arguments
 }
 
