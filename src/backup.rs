@@ -10,7 +10,7 @@ mod plan;
 use std::future::Future;
 use std::time::Duration;
 
-pub use plan::{BackupPlan, BackupRequest};
+pub use plan::{BackupPlan, BackupRequest, LeadsOn};
 
 use crate::clock::Clock;
 use crate::codec::{Recipients, Sealer, SigningKey};

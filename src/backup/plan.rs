@@ -130,11 +130,11 @@ impl BackupPlan {
 /// Returns which oplog leads on from a backup that is about to be taken; none where the user lacks the privileges to
 /// know, which a backup alone does not need.
 async fn lead_on(deployment: &Deployment, node: &Node) -> Result<Option<LeadsOn>> {
-    let found = async {
+    let find = async || -> Result<Option<LeadsOn>> {
         let Some(from) = oplog::replay_begin(deployment, node).await? else { return Ok(None) };
         Ok(Some(LeadsOn { replica_set_id: oplog::replica_set_id(node).await?, from }))
     };
-    match found.await {
+    match find().await {
         Err(error) if error.kind() == Kind::Configuration => Ok(None),
         found => found,
     }
