@@ -143,6 +143,7 @@ fn manifest(
         consistency: if plan.at.is_some() { Consistency::Snapshot } else { Consistency::None },
         encryption: sealer.encryption(),
         recipients: sealer.recipients(),
+        partial: plan.is_partial,
         namespaces: visible.count() as u64,
         documents: catalog.collections.iter().map(|collection| collection.documents).sum(),
         bytes_raw: catalog.collections.iter().map(|collection| collection.bytes).sum(),

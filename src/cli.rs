@@ -153,7 +153,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Capture(arguments) => capture::run(&session, &arguments).await,
         Command::List => list::run(&session).await,
         Command::Show(arguments) => show::run(&session, &arguments).await,
-        Command::Restore(arguments) => restore::run(&session, arguments).await,
+        Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
     }
 }

@@ -4,6 +4,7 @@
 //! map, so field order, duplicate names and deprecated types survive.
 
 pub mod accounts;
+pub mod apply;
 pub mod client;
 pub mod error;
 pub mod load;

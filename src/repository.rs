@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use listing::{Leftover, ListedBackup, Listing};
-pub use oplog::{CapturedTimeline, SealedSlice};
-pub use window::recovery_window;
+pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};
+pub use window::{Route, Stretch, Unreachable, recovery_window, route};
 pub use writer::BackupWriter;
 
 use crate::clock::Clock;

@@ -1,12 +1,16 @@
 //! Restoring a backup.
 //!
-//! [`RestorePlan::make`] settles what goes where and refuses when anything is in the way; [`execute`]
-//! creates, loads, proves, and indexes. Nothing that existed before is touched. After a failure or an
+//! [`Recovery::survey`] looks ahead at the oplog where a moment behind a backup is asked for; [`RestorePlan::make`]
+//! settles what goes where and refuses when anything is in the way; [`execute`] creates, loads, proves, replays and
+//! indexes. Nothing that existed before is touched. After a failure or an
 //! interruption the namespaces that this run created are dropped again, so nothing partial stays behind;
 //! a run that was killed leaves its namespaces, and the next one refuses and names them.
 
+mod changes;
 mod load;
 mod plan;
+mod replay;
+mod survey;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +18,11 @@ use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
 
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest};
+pub use replay::Replayed;
+pub use survey::Recovery;
 
 use crate::error::{Error, Kind, Result};
 use crate::mongo::{Deployment, accounts, load as mongo_load};
@@ -27,10 +34,12 @@ use crate::repository::SegmentReader;
 pub struct RestoreSummary {
     /// Namespaces restored, views included.
     pub namespaces: u64,
-    /// Documents restored and read back.
+    /// Documents loaded and read back.
     pub documents: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// What was replayed behind the backup, if anything.
+    pub replayed: Option<Replayed>,
     /// Users and roles added.
     pub accounts: usize,
     /// The wall time.
@@ -91,8 +100,16 @@ struct Run<'a> {
 impl Run<'_> {
     async fn all(&self) -> Result<RestoreSummary> {
         let client = self.context.deployment.client();
-        self.context.progress.expect(self.plan.bytes());
+        self.context.progress.expect(self.plan.bytes() + self.plan.recovery.as_ref().map_or(0, Recovery::bytes));
         load::collections(self).await?;
+        let replayed = match &self.plan.recovery {
+            Some(recovery) => {
+                let replayed = self.phases.time("replay", replay::replay(self, recovery)).await?;
+                load::all_indexes(self).await?;
+                Some(replayed)
+            }
+            None => None,
+        };
         // Views and accounts refer to collections, so they come when those are there.
         for item in self.plan.items.iter().filter(|item| item.is_view()) {
             self.create(item).await?;
@@ -112,6 +129,7 @@ impl Run<'_> {
             namespaces: self.plan.items.len() as u64,
             documents: self.plan.documents(),
             bytes: self.plan.bytes(),
+            replayed,
             accounts: added,
             elapsed: self.begun.elapsed(),
             phases: self.phases.list(),
@@ -217,13 +235,21 @@ struct Writes(Arc<RwLock<()>>);
 
 impl Writes {
     async fn run<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let task = self.begin(write).await;
+        task.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?
+    }
+
+    /// Begins a write and leaves it to the caller to wait for its end.
+    async fn begin<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> JoinHandle<Result<T>> {
         let under_way = Arc::clone(&self.0).read_owned().await;
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             let outcome = write.await;
             drop(under_way);
             outcome
-        });
-        task.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?
+        })
     }
 
     async fn settle(&self) {

@@ -66,6 +66,8 @@ pub struct BackupPlan {
     pub leads_on: Option<LeadsOn>,
     /// The namespaces, as they are at that time.
     pub namespaces: Vec<PlannedNamespace>,
+    /// Whether only chosen namespaces are taken.
+    pub is_partial: bool,
     /// Whether users and roles are taken too.
     pub accounts: bool,
     /// Where it comes from.
@@ -92,6 +94,7 @@ impl BackupPlan {
             namespaces: with_sizes(&node, namespaces).await?,
             at,
             leads_on,
+            is_partial: !request.patterns.is_empty(),
             accounts: request.patterns.is_empty(),
             source: SourceRecord {
                 name: request.source,

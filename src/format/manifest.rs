@@ -134,6 +134,9 @@ pub struct Manifest {
     pub encryption: Encryption,
     /// The recipients they are encrypted to.
     pub recipients: Vec<String>,
+    /// Whether it holds only chosen namespaces: no way leads from there to a later state of everything.
+    #[serde(default)]
+    pub partial: bool,
     /// How many namespaces it holds, views included.
     pub namespaces: u64,
     /// How many documents.

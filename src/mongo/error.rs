@@ -24,6 +24,9 @@ pub const CAPTURE_ROLES: &str = "roles backup and clusterMonitor";
 /// The built-in roles that restoring needs; the second is for reading back what was written.
 pub const RESTORE_ROLES: &str = "roles restore and readAnyDatabase";
 
+/// The built-in roles that replaying the oplog needs; the second is for changing and removing documents.
+pub const REPLAY_ROLES: &str = "roles restore and readWriteAnyDatabase";
+
 /// What was tried: the words for the message, and what it takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {

@@ -23,10 +23,10 @@ pub const INSERT_BYTES: usize = 2 * MIB;
 pub const INSERT_DOCUMENTS: usize = 100_000;
 
 /// How often a write is sent again after a lost connection.
-const MAX_RETRIES: u32 = 5;
+pub(super) const MAX_RETRIES: u32 = 5;
 
 /// The wait before a lost connection is tried again; doubled each time.
-const RETRY_DELAY: Duration = Duration::from_millis(500);
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The option that lets the server delete documents; it comes last, when everything is checked.
 const EXPIRY: &str = "expireAfterSeconds";
@@ -280,7 +280,7 @@ fn write_length(bytes: &mut [u8], at: usize) {
     bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-fn majority(command: &mut RawDocumentBuf) {
+pub(super) fn majority(command: &mut RawDocumentBuf) {
     command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
 }
 

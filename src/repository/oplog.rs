@@ -5,8 +5,10 @@
 //! which nothing reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::Repository;
@@ -19,6 +21,12 @@ use crate::format::manifest::{Encryption, ObjectRecord};
 use crate::format::oplog::{Gap, Range, SliceRecord, Timeline};
 use crate::format::{ClusterTime, Subject, TimelineId, VERSION, layout};
 use crate::storage::{StorageError, Stored};
+
+/// How many slices are fetched and opened ahead of whoever reads them.
+const READ_AHEAD: usize = 2;
+
+/// How many slices' records are read at once: they are small, and the time is all latency.
+const PARALLEL_RECORDS: usize = 8;
 
 /// One timeline and what has been captured of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,6 +144,27 @@ impl Repository {
         opened.map(|(entries, _)| entries).context(place()).map_err(super::with_remedy)
     }
 
+    /// Makes a reader for a stretch of the oplog; reads the slices' records.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when a record is missing, was altered, or does not follow the one before.
+    pub async fn slices(
+        &self,
+        timeline: &TimelineId,
+        ranges: &[Range],
+        identities: Option<Identities>,
+    ) -> Result<SliceReader> {
+        let records = stream::iter(ranges.to_vec()).map(|range| async move {
+            let record = self.slice_record(timeline, range.begin).await?;
+            if record.end == range.end {
+                return Ok(record);
+            }
+            Err(Error::damaged(format!("the record of the slice behind {} does not fit the slice", range.begin)))
+        });
+        let records: Vec<SliceRecord> = records.buffered(PARALLEL_RECORDS).try_collect().await?;
+        Ok(SliceReader { repository: self.clone(), records: records.into(), identities })
+    }
+
     /// Begins a timeline.
     ///
     /// # Errors
@@ -240,6 +269,40 @@ impl Repository {
         let key = layout::gap(timeline, range);
         let document = self.storage.read(&key, None).await?;
         Gap::parse(self.keys.verify(&key, GAP_PURPOSE, &document)?, &self.descriptor.id, timeline, range)
+    }
+}
+
+/// Reads slices that follow each other; clones share everything.
+#[derive(Debug, Clone)]
+pub struct SliceReader {
+    repository: Repository,
+    records: Arc<[SliceRecord]>,
+    identities: Option<Identities>,
+}
+
+impl SliceReader {
+    /// Returns the records of the slices, in order.
+    #[must_use]
+    pub fn records(&self) -> &[SliceRecord] {
+        &self.records
+    }
+
+    /// Returns the entries of slice after slice. Needs memory for [`READ_AHEAD`] slices, sealed and opened.
+    ///
+    /// # Errors
+    /// Each item: [`Kind::Damaged`], naming the slice, when it is missing or not what was written.
+    pub fn read(&self) -> impl Stream<Item = Result<(SliceRecord, Vec<u8>)>> + Send {
+        let reader = self.clone();
+        stream::iter(0..self.records.len())
+            .map(move |number| {
+                let reader = reader.clone();
+                async move {
+                    let record = &reader.records[number];
+                    let entries = reader.repository.slice_entries(record, reader.identities.clone()).await?;
+                    Ok((record.clone(), entries))
+                }
+            })
+            .buffered(READ_AHEAD)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The recovery window: which moments the repository can restore.
+//! The recovery window: which moments the repository can restore, and the way to each of them.
 
 use super::CapturedTimeline;
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
+use crate::format::{ClusterTime, TimelineId};
 
 /// Returns the ranges of moments that can be restored, in order. Each backup is a range of its own moment at least;
 /// where the captured oplog leads on from it, the range goes as far as that does without a hole.
@@ -23,16 +24,88 @@ pub fn recovery_window<'a>(
     window
 }
 
-/// Returns what can be restored from one backup; none without a cluster time.
+/// How to get to a moment: a backup, and the oplog that leads on from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route<'a> {
+    /// The backup to begin with.
+    pub backup: &'a Manifest,
+    /// What to read of the oplog; none where the backup shows that very moment.
+    pub oplog: Option<Stretch<'a>>,
+}
+
+/// Slices of one timeline that follow each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch<'a> {
+    /// The timeline.
+    pub timeline: &'a TimelineId,
+    /// The slices, in order.
+    pub slices: Vec<Range>,
+}
+
+/// There is no way to a moment; these are the nearest that there is a way to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreachable {
+    /// The last one before it.
+    pub before: Option<ClusterTime>,
+    /// The first one behind it.
+    pub behind: Option<ClusterTime>,
+}
+
+/// Returns the way to a moment: from the newest backup from which one leads there.
+///
+/// # Errors
+/// The nearest moments, when there is none.
+pub fn route<'a>(
+    backups: &[&'a Manifest],
+    captured: &'a [CapturedTimeline],
+    to: ClusterTime,
+) -> Result<Route<'a>, Unreachable> {
+    let whole = backups.iter().copied().filter(|backup| !backup.partial);
+    let mut before_it: Vec<&'a Manifest> =
+        whole.filter(|backup| backup.cluster_time.is_some_and(|at| at <= to)).collect();
+    before_it.sort_by_key(|backup| std::cmp::Reverse(backup.cluster_time));
+    let found = before_it.into_iter().find_map(|backup| {
+        if backup.cluster_time == Some(to) {
+            return Some(Route { backup, oplog: None });
+        }
+        let (captured, stretch) = stretches(backup, captured).find(|(_, stretch)| to <= stretch.end)?;
+        let from = backup.replay_from?;
+        // All of them lie on one stretch; those that end before the first needed entry are not.
+        let needed = |slice: &&Range| slice.end > from && slice.begin < to && slice.end <= stretch.end;
+        let slices = captured.slices.iter().filter(needed).copied().collect();
+        Some(Route { backup, oplog: Some(Stretch { timeline: &captured.timeline.id, slices }) })
+    });
+    found.ok_or_else(|| {
+        let window = recovery_window(backups.iter().copied(), captured);
+        let before = window.iter().map(|range| range.end).filter(|end| *end < to).max();
+        let behind = window.iter().map(|range| range.begin).filter(|begin| *begin > to).min();
+        Unreachable { before, behind }
+    })
+}
+
+/// Returns what can be restored from one backup; none without a cluster time, or where it holds only a part.
 fn reach(backup: &Manifest, captured: &[CapturedTimeline]) -> Option<Range> {
-    let begin = backup.cluster_time?;
-    let leads_on =
-        |stretch: &Range| backup.replay_from.is_some_and(|from| stretch.begin <= from) && begin <= stretch.end;
+    let begin = backup.cluster_time.filter(|_| !backup.partial)?;
+    let ends = stretches(backup, captured).map(|(_, stretch)| stretch.end);
+    Some(Range { begin, end: ends.max().unwrap_or(begin) })
+}
+
+/// Returns the stretches of captured oplog that lead on from a backup.
+fn stretches<'a>(
+    backup: &Manifest,
+    captured: &'a [CapturedTimeline],
+) -> impl Iterator<Item = (&'a CapturedTimeline, Range)> {
+    let leads_on = match (backup.cluster_time, backup.replay_from) {
+        (Some(at), Some(from)) if !backup.partial => Some((at, from)),
+        _ => None,
+    };
+    let replica_set_id = backup.replica_set_id.clone();
     let same_set = captured
         .iter()
-        .filter(|captured| backup.replica_set_id.as_ref() == Some(&captured.timeline.history.replica_set_id));
-    let ends = same_set.flat_map(CapturedTimeline::stretches).filter(leads_on).map(|stretch| stretch.end);
-    Some(Range { begin, end: ends.max().unwrap_or(begin) })
+        .filter(move |captured| replica_set_id.as_ref() == Some(&captured.timeline.history.replica_set_id));
+    let stretches =
+        same_set.flat_map(|captured| captured.stretches().into_iter().map(move |stretch| (captured, stretch)));
+    stretches.filter(move |(_, stretch)| leads_on.is_some_and(|(at, from)| stretch.begin <= from && at <= stretch.end))
 }
 
 #[cfg(test)]
@@ -100,6 +173,42 @@ mod tests {
         assert_eq!(window(&[backup(25, 18, "a")], &captured), [range(25, 25)], "not captured so far yet");
         assert_eq!(window(&[backup(15, 15, "b")], &captured), [range(15, 15)], "another replica set's");
         assert_eq!(window(&[], &captured), []);
+    }
+
+    #[test]
+    fn the_way_begins_with_the_newest_backup_from_which_one_leads() {
+        let captured = [captured(&[(10, 20), (20, 30), (40, 50)], &[(30, 40)])];
+        let (old, new, lost) = (backup(12, 12, "a"), backup(25, 18, "a"), backup(27, 27, "b"));
+        let backups = [&old, &new, &lost];
+        let way = |t: u32| route(&backups, &captured, ClusterTime { t, i: 1 });
+        let slices = |t: u32| way(t).unwrap().oplog.unwrap().slices;
+        assert_eq!(way(15).unwrap().backup, &old);
+        assert_eq!(slices(15), [range(10, 20)]);
+        assert_eq!(way(28).unwrap().backup, &new, "no way leads on from the newest");
+        assert_eq!(slices(28), [range(10, 20), range(20, 30)], "from where a transaction was open");
+        assert_eq!(way(25).unwrap(), Route { backup: &new, oplog: None }, "its own moment");
+        assert_eq!(way(27).unwrap(), Route { backup: &lost, oplog: None });
+    }
+
+    #[test]
+    fn where_no_way_leads_the_nearest_moments_are_named() {
+        let captured = [captured(&[(10, 20), (20, 30), (40, 50)], &[(30, 40)])];
+        let (old, new) = (backup(12, 12, "a"), backup(45, 45, "a"));
+        let nearest = |t: u32| {
+            let Unreachable { before, behind } = route(&[&old, &new], &captured, ClusterTime { t, i: 1 }).unwrap_err();
+            (before.map(|time| time.t), behind.map(|time| time.t))
+        };
+        assert_eq!(nearest(5), (None, Some(12)));
+        assert_eq!(nearest(35), (Some(30), Some(45)));
+        assert_eq!(nearest(51), (Some(50), None));
+    }
+
+    #[test]
+    fn a_backup_of_a_part_leads_nowhere() {
+        let captured = captured(&[(10, 20)], &[]);
+        let part = Manifest { partial: true, ..backup(15, 15, "a") };
+        assert_eq!(window(std::slice::from_ref(&part), &captured), []);
+        assert!(route(&[&part], std::slice::from_ref(&captured), ClusterTime { t: 18, i: 1 }).is_err());
     }
 
     #[test]

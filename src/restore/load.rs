@@ -1,6 +1,7 @@
 //! Loading: each collection is created, filled by parallel inserts, read back and proved, and indexed.
 //!
-//! Collections overlap, so that one is indexed (a single thread on the server) while others load. Memory
+//! Collections overlap, so that one is indexed (a single thread on the server) while others load; where a replay
+//! follows, indexes are built behind it. Memory
 //! is bounded by [`STREAMS`] segments in flight.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -31,6 +32,19 @@ async fn collection(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> R
     run.create(item).await?;
     run.phases.time("load", documents(run, item, streams)).await?;
     run.phases.time("check", prove(run, item)).await?;
+    if run.plan.recovery.is_some() {
+        return Ok(());
+    }
+    indexes(run, item).await
+}
+
+/// Builds the indexes of every item that is not a view.
+pub(super) async fn all_indexes(run: &Run<'_>) -> Result<()> {
+    let items = run.plan.items.iter().filter(|item| !item.is_view());
+    stream::iter(items).map(|item| indexes(run, item)).buffer_unordered(COLLECTIONS).try_collect().await
+}
+
+async fn indexes(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
     let indexes = item.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index));
     let indexes: Vec<_> = indexes.cloned().collect();
     run.phases.time("indexes", run.create_indexes(item, indexes)).await

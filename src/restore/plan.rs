@@ -1,15 +1,25 @@
 //! What a restore will do: settled, and refused if need be, before anything is touched.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
+use super::survey::Recovery;
 use crate::error::{Error, Result};
+use crate::format::ClusterTime;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef};
 use crate::format::manifest::Manifest;
 use crate::mongo::Deployment;
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::error::RESTORE_ROLES;
 use crate::mongo::namespaces::{self, BUCKETS_PREFIX};
+use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
+
+/// Bytes of documents that are loaded, read back and indexed in a second, as `docs/PERFORMANCE.md` shows.
+const LOADED_PER_SECOND: u64 = 35_000_000;
+
+/// Bytes of oplog entries that are read ahead and replayed in a second, as `docs/PERFORMANCE.md` shows.
+const REPLAYED_PER_SECOND: u64 = 15_000_000;
 
 /// How many namespaces in the way are named in one message.
 const MAX_NAMED: usize = 5;
@@ -44,6 +54,8 @@ pub struct RestoreItem {
     pub digest: [u8; 32],
     /// The segments, in reading order.
     pub segments: Vec<SegmentRef>,
+    /// The UUID that the collection with the documents has at the source; none for views.
+    pub uuid: Option<CollectionUuid>,
 }
 
 impl RestoreItem {
@@ -51,6 +63,12 @@ impl RestoreItem {
     #[must_use]
     pub fn target(&self) -> String {
         format!("{}.{}", self.db, self.name)
+    }
+
+    /// Whether the order of its documents matters.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.record.ordered
     }
 
     /// Whether it has no documents of its own.
@@ -61,10 +79,12 @@ impl RestoreItem {
 }
 
 /// What goes where.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RestorePlan {
     /// The backup.
     pub manifest: Manifest,
+    /// What is replayed behind the backup, if anything.
+    pub recovery: Option<Recovery>,
     /// The namespaces, the largest first.
     pub items: Vec<RestoreItem>,
     /// Users and roles, if they are to be restored.
@@ -78,8 +98,16 @@ impl RestorePlan {
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) when the patterns choose nothing,
     /// [`Kind::Refused`](crate::error::Kind::Refused) when two namespaces would get one name,
     /// [`Kind::Damaged`](crate::error::Kind::Damaged) when catalog and manifest disagree.
-    pub fn make(manifest: Manifest, catalog: Catalog, request: &RestoreRequest) -> Result<Self> {
+    pub fn make(
+        manifest: Manifest,
+        mut catalog: Catalog,
+        recovery: Option<Recovery>,
+        request: &RestoreRequest,
+    ) -> Result<Self> {
         check_agreement(&manifest, &catalog)?;
+        if let Some(recovery) = &recovery {
+            catalog.collections = recovery.collections.clone().into_records();
+        }
         let accounts = request.accounts.then_some(Accounts { users: catalog.users, roles: catalog.roles });
         let matches = |pattern: &NamespacePattern| {
             catalog.collections.iter().any(|record| pattern.matches(&record.db, &record.name))
@@ -91,19 +119,33 @@ impl RestorePlan {
         let mut items = items(catalog.collections, request)?;
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
         check_names(&items)?;
-        Ok(Self { manifest, items, accounts })
+        Ok(Self { manifest, recovery, items, accounts })
     }
 
-    /// Returns how many documents will be restored.
+    /// Returns the moment whose state will be restored; none where the backup shows no single one.
+    #[must_use]
+    pub fn recovered_to(&self) -> Option<ClusterTime> {
+        self.recovery.as_ref().map(|recovery| recovery.reached).or(self.manifest.cluster_time)
+    }
+
+    /// Returns how many documents will be loaded.
     #[must_use]
     pub fn documents(&self) -> u64 {
         self.items.iter().map(|item| item.documents).sum()
     }
 
-    /// Returns how many bytes of documents will be restored.
+    /// Returns how many bytes of documents will be loaded.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.bytes).sum()
+    }
+
+    /// Returns about how long it will take: with indexes, on a machine with two cores that client and server share.
+    #[must_use]
+    pub fn estimate(&self) -> Duration {
+        let load = self.bytes() / LOADED_PER_SECOND;
+        let replay = self.recovery.as_ref().map_or(0, |recovery| recovery.bytes() / REPLAYED_PER_SECOND);
+        Duration::from_secs(1 + load + replay)
     }
 
     /// Makes sure that nothing is in the way.
@@ -173,7 +215,8 @@ fn item(
 ) -> RestoreItem {
     let source = data.unwrap_or(&record);
     let (documents, bytes, digest, segments) = (source.documents, source.bytes, source.digest, source.segments.clone());
-    RestoreItem { db, name, record, data_name, documents, bytes, digest, segments }
+    let uuid = source.uuid;
+    RestoreItem { db, name, record, data_name, documents, bytes, digest, segments, uuid }
 }
 
 /// Two namespaces mapped onto one would mix their documents.

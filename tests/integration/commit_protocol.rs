@@ -108,7 +108,7 @@ impl Bench {
         let catalog = repository.catalog(manifest, Some(&identities)).await.unwrap();
         let maps = vec![format!("{}={target}", self.db).parse().unwrap()];
         let request = RestoreRequest { maps, ..RestoreRequest::default() };
-        let plan = RestorePlan::make(manifest.clone(), catalog, &request).unwrap();
+        let plan = RestorePlan::make(manifest.clone(), catalog, None, &request).unwrap();
         let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await.unwrap();
         let segments = repository.segments(manifest, Some(identities)).unwrap();
         let context = RestoreContext { deployment, segments, progress: Progress::default() };

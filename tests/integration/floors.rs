@@ -29,7 +29,7 @@ const HOUSE: &[Room] = &[
         and: &["error"],
     },
     Room { floor: 1, modules: &["format"], may_use_up_to: Some(0), and: &[] },
-    Room { floor: 1, modules: &["codec", "policy"], may_use_up_to: Some(0), and: &["format"] },
+    Room { floor: 1, modules: &["codec", "operations", "policy"], may_use_up_to: Some(0), and: &["format"] },
     Room { floor: 2, modules: &["storage", "mongo"], may_use_up_to: Some(0), and: &[] },
     Room { floor: 3, modules: &["repository"], may_use_up_to: Some(1), and: &["storage"] },
     Room { floor: 4, modules: &["backup", "capture", "restore", "verify", "expire"], may_use_up_to: Some(3), and: &[] },

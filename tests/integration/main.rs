@@ -6,10 +6,12 @@
 mod bad_input;
 mod capture;
 mod commit_protocol;
+mod contents;
 mod damage;
 mod floors;
 mod harness;
 mod interrupted;
+mod point_in_time;
 mod round_trip;
 mod servers;
 mod small_backups;

@@ -2,7 +2,6 @@
 
 mod accounts;
 mod consistent;
-mod exact;
 mod odd;
 mod parts;
 mod places;
@@ -10,8 +9,8 @@ mod selected;
 
 use serde_json::Value;
 
+use crate::contents::Contents;
 use crate::harness::{self, Options, Run, Workspace};
-use exact::Contents;
 
 /// Creates the repository that a workspace configures.
 fn initialised(workspace: Workspace) -> Workspace {

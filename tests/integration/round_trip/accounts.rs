@@ -5,9 +5,9 @@ use mongodb::options::{ClientOptions, Credential};
 use mongodb::{Client, Database};
 use serde_json::Value;
 
-use super::exact::{Contents, all};
 use super::odd::{self, run};
 use super::{back_up, initialised, restore};
+use crate::contents::{Contents, all};
 use crate::harness::{self, Options, Servers, Workspace};
 
 const NEEDS_CODING: &str = "p@ss:w/rd%20 \u{e9}";

@@ -8,9 +8,9 @@ use regrow::mongo::read::{AsOf, CollectionReader, Part, Reading, split};
 use regrow::mongo::{Deployment, Node};
 use regrow::secret::Secret;
 
-use super::exact::all;
 use super::odd::bytes::{self, Bytes};
 use super::odd::{documents, insert, run};
+use crate::contents::all;
 use crate::harness::{self, Options, Servers};
 
 /// A collection of several batches, and the node and the time to read it at.

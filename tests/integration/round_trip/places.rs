@@ -3,9 +3,9 @@
 use mongodb::Client;
 use serde_json::Value;
 
-use super::exact::Contents;
 use super::odd::{documents, insert};
 use super::{back_up, initialised, restore};
+use crate::contents::Contents;
 use crate::harness::{self, Servers, Workspace};
 
 /// A database to lose.

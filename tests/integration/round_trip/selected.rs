@@ -4,9 +4,9 @@ use mongodb::Client;
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 use serde_json::Value;
 
-use super::exact::Contents;
 use super::odd::{documents, insert, run};
 use super::{back_up, initialised, restore};
+use crate::contents::Contents;
 use crate::harness::{self, Workspace};
 
 /// A shop with a time series and a view, and a neighbour that nobody asks about.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{RawBson, RawDocument, RawDocumentBuf, cstr, rawdoc};
+use mongodb::bson::{RawBson, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use mongodb::{Client, Database};
 
 /// How much of a document a failure shows.
@@ -34,13 +34,36 @@ impl Contents {
     }
 
     pub async fn of_database(client: &Client, db: &str) -> Self {
+        Self::read(client, db, None).await
+    }
+
+    /// Reads a database as it was at a cluster time; capped collections, which no server reads so, without documents.
+    pub async fn of_database_at(client: &Client, db: &str, at: Timestamp) -> Self {
+        Self::read(client, db, Some(at)).await
+    }
+
+    /// Forgets the documents of capped collections, to compare with what [`of_database_at`](Self::of_database_at) read.
+    pub fn without_capped_documents(mut self) -> Self {
+        self.0
+            .values_mut()
+            .filter(|namespace| is_capped(&namespace.listing))
+            .for_each(|namespace| namespace.documents.clear());
+        self
+    }
+
+    /// Puts the namespaces of several databases together.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    async fn read(client: &Client, db: &str, at: Option<Timestamp>) -> Self {
         let database = client.database(db);
         let mut contents = BTreeMap::new();
         for entry in all(&database, rawdoc! { "listCollections": 1, "cursor": {} }).await {
             let name = entry.get_str("name").expect("each collection has a name").to_owned();
             // Views are compared by their options and what they show; nobody but root reads where the server keeps them.
             if !is_the_servers_own(db, &name) && name != "system.views" {
-                let namespace = Namespace::read(&database, &name, &entry).await;
+                let namespace = Namespace::read(&database, &name, &entry, at).await;
                 contents.insert((db.to_owned(), name), namespace);
             }
         }
@@ -81,16 +104,19 @@ impl Contents {
 }
 
 impl Namespace {
-    async fn read(database: &Database, name: &str, entry: &RawDocument) -> Self {
+    async fn read(database: &Database, name: &str, entry: &RawDocument, at: Option<Timestamp>) -> Self {
         let mut listing = RawDocumentBuf::new();
         copy(entry, &mut listing, |field| field != "info"); // The UUID, which is each collection's own.
-        let is_capped = entry.get_document("options").expect("each has options").get_bool("capped").unwrap_or(false);
+        let is_capped = is_capped(entry);
         let mut find = rawdoc! { "find": name };
         if is_capped {
             find.append(cstr!("hint"), rawdoc! { "$natural": 1 });
         }
+        if let Some(at) = at {
+            find.append(cstr!("readConcern"), rawdoc! { "level": "snapshot", "atClusterTime": at });
+        }
         // Views and time series are read through, too: what they show is what people see.
-        let mut documents = all(database, find).await;
+        let mut documents = if is_capped && at.is_some() { Vec::new() } else { all(database, find).await };
         if !is_capped {
             documents.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         }
@@ -116,6 +142,10 @@ impl Namespace {
         }
         assert_eq!(self.documents.len(), expected.documents.len(), "{namespace:?}: how many documents");
     }
+}
+
+fn is_capped(listing: &RawDocument) -> bool {
+    listing.get_document("options").expect("each has options").get_bool("capped").unwrap_or(false)
 }
 
 fn assert_same(found: &RawDocument, expected: &RawDocument, what: &str) {

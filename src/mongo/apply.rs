@@ -1,0 +1,113 @@
+//! Replaying: the oplog's own operations on documents, in batches, through `applyOps`.
+//!
+//! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed, empty timestamps
+//! kept. An update of a document that is not there is an error, not an insert, so a replay that has gone astray stops.
+
+use bson::raw::RawArrayBuf;
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
+use mongodb::Database;
+
+use super::error::{Attempt, REPLAY_ROLES, explain, is_connection_loss};
+use super::load::{MAX_RETRIES, RETRY_DELAY, majority};
+use crate::error::{Error, Result};
+use crate::units::MIB;
+
+/// How many operations one command has at most: enough that the round trip does not count, few enough that others
+/// who use the server are not held up for long.
+const MAX_OPERATIONS: usize = 1000;
+
+/// How many bytes of operations one command has at most, unless one alone has more.
+const MAX_BYTES: usize = 2 * MIB;
+
+/// Operations on documents that are applied in one command, in their order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    operations: Vec<RawDocumentBuf>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Adds an operation: its kind (`i`, `u` or `d`), the namespace it goes to, and its content. The collection's UUID
+    /// is left out, because it is another one here.
+    pub fn push(&mut self, kind: &str, namespace: &str, o: &RawDocument, o2: Option<&RawDocument>) {
+        let mut operation = rawdoc! { "op": kind, "ns": namespace };
+        operation.append(cstr!("o"), o);
+        if let Some(o2) = o2 {
+            operation.append(cstr!("o2"), o2);
+        }
+        self.bytes += operation.as_bytes().len();
+        self.operations.push(operation);
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Whether it should be applied before `more` bytes are added.
+    #[must_use]
+    pub fn is_full_for(&self, more: usize) -> bool {
+        !self.is_empty() && (self.operations.len() >= MAX_OPERATIONS || self.bytes + more > MAX_BYTES)
+    }
+
+    /// Applies the operations. The future owns everything, so that it can outlive its caller.
+    ///
+    /// After a lost connection they are sent again. What had been applied by then is applied once more, which comes to
+    /// the same, because operations say what shall be and not what to add; only that an updated document may be gone
+    /// again must be allowed.
+    ///
+    /// # Errors
+    /// When the server refuses one, such as an update of a document that does not exist, or stays away.
+    pub fn apply(self, admin: &Database) -> impl Future<Output = Result<()>> + Send + use<> {
+        let admin = admin.clone();
+        async move {
+            let mut operations = RawArrayBuf::new();
+            self.operations.into_iter().for_each(|operation| operations.push(operation));
+            let mut command = rawdoc! { "applyOps": operations, "bypassDocumentValidation": true };
+            majority(&mut command);
+            let mut delay = RETRY_DELAY;
+            for retry in 0..=MAX_RETRIES {
+                let mut attempt = command.clone();
+                attempt.append(cstr!("alwaysUpsert"), retry > 0);
+                match admin.run_raw_command(attempt).await {
+                    Ok(reply) => return all_applied(&reply),
+                    Err(error) if is_connection_loss(&error) && retry < MAX_RETRIES => {
+                        tracing::warn!(%error, "connection lost while replaying; sending again");
+                        tokio::time::sleep(delay).await;
+                        delay *= 2;
+                    }
+                    Err(error) => return Err(explain(&error, REPLAYING)),
+                }
+            }
+            unreachable!("the last attempt returns")
+        }
+    }
+}
+
+const REPLAYING: Attempt<'static> = Attempt { doing: "replay the oplog", action: "applyOps", roles: REPLAY_ROLES };
+
+/// Makes sure that each operation was applied: the server may say so one by one.
+fn all_applied(reply: &Document) -> Result<()> {
+    let refused = |result: &&Bson| **result != Bson::Boolean(true);
+    let Ok(results) = reply.get_array("results") else {
+        return Err(Error::failed("cannot replay the oplog: the server does not say what it applied"));
+    };
+    match results.iter().position(|result| refused(&result)) {
+        None => Ok(()),
+        Some(number) => {
+            Err(Error::failed(format!("cannot replay the oplog: operation {number} of a batch was refused")))
+        }
+    }
+}
+
+/// Repeats a change of a capped collection: `collMod` with `cappedSize` or `cappedMax`, or `emptycapped`.
+///
+/// # Errors
+/// When the server refuses it or a privilege is missing.
+pub async fn repeat_on_capped(database: Database, collection: String, mut command: RawDocumentBuf) -> Result<()> {
+    let doing = format!("replay a change of {}.{collection}", database.name());
+    majority(&mut command);
+    let attempt = Attempt { doing: &doing, action: "collMod", roles: REPLAY_ROLES };
+    database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+}

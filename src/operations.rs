@@ -1,0 +1,62 @@
+//! What the oplog's entries mean: which operations they hold, when those count, what becomes of collections.
+//!
+//! Pure: no server, no repository, no clock. What is written is here; how it is written is `mongo`'s. An entry of a
+//! kind that is not known is an error everywhere: replaying past it would restore something that never was.
+
+mod bucket_index;
+mod collections;
+mod document_key;
+mod entry;
+
+pub use collections::Collections;
+pub use document_key::document_key;
+pub use entry::{Group, Meaning, Operation, OperationKind, TransactionId, Written, time as entry_time};
+
+/// What stays the same about a collection for as long as it exists, whatever its name.
+pub type CollectionUuid = [u8; 16];
+
+/// Whether a backup holds a namespace of this name, and so a replay changes it.
+///
+/// Not those of the server itself: `local` is a node's own, `config` the cluster's; `admin.system.*` are users, roles
+/// and keys; `system.profile` and `system.views` are not restored as documents.
+#[must_use]
+pub fn is_restored(db: &str, collection: &str) -> bool {
+    const SERVERS_OWN: [&str; 2] = ["local", "config"];
+    let system = collection.starts_with("system.");
+    let restored_system = collection == "system.js" || collection.starts_with(BUCKETS_PREFIX);
+    !SERVERS_OWN.contains(&db) && !db.starts_with("__mdb_internal") && (!system || restored_system)
+}
+
+/// What begins the name of a time series' bucket collection.
+pub const BUCKETS_PREFIX: &str = "system.buckets.";
+
+/// The collection of a database that holds its views.
+const VIEWS: &str = "system.views";
+
+#[cfg(test)]
+mod tests {
+    use super::is_restored;
+
+    #[test]
+    fn what_the_server_keeps_for_itself_is_not_replayed() {
+        for (db, collection) in [
+            ("local", "oplog.rs"),
+            ("config", "transactions"),
+            ("config", "image_collection"),
+            ("config", "changelog"),
+            ("config", "system.indexBuilds"),
+            ("shop", "system.profile"),
+            ("shop", "system.views"),
+            ("admin", "system.keys"),
+            ("admin", "system.version"),
+            ("__mdb_internal_search", "indexes"),
+        ] {
+            assert!(!is_restored(db, collection), "{db}.{collection}");
+        }
+        for (db, collection) in
+            [("shop", "orders"), ("shop", "system.js"), ("shop", "system.buckets.weather"), ("admin", "settings")]
+        {
+            assert!(is_restored(db, collection), "{db}.{collection}");
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The collections and views of a backup, and what the oplog makes of them.
+//!
+//! A collection is known by its UUID, which it keeps through renames. So whoever has followed the oplog to a moment
+//! knows under which name each collection ends, with which options and indexes, and which do not exist any more; a
+//! replay creates those that do, as they are then, and needs to repeat none of the steps between.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bson::raw::CStr;
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr};
+
+use super::entry::{Operation, OperationKind, unknown, unreadable};
+use super::{BUCKETS_PREFIX, CollectionUuid, VIEWS, bucket_index, is_restored};
+use crate::error::{Error, Result};
+use crate::format::catalog::{CollectionKind, CollectionRecord};
+
+/// The collections and views as they are at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Collections {
+    /// Those with documents. That of a time series has the buckets' name, and the options and indexes of the series.
+    by_uuid: HashMap<CollectionUuid, CollectionRecord>,
+    /// Views, by database and name: their options.
+    views: BTreeMap<(String, String), RawDocumentBuf>,
+    /// Collections that were dropped.
+    dropped: HashSet<CollectionUuid>,
+}
+
+impl Collections {
+    /// Begins with those of a backup.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when the catalog is not whole.
+    pub fn of_backup(records: Vec<CollectionRecord>) -> Result<Self> {
+        let mut collections = Self::default();
+        let mut series = HashMap::new();
+        let mut with_documents = Vec::new();
+        for record in records {
+            match record.kind {
+                CollectionKind::View => {
+                    collections.views.insert((record.db, record.name), record.options);
+                }
+                CollectionKind::Timeseries => {
+                    series.insert(
+                        (record.db, format!("{BUCKETS_PREFIX}{}", record.name)),
+                        (record.options, record.indexes),
+                    );
+                }
+                CollectionKind::Collection | CollectionKind::Buckets => with_documents.push(record),
+            }
+        }
+        for mut record in with_documents {
+            let lacks = |what: &str| Error::damaged(format!("the catalog lacks {what} of {}", record.namespace()));
+            let uuid = record.uuid.ok_or_else(|| lacks("the UUID"))?;
+            if record.kind == CollectionKind::Buckets {
+                let found = series.remove(&(record.db.clone(), record.name.clone()));
+                (record.options, record.indexes) = found.ok_or_else(|| lacks("the time series"))?;
+            }
+            collections.by_uuid.insert(uuid, record);
+        }
+        Ok(collections)
+    }
+
+    /// Returns them as a catalog lists them.
+    #[must_use]
+    pub fn into_records(self) -> Vec<CollectionRecord> {
+        let mut records = Vec::new();
+        for (_, record) in self.by_uuid {
+            if let Some(series) = record.name.strip_prefix(BUCKETS_PREFIX) {
+                records.push(CollectionRecord {
+                    kind: CollectionKind::Timeseries,
+                    name: series.to_owned(),
+                    uuid: None,
+                    ..without_documents(&record)
+                });
+            }
+            records.push(record);
+        }
+        records.extend(self.views.into_iter().map(|((db, name), options)| view(db, name, options)));
+        records.sort_by(|a, b| (&a.db, &a.name).cmp(&(&b.db, &b.name)));
+        records
+    }
+
+    /// Returns the collections that are there.
+    pub fn uuids(&self) -> impl Iterator<Item = &CollectionUuid> {
+        self.by_uuid.keys()
+    }
+
+    /// Whether a collection is there.
+    #[must_use]
+    pub fn has(&self, uuid: &CollectionUuid) -> bool {
+        self.by_uuid.contains_key(uuid)
+    }
+
+    /// Whether a collection was there once and was dropped.
+    #[must_use]
+    pub fn was_dropped(&self, uuid: &CollectionUuid) -> bool {
+        self.dropped.contains(uuid)
+    }
+
+    /// Takes an operation into account; those on documents change nothing here, unless the documents are views.
+    ///
+    /// # Errors
+    /// When it is a command that is not known, or something in it is not.
+    pub fn follow(&mut self, operation: &Operation<'_>) -> Result<()> {
+        let (db, name) = operation.names();
+        if operation.kind != OperationKind::Command {
+            return if name == VIEWS { self.follow_view(operation) } else { Ok(()) };
+        }
+        let command = operation.command()?;
+        let target = operation.o.get_str(command).unwrap_or_default();
+        match command {
+            "create" => self.create(db, target, operation),
+            "drop" => {
+                self.drop_collection(db, target, operation.collection);
+                Ok(())
+            }
+            "dropDatabase" => {
+                self.drop_where(|record| record.db == db);
+                self.views.retain(|(of, _), _| of != db);
+                Ok(())
+            }
+            "renameCollection" => self.rename(operation),
+            "collMod" => self.change(operation),
+            "createIndexes" => self.add_index(operation, &without(operation.o, &["createIndexes"])?),
+            "commitIndexBuild" => {
+                for index in operation.o.get_array("indexes").map_err(unreadable)? {
+                    let index = index.map_err(unreadable)?.as_document().ok_or_else(|| unreadable("no index"))?;
+                    self.add_index(operation, index)?;
+                }
+                Ok(())
+            }
+            "dropIndexes" | "deleteIndexes" => self.drop_indexes(operation),
+            // A build counts when it commits; keys may become arrays; storage forgets files; checks read. What empties
+            // a collection does so at its place among the inserts: the replay repeats it.
+            "startIndexBuild" | "abortIndexBuild" | "setMultikeyMetadata" | "dropIdent" | "dbCheck" | "emptycapped" => {
+                Ok(())
+            }
+            other => Err(unknown(&format!("command '{other}'"))),
+        }
+    }
+
+    fn create(&mut self, db: &str, name: &str, operation: &Operation<'_>) -> Result<()> {
+        if !is_restored(db, name) {
+            return Ok(());
+        }
+        let uuid = operation.collection.ok_or_else(|| unreadable("a collection is created without a UUID"))?;
+        let mut options = without(operation.o, &["create", "idIndex"])?;
+        let kind = if name.starts_with(BUCKETS_PREFIX) {
+            // Those of the buckets follow from those of the series.
+            options = without(&options, &["validator", "clusteredIndex"])?;
+            CollectionKind::Buckets
+        } else {
+            CollectionKind::Collection
+        };
+        let indexes = match operation.o.get_document("idIndex") {
+            Ok(index) => vec![index.to_owned()],
+            Err(_) => Vec::new(),
+        };
+        let ordered = operation.o.get_bool("capped").unwrap_or(false);
+        let record = CollectionRecord {
+            db: db.into(),
+            name: name.into(),
+            kind,
+            uuid: Some(uuid),
+            options,
+            indexes,
+            ordered,
+            ..view(String::new(), String::new(), RawDocumentBuf::new())
+        };
+        self.by_uuid.insert(uuid, record);
+        Ok(())
+    }
+
+    fn drop_collection(&mut self, db: &str, name: &str, uuid: Option<CollectionUuid>) {
+        if name == VIEWS {
+            self.views.retain(|(of, _), _| of != db);
+        } else if let Some(uuid) = uuid {
+            self.by_uuid.remove(&uuid);
+            self.dropped.insert(uuid);
+        }
+    }
+
+    fn drop_where(&mut self, condition: impl Fn(&CollectionRecord) -> bool) {
+        let dropped = &mut self.dropped;
+        self.by_uuid.retain(|uuid, record| {
+            let goes = condition(record);
+            if goes {
+                dropped.insert(*uuid);
+            }
+            !goes
+        });
+    }
+
+    fn rename(&mut self, operation: &Operation<'_>) -> Result<()> {
+        let (from, to) = (operation.o.get_str("renameCollection"), operation.o.get_str("to"));
+        let (from, to) = (from.map_err(unreadable)?, to.map_err(unreadable)?);
+        let (db, name) = to.split_once('.').ok_or_else(|| unreadable("a collection is renamed to no name"))?;
+        let uuid = operation.collection.ok_or_else(|| unreadable("a collection without a UUID is renamed"))?;
+        // What had the name before is dropped, whether the entry gives its UUID or not.
+        self.drop_where(|record| record.db == db && record.name == name && record.uuid != Some(uuid));
+        let stays_temporary = operation.o.get_bool("stayTemp").unwrap_or(false);
+        match self.by_uuid.get_mut(&uuid) {
+            Some(record) => {
+                (record.db, record.name) = (db.to_owned(), name.to_owned());
+                if !stays_temporary {
+                    record.options = without(&record.options, &["temp"])?;
+                }
+                Ok(())
+            }
+            None if is_restored(db, name) => {
+                Err(Error::failed(format!("{from}, which the backup does not hold, is renamed to {to}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Follows `collMod`.
+    fn change(&mut self, operation: &Operation<'_>) -> Result<()> {
+        let Some(record) = operation.collection.and_then(|uuid| self.by_uuid.get_mut(&uuid)) else { return Ok(()) };
+        for element in operation.o {
+            let (field, value) = element.map_err(unreadable)?;
+            match (field.as_str(), value) {
+                // What a capped collection holds depends on its size at each insert: the replay repeats these.
+                ("collMod" | "cappedSize" | "cappedMax", _) => {}
+                ("index", RawBsonRef::Document(change)) => change_index(&mut record.indexes, change)?,
+                ("expireAfterSeconds", RawBsonRef::String("off")) => {
+                    record.options = without(&record.options, &["expireAfterSeconds"])?;
+                }
+                ("timeseries", RawBsonRef::Document(change)) => change_series(&mut record.options, change)?,
+                (
+                    "validator"
+                    | "validationLevel"
+                    | "validationAction"
+                    | "expireAfterSeconds"
+                    | "changeStreamPreAndPostImages"
+                    | "recordPreImages",
+                    value,
+                ) => {
+                    record.options = with(&record.options, field, value)?;
+                }
+                (other, _) => return Err(unknown(&format!("option '{other}' of collMod"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_index(&mut self, operation: &Operation<'_>, index: &RawDocument) -> Result<()> {
+        let Some(record) = operation.collection.and_then(|uuid| self.by_uuid.get_mut(&uuid)) else { return Ok(()) };
+        let index = match record.kind {
+            CollectionKind::Buckets => bucket_index::of_series(index, &record.options)?,
+            _ => index.to_owned(),
+        };
+        let name = index.get_str("name").map_err(unreadable)?;
+        record.indexes.retain(|known| !is_named(known, name));
+        record.indexes.push(index);
+        Ok(())
+    }
+
+    fn drop_indexes(&mut self, operation: &Operation<'_>) -> Result<()> {
+        let Some(record) = operation.collection.and_then(|uuid| self.by_uuid.get_mut(&uuid)) else { return Ok(()) };
+        let is_own = |index: &RawDocumentBuf| is_named(index, "_id_");
+        match operation.o.get("index").map_err(unreadable)? {
+            Some(RawBsonRef::String("*")) => record.indexes.retain(is_own),
+            Some(RawBsonRef::String(name)) => record.indexes.retain(|index| !is_named(index, name)),
+            Some(RawBsonRef::Document(key)) => record.indexes.retain(|index| !has_key(index, key)),
+            _ => return Err(unknown("way of dropIndexes to name indexes")),
+        }
+        Ok(())
+    }
+
+    fn follow_view(&mut self, operation: &Operation<'_>) -> Result<()> {
+        let (db, _) = operation.names();
+        let Some(RawBsonRef::String(id)) = operation.document_id() else {
+            return Err(unreadable("a view has no name"));
+        };
+        let name = id.split_once('.').map_or(id, |(_, name)| name);
+        let place = (db.to_owned(), name.to_owned());
+        match operation.kind {
+            OperationKind::Delete => {
+                self.views.remove(&place);
+            }
+            _ if operation.o.get("$v").map_err(unreadable)?.is_some() => {
+                return Err(unknown("change of a part of a view"));
+            }
+            // A time series looks like a view of its buckets.
+            _ if operation.o.get_str("viewOn").is_ok_and(|on| on.starts_with(BUCKETS_PREFIX)) => {}
+            _ => {
+                self.views.insert(place, without(operation.o, &["_id"])?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn view(db: String, name: String, options: RawDocumentBuf) -> CollectionRecord {
+    CollectionRecord {
+        db,
+        name,
+        kind: CollectionKind::View,
+        uuid: None,
+        options,
+        indexes: Vec::new(),
+        documents: 0,
+        bytes: 0,
+        digest: [0; 32],
+        ordered: false,
+        in_snapshot: true,
+        segments: Vec::new(),
+    }
+}
+
+fn without_documents(record: &CollectionRecord) -> CollectionRecord {
+    let (options, indexes) = (record.options.clone(), record.indexes.clone());
+    CollectionRecord { indexes, ..view(record.db.clone(), record.name.clone(), options) }
+}
+
+fn is_named(index: &RawDocument, name: &str) -> bool {
+    index.get_str("name").is_ok_and(|found| found == name)
+}
+
+fn has_key(index: &RawDocument, key: &RawDocument) -> bool {
+    index.get_document("key").is_ok_and(|found| found == key)
+}
+
+/// Changes one index as `collMod` says.
+fn change_index(indexes: &mut [RawDocumentBuf], change: &RawDocument) -> Result<()> {
+    let named = |index: &&mut RawDocumentBuf| match (change.get_str("name"), change.get_document("keyPattern")) {
+        (Ok(name), _) => is_named(index, name),
+        (_, Ok(key)) => has_key(index, key),
+        _ => false,
+    };
+    let Some(index) = indexes.iter_mut().find(named) else { return Ok(()) };
+    for element in change {
+        let (field, value) = element.map_err(unreadable)?;
+        match (field.as_str(), value) {
+            ("name" | "keyPattern", _) => {}
+            // These are shown only where they are set.
+            ("hidden" | "prepareUnique", RawBsonRef::Boolean(false)) => *index = without(index, &[field.as_str()])?,
+            ("unique", value) => *index = with(&without(index, &["prepareUnique"])?, field, value)?,
+            ("hidden" | "prepareUnique" | "expireAfterSeconds", value) => *index = with(index, field, value)?,
+            (other, _) => return Err(unknown(&format!("option '{other}' of collMod for an index"))),
+        }
+    }
+    Ok(())
+}
+
+/// Changes the options of a time series as `collMod` says.
+fn change_series(options: &mut RawDocumentBuf, change: &RawDocument) -> Result<()> {
+    let mut series = options.get_document("timeseries").map_err(unreadable)?.to_owned();
+    for element in change {
+        let (field, value) = element.map_err(unreadable)?;
+        if field.as_str() == "granularity" {
+            // It decides the span.
+            series = without(&series, &["bucketMaxSpanSeconds", "bucketRoundingSeconds"])?;
+        }
+        series = with(&series, field, value)?;
+    }
+    *options = with(options, cstr!("timeseries"), RawBsonRef::Document(&series))?;
+    Ok(())
+}
+
+/// Returns a document without some of its fields.
+fn without(document: &RawDocument, fields: &[&str]) -> Result<RawDocumentBuf> {
+    let mut kept = RawDocumentBuf::new();
+    for element in document.iter_elements() {
+        let element = element.map_err(unreadable)?;
+        if !fields.contains(&element.key().as_str()) {
+            kept.append(element.key(), element.value().map_err(unreadable)?);
+        }
+    }
+    Ok(kept)
+}
+
+/// Returns a document with a field set, at its place or else at the end.
+fn with(document: &RawDocument, field: &CStr, value: RawBsonRef<'_>) -> Result<RawDocumentBuf> {
+    let mut changed = RawDocumentBuf::new();
+    let mut found = false;
+    for element in document.iter_elements() {
+        let element = element.map_err(unreadable)?;
+        let is_it = element.key() == field;
+        found |= is_it;
+        let value = if is_it { value } else { element.value().map_err(unreadable)? };
+        changed.append(element.key(), value);
+    }
+    if !found {
+        changed.append(field, value);
+    }
+    Ok(changed)
+}

@@ -1,0 +1,206 @@
+//! Replaying: the changes of documents, in parallel over documents and in order for each.
+//!
+//! Collections exist already, under their final names and without indexes (a unique index would meet duplicates that
+//! never were), so nothing is created, renamed or dropped on the way, and each operation finds its collection by UUID.
+//! Memory is bounded by [`LANES`] batches being filled and as many under way, and what `changes` and the slices' reader
+//! state.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use bson::RawDocumentBuf;
+use futures_util::TryStreamExt;
+use tokio::task::JoinHandle;
+
+use super::changes::{Changes, Fate};
+use super::survey::Recovery;
+use super::{RestoreItem, Run};
+use crate::error::{Error, Result};
+use crate::format::segment::Walk;
+use crate::mongo::apply::{self, Batch};
+use crate::operations::{CollectionUuid, Operation, OperationKind, document_key, entry_time};
+
+/// How many batches are under way at once.
+const LANES: u64 = 4;
+
+/// What a replay has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Operations applied.
+    pub operations: u64,
+    /// Transactions of which only a part was chosen.
+    pub split_transactions: u64,
+}
+
+/// Replays the oplog up to the moment that the plan says.
+pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replayed> {
+    let places = Places::of(&run.plan.items, recovery);
+    let mut lanes = Lanes { run, lanes: (0..LANES).map(|_| Lane::default()).collect() };
+    let (mut changes, mut replayed) = (Changes::new(recovery.behind), Replayed::default());
+    let mut slices = std::pin::pin!(recovery.slices.read());
+    while let Some((record, entries)) = slices.try_next().await? {
+        for entry in Walk::new(&entries) {
+            let entry = entry?;
+            let time = entry_time(entry)?;
+            if time > recovery.to {
+                break;
+            }
+            let places = &places;
+            let mut counted = changes.take(entry, time, move |operation| places.fate(operation))?;
+            replayed.split_transactions += u64::from(counted.is_split);
+            while let Some(operation) = counted.next()? {
+                let Some(place) = places.find(&operation) else { continue };
+                lanes.take(place, &operation).await.map_err(|error| error.context(format!("at {time}")))?;
+                replayed.operations += 1;
+            }
+        }
+        run.context.progress.add(0, record.bytes_raw, 0);
+    }
+    lanes.drain().await?;
+    Ok(replayed)
+}
+
+/// Where the documents of one collection go.
+struct Place {
+    db: String,
+    name: String,
+    namespace: String,
+    /// Where the order between documents matters, or a collation says which are the same: all go one way.
+    one_lane: Option<u64>,
+}
+
+/// Where everything goes.
+struct Places {
+    chosen: HashMap<CollectionUuid, Place>,
+    /// Those that exist at the end and were not chosen.
+    not_chosen: HashSet<CollectionUuid>,
+}
+
+impl Places {
+    fn of(items: &[RestoreItem], recovery: &Recovery) -> Self {
+        let chosen: HashMap<_, _> = items.iter().filter_map(|item| Some((item.uuid?, Place::of(item)))).collect();
+        let not_chosen = recovery.collections.uuids().filter(|uuid| !chosen.contains_key(*uuid)).copied().collect();
+        Self { chosen, not_chosen }
+    }
+
+    fn find(&self, operation: &Operation<'_>) -> Option<&Place> {
+        self.chosen.get(&operation.collection?)
+    }
+
+    fn fate(&self, operation: &Operation<'_>) -> Result<Fate> {
+        let Some(uuid) = operation.collection else { return Ok(Fate::Gone) };
+        let wanted = operation.kind != OperationKind::Command || repeated(operation)?;
+        Ok(match (self.chosen.contains_key(&uuid), self.not_chosen.contains(&uuid)) {
+            (true, _) if wanted => Fate::Wanted,
+            (_, true) => Fate::NotChosen,
+            _ => Fate::Gone,
+        })
+    }
+}
+
+impl Place {
+    fn of(item: &RestoreItem) -> Self {
+        let collated = matches!(item.record.options.get("collation"), Ok(Some(_)));
+        let one_lane = (item.is_ordered() || collated).then(|| {
+            let mut hasher = DefaultHasher::new();
+            item.uuid.hash(&mut hasher);
+            hasher.finish()
+        });
+        let (db, name) = (item.db.clone(), item.data_name.clone());
+        Self { namespace: format!("{db}.{name}"), db, name, one_lane }
+    }
+}
+
+/// Whether a command is repeated at its place among the changes: what a capped collection holds depends on its size.
+fn repeated(operation: &Operation<'_>) -> Result<bool> {
+    let resizes = || ["cappedSize", "cappedMax"].iter().any(|field| matches!(operation.o.get(field), Ok(Some(_))));
+    Ok(match operation.command()? {
+        "emptycapped" => true,
+        "collMod" => resizes(),
+        _ => false,
+    })
+}
+
+/// Batches on their way to the server: changes of one document are always in one lane.
+struct Lanes<'a> {
+    run: &'a Run<'a>,
+    lanes: Vec<Lane>,
+}
+
+#[derive(Default)]
+struct Lane {
+    batch: Batch,
+    under_way: Option<JoinHandle<Result<()>>>,
+}
+
+impl Lane {
+    /// Waits until nothing of this lane is under way.
+    async fn settle(&mut self) -> Result<()> {
+        match self.under_way.take() {
+            Some(task) => task.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Lanes<'_> {
+    async fn take(&mut self, place: &Place, operation: &Operation<'_>) -> Result<()> {
+        if operation.kind == OperationKind::Command {
+            self.drain().await?;
+            return self.repeat(place, operation).await;
+        }
+        let key = match (place.one_lane, operation.document_id()) {
+            (Some(lane), _) => lane,
+            (None, Some(id)) => document_key(id),
+            (None, None) => {
+                return Err(Error::failed(format!("a change of a document of {} has no _id", operation.namespace)));
+            }
+        };
+        let number = usize::try_from(key % LANES).unwrap_or_default();
+        let size = operation.o.as_bytes().len() + operation.o2.map_or(0, |o2| o2.as_bytes().len());
+        if self.lanes[number].batch.is_full_for(size) {
+            self.send(number).await?;
+        }
+        self.lanes[number].batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2);
+        Ok(())
+    }
+
+    /// Sends what a lane has gathered, when what it sent before has arrived.
+    async fn send(&mut self, number: usize) -> Result<()> {
+        let lane = &mut self.lanes[number];
+        lane.settle().await?;
+        if lane.batch.is_empty() {
+            return Ok(());
+        }
+        let admin = self.run.context.deployment.client().database("admin");
+        let write = std::mem::take(&mut lane.batch).apply(&admin);
+        lane.under_way = Some(self.run.writes.begin(write).await);
+        Ok(())
+    }
+
+    /// Sends everything and waits until it has arrived.
+    async fn drain(&mut self) -> Result<()> {
+        for number in 0..self.lanes.len() {
+            self.send(number).await?;
+        }
+        for lane in &mut self.lanes {
+            lane.settle().await?;
+        }
+        Ok(())
+    }
+
+    async fn repeat(&self, place: &Place, operation: &Operation<'_>) -> Result<()> {
+        let database = self.run.context.deployment.client().database(&place.db);
+        let mut command = RawDocumentBuf::new();
+        for element in operation.o {
+            let (field, value) = element.map_err(|error| Error::failed("a command cannot be read").caused_by(error))?;
+            match field.as_str() {
+                "collMod" | "emptycapped" => command.append(field, place.name.as_str()),
+                "cappedSize" | "cappedMax" => command.append(field, value),
+                // Whatever else was changed with it, the collection has from the beginning.
+                _ => {}
+            }
+        }
+        self.run.writes.run(apply::repeat_on_capped(database, place.name.clone(), command)).await
+    }
+}

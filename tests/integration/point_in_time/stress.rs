@@ -1,0 +1,195 @@
+//! Many moments of a source under every kind of write, each restored and held against what the source was then.
+
+use std::time::Duration;
+
+use mongodb::Client;
+use mongodb::bson::{Document, Timestamp, doc};
+use serde_json::Value;
+
+use super::workload::{DATABASES, Random, Workload};
+use crate::contents::Contents;
+use crate::harness::{self, Options, Running, Servers, Topology, Workspace};
+
+/// How many moments are looked at.
+const MOMENTS: usize = 20;
+
+/// The source at one moment.
+struct Sample {
+    at: Timestamp,
+    contents: Contents,
+}
+
+/// Expiry would go on with its work between two comparisons, and snapshots must outlive their reading.
+fn options(nodes: u8, s3: bool) -> Options {
+    Options {
+        topology: Topology::ReplicaSet { nodes },
+        s3,
+        parameters: vec!["ttlMonitorEnabled=false"],
+        oplog_megabytes: 1024,
+        ..Options::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_moment_is_restored_as_it_was() {
+    let (servers, target) = (harness::own(&options(1, false)), harness::own(&options(1, false)));
+    let client = servers.client().await;
+    let mut workspace = Workspace::on_disk(servers.uri());
+    workspace.set("oplog.slice_interval", "1s");
+    workspace.run(["init"]).exits(0);
+    workspace.run(["capture", "--once"]).exits(0);
+    let workload = Workload::start(&client, 42).await;
+    let capture = workspace.regrow(["capture"]).spawn();
+    let (mut samples, mut random) = (Vec::new(), Random(7));
+    for moment in 0..MOMENTS {
+        if moment % 7 == 0 {
+            back_up(&workspace);
+        }
+        samples.push(Sample::take(&client, &workload, &mut random).await);
+    }
+    finish(&workspace, &client, workload, capture, &mut samples).await;
+    restore_each(&workspace, &target, &samples).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_moment_is_restored_whatever_happened_to_capture_source_and_store() {
+    let (servers, target) = (harness::own(&options(3, true)), harness::own(&options(1, false)));
+    let client = servers.client().await;
+    let mut workspace = Workspace::on_s3(servers.uri(), servers.s3());
+    workspace.set("oplog.slice_interval", "1s");
+    workspace.run(["init"]).exits(0);
+    workspace.run(["capture", "--once"]).exits(0);
+    let workload = Workload::start(&client, 4242).await;
+    let mut capture = workspace.regrow(["capture"]).spawn();
+    let (mut samples, mut random) = (Vec::new(), Random(77));
+    for moment in 0..MOMENTS {
+        if moment == 0 || moment == 12 {
+            back_up(&workspace);
+        }
+        match moment % 5 {
+            1 | 3 => {
+                capture.kill();
+                capture.wait();
+                tokio::time::sleep(Duration::from_millis(random.below(500).unsigned_abs())).await;
+                capture = workspace.regrow(["capture"]).spawn();
+            }
+            2 => {
+                let step_down = doc! { "replSetStepDown": 5, "force": true };
+                client.database("admin").run_command(step_down).await.unwrap();
+            }
+            4 => {
+                servers.kill_s3();
+                tokio::time::sleep(Duration::from_millis(500 + random.below(1000).unsigned_abs())).await;
+                servers.start_s3_again();
+            }
+            _ => {}
+        }
+        samples.push(Sample::take(&client, &workload, &mut random).await);
+    }
+    finish(&workspace, &client, workload, capture, &mut samples).await;
+    restore_each(&workspace, &target, &samples).await;
+}
+
+fn back_up(workspace: &Workspace) {
+    // Collections that change while they are read fail a backup; it is run again, as its message says.
+    let taken = (0..10).any(|_| {
+        let run = tokio::task::block_in_place(|| workspace.run(["backup", "--json"]));
+        run.code == 0
+    });
+    assert!(taken, "no backup in ten attempts");
+}
+
+impl Sample {
+    /// Looks at the source as it is at the newest moment, while documents go on changing.
+    async fn take(client: &Client, workload: &Workload, random: &mut Random) -> Self {
+        tokio::time::sleep(Duration::from_millis(200 + random.below(800).unsigned_abs())).await;
+        let _collections_stay = workload.collections.read().await;
+        Self::now(client).await
+    }
+
+    async fn now(client: &Client) -> Self {
+        let reply = client.database("admin").run_command(doc! { "ping": 1 }).await.unwrap();
+        let at = reply.get_timestamp("operationTime").unwrap();
+        let mut contents = Contents::of_database_at(client, DATABASES[0], at).await;
+        for database in &DATABASES[1..] {
+            contents.extend(Contents::of_database_at(client, database, at).await);
+        }
+        Self { at, contents }
+    }
+
+    fn time(&self) -> String {
+        format!("{},{}", self.at.time, self.at.increment)
+    }
+}
+
+/// Ends everything, and adds the last moment, at which capped collections can be compared too.
+async fn finish(
+    workspace: &Workspace,
+    client: &Client,
+    workload: Workload,
+    capture: Running,
+    samples: &mut Vec<Sample>,
+) {
+    let done = workload.stop().await;
+    assert!(done > 500, "{done}");
+    samples.push(Sample::now(client).await);
+    has_held_everything(client).await;
+    capture.signal("TERM");
+    capture.wait().exits(0);
+    workspace.run(["capture", "--once"]).exits(0);
+    let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
+    assert_eq!(listed["gaps"].as_array().unwrap().len(), 0, "{listed}");
+    assert_eq!(listed["recovery_window"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+/// Makes sure that chance has left nothing out: each kind of entry was there.
+async fn has_held_everything(client: &Client) {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let commands = [
+        "create",
+        "drop",
+        "dropDatabase",
+        "renameCollection",
+        "collMod",
+        "createIndexes",
+        "commitIndexBuild",
+        "dropIndexes",
+        "applyOps",
+        "partialTxn",
+        "dropTarget",
+        "timeseries",
+        "clusteredIndex",
+        "capped",
+    ];
+    let mut filters: Vec<Document> =
+        commands.into_iter().map(|command| doc! { "op": "c", format!("o.{command}"): { "$exists": true } }).collect();
+    filters.extend(["i", "u", "d"].map(|op| doc! { "op": op, "ns": { "$regex": "^stress" } }));
+    filters.push(doc! { "op": "u", "o.$v": 2 });
+    filters.push(doc! { "op": "u", "ns": "stress.system.views" });
+    filters.push(doc! { "op": "u", "ns": "stress.system.buckets.series" });
+    for filter in filters {
+        assert!(oplog.find_one(filter.clone()).await.unwrap().is_some(), "{filter}");
+    }
+}
+
+async fn restore_each(workspace: &Workspace, target: &Servers, samples: &[Sample]) {
+    let (client, mut replayed) = (target.client().await, 0);
+    for sample in samples {
+        for database in DATABASES {
+            client.database(database).drop().await.unwrap();
+        }
+        let at = sample.time();
+        let restored = tokio::task::block_in_place(|| {
+            workspace.run(["restore", "--at", &at, "--to", target.uri(), "--confirm", "rs0", "--json"])
+        });
+        let answer: Value = restored.exits(0).json();
+        assert!(answer["recovered_to"]["t"].as_u64().unwrap() <= u64::from(sample.at.time), "{answer}");
+        replayed += answer["replayed"].as_u64().unwrap();
+        let mut found = Contents::of_database(&client, DATABASES[0]).await;
+        for database in &DATABASES[1..] {
+            found.extend(Contents::of_database(&client, database).await);
+        }
+        found.without_capped_documents().assert_equals(&sample.contents);
+    }
+    assert!(replayed > 1000, "{replayed}");
+}
