@@ -1,8 +1,10 @@
 //! Re-reading what is stored and holding it against what was recorded. Needs no key.
 //!
-//! Level `structure` asks only for listings and manifests; level `checksum` reads every byte. Everything
+//! Level `structure` asks only for listings, manifests and the records of the oplog; level `checksum` reads every byte. Everything
 //! that is wrong becomes a [`Finding`] with the object's name; a check that could not be made is an error,
 //! never a pass. Memory is bounded by [`PARALLEL_READS`] chunks.
+
+mod oplog;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -48,10 +50,16 @@ impl FromStr for Level {
 pub struct Finding {
     /// The object's key.
     pub object: String,
-    /// The backup that needs it.
-    pub backup: BackupId,
+    /// The backup that needs it; none for what belongs to the captured oplog.
+    pub backup: Option<BackupId>,
     /// What is wrong.
     pub problem: String,
+}
+
+impl Finding {
+    fn of_oplog(object: &str, problem: String) -> Self {
+        Self { object: object.to_owned(), backup: None, problem }
+    }
 }
 
 /// The outcome of a verification.
@@ -67,7 +75,7 @@ pub struct Verification {
     pub findings: Vec<Finding>,
 }
 
-/// Checks `backups`, or all of them when none is named.
+/// Checks `backups`, or all of them and the captured oplog when none is named.
 ///
 /// # Errors
 /// Whatever the storage says: a check that could not be made is no result.
@@ -89,12 +97,15 @@ pub async fn verify(
             Err(error) if error.kind() == Kind::Damaged => {
                 verification.findings.push(Finding {
                     object: layout::manifest(&id),
-                    backup: id,
+                    backup: Some(id),
                     problem: error.to_string(),
                 });
             }
             Err(error) => return Err(error),
         }
+    }
+    if backups.is_empty() {
+        to_read.extend(oplog::check(repository, &mut verification).await?);
     }
     if level == Level::Checksum {
         check_bytes(repository, to_read, progress, &mut verification).await?;
@@ -114,9 +125,11 @@ fn chosen(stored: &BTreeMap<String, u64>, backups: &[BackupId]) -> Vec<BackupId>
 
 /// An object that is there with the right size and whose bytes remain to be checked.
 struct ToRead {
-    backup: BackupId,
+    backup: Option<BackupId>,
     object: ObjectRecord,
     pack: Option<PackRecord>,
+    /// What its damage costs, where that is not the backup.
+    lost: String,
 }
 
 /// Checks existence and size of everything a manifest names, and that nothing else lies in its folder.
@@ -127,7 +140,7 @@ fn check_structure(
 ) -> Vec<ToRead> {
     let mut to_read = Vec::new();
     let mut find = |object: &str, problem: String| {
-        verification.findings.push(Finding { object: object.to_owned(), backup: manifest.id.clone(), problem });
+        verification.findings.push(Finding { object: object.to_owned(), backup: Some(manifest.id.clone()), problem });
     };
     let packs = manifest.packs.iter().map(|pack| (&pack.object, Some(pack)));
     for (object, pack) in packs.chain(std::iter::once((&manifest.catalog, None))) {
@@ -138,7 +151,8 @@ fn check_structure(
                 find(&object.key, format!("it has {size} bytes instead of {}", object.size));
             }
             Some(_) => {
-                to_read.push(ToRead { backup: manifest.id.clone(), object: object.clone(), pack: pack.cloned() });
+                let (backup, object) = (Some(manifest.id.clone()), object.clone());
+                to_read.push(ToRead { backup, object, pack: pack.cloned(), lost: String::new() });
             }
         }
     }
@@ -168,7 +182,10 @@ async fn check_bytes(
     while let Some((item, problem)) = checks.try_next().await? {
         verification.checked_bytes += item.object.size;
         progress.add(0, item.object.size, item.object.size);
-        if let Some(problem) = problem {
+        if let Some(mut problem) = problem {
+            if !item.lost.is_empty() {
+                problem = format!("{problem}; {}", item.lost);
+            }
             verification.findings.push(Finding { object: item.object.key, backup: item.backup, problem });
         }
     }

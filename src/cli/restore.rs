@@ -197,11 +197,12 @@ fn show_plan(session: &Session, plan: &RestorePlan, deployment: &Deployment) {
         session.say(format_args!("  by replaying {entries} of the oplog ({slices}, {})", ByteSize(recovery.bytes())));
     }
     let namespaces = counted(plan.items.len() as u64, "namespace");
-    session.say(format_args!("  {} into {namespaces}:", amount(plan.documents(), plan.bytes())));
+    let of_backup = if plan.recovery.is_some() { " in the backup" } else { "" };
+    session.say(format_args!("  {}{of_backup} into {namespaces}:", amount(plan.documents(), plan.bytes())));
     for item in plan.items.iter().take(MAX_NAMED) {
         let source = item.record.namespace();
         let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
-        let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) };
+        let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) + of_backup };
         session.say(format_args!("    {}{from}: {holds}", item.target()));
     }
     if plan.items.len() > MAX_NAMED {

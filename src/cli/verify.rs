@@ -7,16 +7,16 @@ use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::units::ByteSize;
-use crate::verify::{self, Level};
+use crate::verify::{self, Finding, Level};
 
 pub(super) const HELP: &str = "\
 Needs neither an identity nor the server. The exit code is 5 when anything is damaged or missing.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The backups to check, each by its id, a unique beginning of it, or latest [default: all]
+    /// The backups to check, each by its id, a unique beginning of it, or latest [default: all, and the captured oplog]
     backups: Vec<String>,
-    /// Check all backups
+    /// Check all backups and the captured oplog
     #[arg(long, conflicts_with = "backups")]
     all: bool,
     /// structure: existence, sizes and signatures; checksum: every byte as well
@@ -70,7 +70,8 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         });
         return Ok(());
     }
-    let mut damaged: Vec<&str> = findings.iter().map(|finding| finding.backup.as_str()).collect();
+    let affected = |finding: &Finding| finding.backup.as_ref().map_or("the captured oplog".into(), ToString::to_string);
+    let mut damaged: Vec<String> = findings.iter().map(affected).collect();
     damaged.dedup();
     let objects = match findings.len() {
         1 => "1 object is".to_owned(),

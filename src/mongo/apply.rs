@@ -1,7 +1,8 @@
 //! Replaying: the oplog's own operations on documents, in batches, through `applyOps`.
 //!
-//! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed, empty timestamps
-//! kept. An update of a document that is not there is an error, not an insert, so a replay that has gone astray stops.
+//! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed. An update of a
+//! document that is not there is an error, not an insert, so a replay that has gone astray stops. Only whole documents
+//! for which `load::has_empty_timestamp` must not come this way: the server would change them.
 
 use bson::raw::RawArrayBuf;
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
@@ -105,9 +106,13 @@ fn all_applied(reply: &Document) -> Result<()> {
 ///
 /// # Errors
 /// When the server refuses it or a privilege is missing.
-pub async fn repeat_on_capped(database: Database, collection: String, mut command: RawDocumentBuf) -> Result<()> {
-    let doing = format!("replay a change of {}.{collection}", database.name());
+pub async fn repeat_on_capped(admin: Database, db: String, command: RawDocumentBuf) -> Result<()> {
+    let doing = format!("replay {command:?} on {db}");
+    // As an operation: the server has no `emptycapped` for clients.
+    let operation = rawdoc! { "op": "c", "ns": format!("{db}.$cmd"), "o": command };
+    let mut command = rawdoc! { "applyOps": [operation] };
     majority(&mut command);
-    let attempt = Attempt { doing: &doing, action: "collMod", roles: REPLAY_ROLES };
-    database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+    let attempt = Attempt { doing: &doing, action: "applyOps", roles: REPLAY_ROLES };
+    let reply = admin.run_raw_command(command).await.map_err(|error| explain(&error, attempt))?;
+    all_applied(&reply)
 }

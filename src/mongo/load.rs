@@ -241,7 +241,8 @@ fn insert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDoc
 }
 
 /// Whether an insert would change the document: `_id` aside, it has `Timestamp(0, 0)` at its top level.
-fn has_empty_timestamp(document: &RawDocument) -> bool {
+#[must_use]
+pub fn has_empty_timestamp(document: &RawDocument) -> bool {
     const EMPTY: RawBsonRef<'static> = RawBsonRef::Timestamp(Timestamp { time: 0, increment: 0 });
     /// The end of a field's name, and the value.
     const NAME_END_AND_VALUE: [u8; 9] = [0; 9];

@@ -100,10 +100,19 @@ impl Repository {
         Ok(timelines)
     }
 
-    async fn timeline(&self, id: &TimelineId, found: Found) -> Result<CapturedTimeline> {
-        let document = self.storage.read(&layout::timeline(id), None).await?;
+    /// Reads a timeline's record and checks its signature.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when it was altered or is missing; whatever the storage says.
+    pub async fn timeline_record(&self, id: &TimelineId) -> Result<Timeline> {
+        let key = layout::timeline(id);
+        let document = self.storage.read(&key, None).await.map_err(|error| super::missing_is_damage(error, &key))?;
         let payload = self.keys.verify(&format!("the record of timeline {id}"), TIMELINE_PURPOSE, &document)?;
-        let timeline = Timeline::parse(payload, &self.descriptor.id, id)?;
+        Timeline::parse(payload, &self.descriptor.id, id)
+    }
+
+    async fn timeline(&self, id: &TimelineId, found: Found) -> Result<CapturedTimeline> {
+        let timeline = self.timeline_record(id).await?;
         let mut slices = Vec::new();
         for begin in found.committed {
             // Which of several is the committed one, only the record knows.

@@ -18,6 +18,7 @@ use super::{RestoreItem, Run};
 use crate::error::{Error, Result};
 use crate::format::segment::Walk;
 use crate::mongo::apply::{self, Batch};
+use crate::mongo::load;
 use crate::operations::{CollectionUuid, Operation, OperationKind, document_key, entry_time};
 
 /// How many batches are under way at once.
@@ -149,20 +150,26 @@ impl Lanes<'_> {
             self.drain().await?;
             return self.repeat(place, operation).await;
         }
-        let key = match (place.one_lane, operation.document_id()) {
-            (Some(lane), _) => lane,
-            (None, Some(id)) => document_key(id),
-            (None, None) => {
-                return Err(Error::failed(format!("a change of a document of {} has no _id", operation.namespace)));
-            }
-        };
+        // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
+        let key = place.one_lane.or_else(|| operation.document_id().map(document_key)).unwrap_or_default();
         let number = usize::try_from(key % LANES).unwrap_or_default();
+        if operation.kind != OperationKind::Delete && load::has_empty_timestamp(operation.o) {
+            return self.write_alone(number, place, operation).await;
+        }
         let size = operation.o.as_bytes().len() + operation.o2.map_or(0, |o2| o2.as_bytes().len());
         if self.lanes[number].batch.is_full_for(size) {
             self.send(number).await?;
         }
         self.lanes[number].batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2);
         Ok(())
+    }
+
+    /// Writes a whole document past `applyOps`, which would replace its empty timestamps by the time.
+    async fn write_alone(&mut self, number: usize, place: &Place, operation: &Operation<'_>) -> Result<()> {
+        self.send(number).await?;
+        self.lanes[number].settle().await?;
+        let database = self.run.context.deployment.client().database(&place.db);
+        self.run.writes.run(load::insert(&database, &place.name, &[operation.o])).await
     }
 
     /// Sends what a lane has gathered, when what it sent before has arrived.
@@ -190,7 +197,7 @@ impl Lanes<'_> {
     }
 
     async fn repeat(&self, place: &Place, operation: &Operation<'_>) -> Result<()> {
-        let database = self.run.context.deployment.client().database(&place.db);
+        let admin = self.run.context.deployment.client().database("admin");
         let mut command = RawDocumentBuf::new();
         for element in operation.o {
             let (field, value) = element.map_err(|error| Error::failed("a command cannot be read").caused_by(error))?;
@@ -201,6 +208,6 @@ impl Lanes<'_> {
                 _ => {}
             }
         }
-        self.run.writes.run(apply::repeat_on_capped(database, place.name.clone(), command)).await
+        self.run.writes.run(apply::repeat_on_capped(admin, place.db.clone(), command)).await
     }
 }

@@ -136,13 +136,13 @@ fn listed(workspace: &Workspace) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_captured_is_the_oplog_and_the_window_grows_with_it() {
-    let (servers, database) = (harness::replica_set(), harness::unique_database_name());
-    let (client, workspace) = (servers.client().await, workspace(servers));
-    client.database(&database).collection::<Document>("orders").insert_one(doc! { "_id": "first" }).await.unwrap();
-    workspace.run(["backup", "--ns", &database]).exits(0);
+    let (servers, database) = (harness::own(&harness::Options::default()), "shop");
+    let (client, workspace) = (servers.client().await, workspace(&servers));
+    client.database(database).collection::<Document>("orders").insert_one(doc! { "_id": "first" }).await.unwrap();
+    workspace.run(["backup"]).exits(0);
     let capture = start(&workspace);
     let before = listed(&workspace)["recovery_window"].clone();
-    let writer = Writer::start(&client, &database);
+    let writer = Writer::start(&client, database);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let written = writer.stop().await;
     capture.signal("TERM");

@@ -1,4 +1,53 @@
 //! Restoring to any moment: what is restored is what the source was then, byte for byte.
 
+mod damaged;
+mod moments;
+mod selected;
 mod stress;
+mod traps;
 mod workload;
+
+use mongodb::Client;
+use mongodb::bson::{Timestamp, doc};
+use serde_json::Value;
+
+use crate::harness::{Options, Run, Servers, Workspace};
+
+/// Expiry would go on with its work between two comparisons.
+fn without_expiry() -> Options {
+    Options { parameters: vec!["ttlMonitorEnabled=false"], ..Options::default() }
+}
+
+/// A workspace whose repository holds a backup and captures from before it.
+fn begun(servers: &Servers) -> Workspace {
+    let workspace = Workspace::on_disk(servers.uri());
+    workspace.run(["init"]).exits(0);
+    capture(&workspace);
+    workspace.run(["backup"]).exits(0);
+    workspace
+}
+
+/// Captures everything up to now.
+fn capture(workspace: &Workspace) {
+    workspace.run(["capture", "--once"]).exits(0);
+}
+
+/// Restores into the source's or another deployment named rs0.
+fn restore(workspace: &Workspace, arguments: &[&str]) -> Run {
+    workspace.run([&["restore", "--confirm", "rs0", "--json"], arguments].concat())
+}
+
+fn listed(workspace: &Workspace) -> Value {
+    workspace.run(["list", "--json"]).exits(0).json()
+}
+
+/// Returns the cluster time of the newest operation.
+async fn now(client: &Client) -> Timestamp {
+    let reply = client.database("admin").run_command(doc! { "ping": 1 }).await.unwrap();
+    reply.get_timestamp("operationTime").unwrap()
+}
+
+/// Returns a cluster time as the command line takes it.
+fn text(time: Timestamp) -> String {
+    format!("{},{}", time.time, time.increment)
+}

@@ -2,7 +2,7 @@
 
 mod accounts;
 mod consistent;
-mod odd;
+pub mod odd;
 mod parts;
 mod places;
 mod selected;
