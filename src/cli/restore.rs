@@ -112,7 +112,8 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let progress = Progress::default();
     let context = RestoreContext { deployment, segments, progress: progress.clone() };
     let summary =
-        progress::show(session, "restore", &progress, restore::execute(&plan, &context, stop_requested())).await?;
+        progress::show(session, "restore", &progress, Box::pin(restore::execute(&plan, &context, stop_requested())))
+            .await?;
     answer(session, &plan, &summary, &target);
     Ok(())
 }

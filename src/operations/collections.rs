@@ -387,3 +387,131 @@ fn with(document: &RawDocument, field: &CStr, value: RawBsonRef<'_>) -> Result<R
     }
     Ok(changed)
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::spec::BinarySubtype;
+    use bson::{Binary, rawdoc};
+
+    use super::*;
+
+    const UUID: CollectionUuid = [1; 16];
+
+    /// Follows commands on one collection, each an entry of the oplog, and returns what they lead to.
+    fn follow(commands: &[(&str, RawDocumentBuf)]) -> Result<Vec<CollectionRecord>> {
+        let mut collections = Collections::default();
+        for (db, command) in commands {
+            follow_as(&mut collections, db, command, UUID)?;
+        }
+        Ok(collections.into_records())
+    }
+
+    fn follow_as(collections: &mut Collections, db: &str, o: &RawDocument, uuid: CollectionUuid) -> Result<()> {
+        let ui = Binary { subtype: BinarySubtype::Uuid, bytes: uuid.to_vec() };
+        let entry = rawdoc! { "op": "c", "ns": format!("{db}.$cmd"), "ui": ui, "o": o.to_owned() };
+        collections.follow(&Operation::parse(&entry)?.expect("it is a command"))
+    }
+
+    fn created() -> (&'static str, RawDocumentBuf) {
+        ("shop", rawdoc! { "create": "orders", "idIndex": { "v": 2, "key": { "_id": 1 }, "name": "_id_" } })
+    }
+
+    fn index(name: &str, field: &str) -> (&'static str, RawDocumentBuf) {
+        let mut key = RawDocumentBuf::new();
+        key.append(<&CStr>::try_from(field).unwrap(), 1);
+        ("shop", rawdoc! { "createIndexes": "orders", "v": 2, "key": key, "name": name })
+    }
+
+    fn index_names(record: &CollectionRecord) -> Vec<&str> {
+        record.indexes.iter().map(|index| index.get_str("name").unwrap()).collect()
+    }
+
+    #[test]
+    fn an_unknown_command_stops_with_its_name() {
+        for (command, named) in [
+            (rawdoc! { "importCollection": "orders" }, "importCollection"),
+            (rawdoc! { "convertToCapped": "orders", "size": 5 }, "convertToCapped"),
+            (rawdoc! { "collMod": "orders", "sparkles": true }, "sparkles"),
+            (rawdoc! { "collMod": "orders", "index": { "name": "_id_", "shiny": 1 } }, "shiny"),
+        ] {
+            let error = follow(&[created(), ("shop", command)]).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_no_content_is_passed_over() {
+        let passed_over = ["startIndexBuild", "abortIndexBuild", "setMultikeyMetadata", "dropIdent", "dbCheck"];
+        let commands = passed_over.map(|command| {
+            let mut o = RawDocumentBuf::new();
+            o.append(<&CStr>::try_from(command).unwrap(), "orders");
+            ("shop", o)
+        });
+        assert_eq!(follow(&[&[created()][..], &commands].concat()).unwrap(), follow(&[created()]).unwrap());
+    }
+
+    #[test]
+    fn indexes_are_dropped_by_name_by_key_and_all_at_once() {
+        let built = [created(), index("a_1", "a"), index("b_1", "b")];
+        let after = |o: RawDocumentBuf| {
+            let records = follow(&[&built[..], &[("shop", o)]].concat()).unwrap();
+            index_names(&records[0]).join(" ")
+        };
+        assert_eq!(after(rawdoc! { "dropIndexes": "orders", "index": "a_1" }), "_id_ b_1");
+        assert_eq!(after(rawdoc! { "deleteIndexes": "orders", "index": { "b": 1 } }), "_id_ a_1");
+        assert_eq!(after(rawdoc! { "dropIndexes": "orders", "index": "*" }), "_id_");
+    }
+
+    #[test]
+    fn one_build_may_commit_several_indexes() {
+        let indexes = [rawdoc! { "key": { "a": 1 }, "name": "a" }, rawdoc! { "key": { "b": 1 }, "name": "b" }];
+        let commit =
+            rawdoc! { "commitIndexBuild": "orders", "indexes": indexes.into_iter().collect::<bson::RawArrayBuf>() };
+        assert_eq!(index_names(&follow(&[created(), ("shop", commit)]).unwrap()[0]), ["_id_", "a", "b"]);
+    }
+
+    #[test]
+    fn an_index_changes_as_it_was_told_by_name_or_by_key() {
+        let change = |change: RawDocumentBuf| ("shop", rawdoc! { "collMod": "orders", "index": change });
+        let records = follow(&[
+            created(),
+            index("a_1", "a"),
+            change(rawdoc! { "name": "a_1", "hidden": true, "prepareUnique": true }),
+            change(rawdoc! { "keyPattern": { "a": 1 }, "expireAfterSeconds": 60 }),
+            change(rawdoc! { "name": "a_1", "unique": true }),
+            change(rawdoc! { "name": "a_1", "hidden": false }),
+        ])
+        .unwrap();
+        let expected = rawdoc! { "v": 2, "key": { "a": 1 }, "name": "a_1", "expireAfterSeconds": 60, "unique": true };
+        assert_eq!(records[0].indexes[1], expected);
+    }
+
+    #[test]
+    fn a_collection_keeps_itself_through_names_and_databases() {
+        let rename = rawdoc! { "renameCollection": "shop.orders", "to": "archive.orders.2026", "dropTarget": true };
+        let mut collections = Collections::default();
+        follow_as(&mut collections, "archive", &rawdoc! { "create": "orders.2026" }, [2; 16]).unwrap();
+        for (db, command) in [created(), index("a_1", "a"), ("shop", rename)] {
+            follow_as(&mut collections, db, &command, UUID).unwrap();
+        }
+        assert!(collections.was_dropped(&[2; 16]) && collections.has(&UUID));
+        let records = collections.into_records();
+        assert_eq!(records.len(), 1);
+        assert_eq!((records[0].db.as_str(), records[0].name.as_str()), ("archive", "orders.2026"));
+        assert_eq!(index_names(&records[0]), ["_id_", "a_1"]);
+    }
+
+    #[test]
+    fn what_the_backup_does_not_hold_cannot_be_renamed_into_it() {
+        let rename = rawdoc! { "renameCollection": "config.odd", "to": "shop.orders" };
+        let error = follow(&[("config", rename)]).unwrap_err();
+        assert!(error.to_string().contains("config.odd"), "{error}");
+    }
+
+    #[test]
+    fn a_dropped_database_takes_its_collections_along() {
+        let dropped = rawdoc! { "dropDatabase": 1 };
+        assert_eq!(follow(&[created(), ("shop", dropped.clone())]).unwrap(), []);
+        assert_eq!(follow(&[created(), ("other", dropped)]).unwrap().len(), 1);
+    }
+}

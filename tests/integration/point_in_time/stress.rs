@@ -76,6 +76,8 @@ async fn any_moment_is_restored_whatever_happened_to_capture_source_and_store() 
             2 => {
                 let step_down = doc! { "replSetStepDown": 5, "force": true };
                 client.database("admin").run_command(step_down).await.unwrap();
+                // Long enough for an election; the writers find out by themselves.
+                tokio::time::sleep(Duration::from_secs(4)).await;
             }
             4 => {
                 servers.kill_s3();
@@ -108,6 +110,11 @@ impl Sample {
     }
 
     async fn now(client: &Client) -> Self {
+        // A build that an election interrupts goes on by itself, and ends when nobody waits for it.
+        let builds = client.database("config").collection::<Document>("system.indexBuilds");
+        while builds.find_one(doc! {}).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let reply = client.database("admin").run_command(doc! { "ping": 1 }).await.unwrap();
         let at = reply.get_timestamp("operationTime").unwrap();
         let mut contents = Contents::of_database_at(client, DATABASES[0], at).await;
