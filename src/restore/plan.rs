@@ -18,7 +18,7 @@ use crate::pattern::{NamespaceMap, NamespacePattern};
 /// Bytes of documents that are loaded, read back and indexed in a second, as `docs/PERFORMANCE.md` shows.
 const LOADED_PER_SECOND: u64 = 35_000_000;
 
-/// Bytes of oplog entries that are read ahead and replayed in a second, as `docs/PERFORMANCE.md` shows.
+/// Bytes of oplog entries that are read ahead and replayed in a second: a cautious guess.
 const REPLAYED_PER_SECOND: u64 = 15_000_000;
 
 /// How many namespaces in the way are named in one message.
