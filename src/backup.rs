@@ -109,7 +109,7 @@ async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut Bac
     let sealer = Sealer::new(context.recipients.clone());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
     let accounts =
-        if plan.accounts { accounts::read(&plan.node, plan.at).await? } else { accounts::Accounts::default() };
+        if plan.is_partial { accounts::Accounts::default() } else { accounts::read(&plan.node, plan.at).await? };
     let collections = dump::dump(plan, &sealer, writer, context).await?;
     let catalog = Catalog { source: plan.source.clone(), collections, users: accounts.users, roles: accounts.roles };
     let sealed = sealer.seal(Subject::Catalog { backup: plan.id.clone() }, &catalog.encode()?)?;

@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod format;
 pub mod mongo;
+pub mod namespace;
 pub mod operations;
 pub mod pattern;
 pub mod progress;

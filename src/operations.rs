@@ -12,26 +12,21 @@ pub use collections::Collections;
 pub use document_key::document_key;
 pub use entry::{Group, Meaning, Operation, OperationKind, TransactionId, Written, time as entry_time};
 
+use crate::namespace;
+
 /// What stays the same about a collection for as long as it exists, whatever its name.
 pub type CollectionUuid = [u8; 16];
 
 /// Whether a backup holds a namespace of this name, and so a replay changes it.
 ///
-/// Not those of the server itself: `local` is a node's own, `config` the cluster's; `admin.system.*` are users, roles
-/// and keys; `system.profile` and `system.views` are not restored as documents.
+/// Not those of the server itself, nor those of a search engine beside it.
 #[must_use]
 pub fn is_restored(db: &str, collection: &str) -> bool {
-    const SERVERS_OWN: [&str; 2] = ["local", "config"];
-    let system = collection.starts_with("system.");
-    let restored_system = collection == "system.js" || collection.starts_with(BUCKETS_PREFIX);
-    !SERVERS_OWN.contains(&db) && !db.starts_with("__mdb_internal") && (!system || restored_system)
+    !namespace::is_servers_own(db) && !db.starts_with("__mdb_internal") && namespace::holds_data(collection)
 }
 
-/// What begins the name of a time series' bucket collection.
-pub const BUCKETS_PREFIX: &str = "system.buckets.";
-
 /// The collection of a database that holds its views.
-const VIEWS: &str = "system.views";
+pub const VIEWS: &str = "system.views";
 
 #[cfg(test)]
 mod tests {

@@ -235,8 +235,7 @@ struct Writes(Arc<RwLock<()>>);
 
 impl Writes {
     async fn run<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let task = self.begin(write).await;
-        task.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?
+        ended(self.begin(write).await).await
     }
 
     /// Begins a write and leaves it to the caller to wait for its end.
@@ -255,4 +254,9 @@ impl Writes {
     async fn settle(&self) {
         drop(self.0.write().await);
     }
+}
+
+/// Waits for a write that was begun.
+async fn ended<T>(write: JoinHandle<Result<T>>) -> Result<T> {
+    write.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?
 }

@@ -11,6 +11,7 @@ use crate::format::{BackupId, BackupKind};
 
 use crate::mongo::read::AsOf;
 use crate::mongo::{Deployment, Namespace, Node, namespaces, oplog, read};
+use crate::namespace::BUCKETS_PREFIX;
 use crate::pattern::NamespacePattern;
 use crate::random::Random;
 
@@ -66,10 +67,8 @@ pub struct BackupPlan {
     pub leads_on: Option<LeadsOn>,
     /// The namespaces, as they are at that time.
     pub namespaces: Vec<PlannedNamespace>,
-    /// Whether only chosen namespaces are taken.
+    /// Whether only chosen namespaces are taken, without users and roles.
     pub is_partial: bool,
-    /// Whether users and roles are taken too.
-    pub accounts: bool,
     /// Where it comes from.
     pub source: SourceRecord,
 }
@@ -95,7 +94,6 @@ impl BackupPlan {
             at,
             leads_on,
             is_partial: !request.patterns.is_empty(),
-            accounts: request.patterns.is_empty(),
             source: SourceRecord {
                 name: request.source,
                 replica_set: deployment.hello.replica_set.clone(),
@@ -175,7 +173,7 @@ fn choose(listed: Vec<Namespace>, patterns: &[NamespacePattern]) -> Result<Vec<N
 
 /// Returns the name that patterns are held against: buckets go where their time series goes.
 fn visible_name(namespace: &Namespace) -> &str {
-    namespace.name.strip_prefix(namespaces::BUCKETS_PREFIX).unwrap_or(&namespace.name)
+    namespace.name.strip_prefix(BUCKETS_PREFIX).unwrap_or(&namespace.name)
 }
 
 async fn with_sizes(node: &Node, namespaces: Vec<Namespace>) -> Result<Vec<PlannedNamespace>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::output::{counted, moment};
+use super::output::{entries, moment};
 use super::{Session, stop_requested};
 use crate::capture::{self, CaptureContext, CaptureEvent, CaptureSettings};
 use crate::config::Config;
@@ -119,7 +119,7 @@ fn remark(event: &CaptureEvent) -> String {
         CaptureEvent::Stored { record, behind } => format!(
             "captured up to {}: {}, {}, {} behind",
             moment(record.end),
-            counted(record.entries, "entry").replace("entrys", "entries"),
+            entries(record.entries),
             ByteSize(record.object.size),
             Elapsed(*behind)
         ),

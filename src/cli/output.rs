@@ -71,6 +71,11 @@ pub(super) fn counted(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Returns a number of oplog entries in words.
+pub(super) fn entries(number: u64) -> String {
+    if number == 1 { counted(number, "entry") } else { format!("{number} entries") }
+}
+
 /// Prints rows in aligned columns; the first row is the heading. Numbers stand to the right.
 pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::output::{counted, moment, time};
+use super::output::{counted, entries, moment, time};
 use super::{Session, progress, stop_requested};
 use crate::codec::Identities;
 use crate::error::{Error, Kind, Result};
@@ -221,10 +221,6 @@ fn show_plan(session: &Session, plan: &RestorePlan, deployment: &Deployment) {
             counted(accounts.roles.len() as u64, "role")
         ));
     }
-}
-
-fn entries(count: u64) -> String {
-    counted(count, "entry").replace("entrys", "entries")
 }
 
 fn amount(documents: u64, bytes: u64) -> String {

@@ -7,15 +7,10 @@ use mongodb::Database;
 use super::client::{LOOK, Node};
 use super::error::{Attempt, BACKUP_ROLES, explain};
 use crate::error::{Error, Result};
+use crate::namespace::{self, BUCKETS_PREFIX};
 
 /// How many listings are under way at once: they are small, and the time is all latency.
 const PARALLEL_LISTINGS: usize = 8;
-
-/// The databases that are never backed up: `local` is a node's own, `config` the server's.
-const INTERNAL_DATABASES: [&str; 2] = ["local", "config"];
-
-/// What begins the name of a time series' bucket collection.
-pub const BUCKETS_PREFIX: &str = "system.buckets.";
 
 /// What a namespace is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +100,7 @@ async fn databases(node: &Node, complete: bool) -> Result<Vec<String>> {
     let databases =
         reply.get_array("databases").map_err(|error| Error::failed("cannot list the databases").caused_by(error))?;
     let names = databases.iter().filter_map(|database| database.as_document()?.get_str("name").ok());
-    Ok(names.filter(|name| !INTERNAL_DATABASES.contains(name)).map(str::to_owned).collect())
+    Ok(names.filter(|name| !namespace::is_servers_own(name)).map(str::to_owned).collect())
 }
 
 /// Returns the collections of one database, without their indexes.
@@ -170,7 +165,7 @@ pub(super) async fn all(
 /// Reads one entry of `listCollections`; none for a collection that is not backed up as data.
 fn parse(db: &str, entry: &RawDocument) -> Result<Option<Namespace>, Box<dyn std::error::Error + Send + Sync>> {
     let name = entry.get_str("name")?;
-    if name.starts_with("system.") && name != "system.js" && !name.starts_with(BUCKETS_PREFIX) {
+    if !namespace::holds_data(name) {
         return Ok(None);
     }
     let kind = match entry.get_str("type")? {

@@ -10,9 +10,10 @@ use bson::raw::CStr;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 
 use super::entry::{Operation, OperationKind, unknown, unreadable};
-use super::{BUCKETS_PREFIX, CollectionUuid, VIEWS, bucket_index, is_restored};
+use super::{CollectionUuid, VIEWS, bucket_index, is_restored};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord};
+use crate::namespace::BUCKETS_PREFIX;
 
 /// The collections and views as they are at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -66,16 +67,14 @@ impl Collections {
         let mut records = Vec::new();
         for (_, record) in self.by_uuid {
             if let Some(series) = record.name.strip_prefix(BUCKETS_PREFIX) {
-                records.push(CollectionRecord {
-                    kind: CollectionKind::Timeseries,
-                    name: series.to_owned(),
-                    uuid: None,
-                    ..without_documents(&record)
-                });
+                let (db, name, options) = (record.db.clone(), series.to_owned(), record.options.clone());
+                let indexes = record.indexes.clone();
+                records.push(CollectionRecord { indexes, ..empty(CollectionKind::Timeseries, db, name, options) });
             }
             records.push(record);
         }
-        records.extend(self.views.into_iter().map(|((db, name), options)| view(db, name, options)));
+        records
+            .extend(self.views.into_iter().map(|((db, name), options)| empty(CollectionKind::View, db, name, options)));
         records.sort_by(|a, b| (&a.db, &a.name).cmp(&(&b.db, &b.name)));
         records
     }
@@ -157,16 +156,8 @@ impl Collections {
             Err(_) => Vec::new(),
         };
         let ordered = operation.o.get_bool("capped").unwrap_or(false);
-        let record = CollectionRecord {
-            db: db.into(),
-            name: name.into(),
-            kind,
-            uuid: Some(uuid),
-            options,
-            indexes,
-            ordered,
-            ..view(String::new(), String::new(), RawDocumentBuf::new())
-        };
+        let record = empty(kind, db.into(), name.into(), options);
+        let record = CollectionRecord { uuid: Some(uuid), indexes, ordered, ..record };
         self.by_uuid.insert(uuid, record);
         Ok(())
     }
@@ -292,11 +283,12 @@ impl Collections {
     }
 }
 
-fn view(db: String, name: String, options: RawDocumentBuf) -> CollectionRecord {
+/// Returns a record of something that has no documents in the backup.
+fn empty(kind: CollectionKind, db: String, name: String, options: RawDocumentBuf) -> CollectionRecord {
     CollectionRecord {
         db,
         name,
-        kind: CollectionKind::View,
+        kind,
         uuid: None,
         options,
         indexes: Vec::new(),
@@ -307,11 +299,6 @@ fn view(db: String, name: String, options: RawDocumentBuf) -> CollectionRecord {
         in_snapshot: true,
         segments: Vec::new(),
     }
-}
-
-fn without_documents(record: &CollectionRecord) -> CollectionRecord {
-    let (options, indexes) = (record.options.clone(), record.indexes.clone());
-    CollectionRecord { indexes, ..view(record.db.clone(), record.name.clone(), options) }
 }
 
 fn is_named(index: &RawDocument, name: &str) -> bool {

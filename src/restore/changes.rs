@@ -70,9 +70,8 @@ impl Changes {
                 (Source::One(Some(operation)), false)
             }
             Meaning::Group(group) if is_new => (wanted(group, fate), false),
-            Meaning::Transaction { id, operations, written: Written::Committed } => match self.open.remove(&id) {
+            Meaning::Transaction { id, operations, written: Written::Committed } => match self.close(&id) {
                 Some(mut gathered) => {
-                    self.in_memory -= gathered.memory.len();
                     gathered.add(operations, &fate, IN_MEMORY - self.in_memory)?;
                     count(gathered, is_new)
                 }
@@ -87,17 +86,16 @@ impl Changes {
                 (Source::Nothing, false)
             }
             Meaning::Commit { id, at } => {
-                let gathered = self.open.remove(&id).ok_or_else(|| {
+                let gathered = self.close(&id).ok_or_else(|| {
                     Error::failed(format!(
                         "the beginning of the transaction that commits at {time} is not in the oplog"
                     ))
                 })?;
-                self.in_memory -= gathered.memory.len();
                 // A snapshot at that moment has waited for the transaction's end, and shows it.
                 count(gathered, at > self.behind)
             }
             Meaning::Abort(id) => {
-                self.forget(&id);
+                drop(self.close(&id));
                 (Source::Nothing, false)
             }
             Meaning::Nothing | Meaning::Operation(_) | Meaning::Group(_) => (Source::Nothing, false),
@@ -115,7 +113,7 @@ impl Changes {
             // A session has one transaction at a time; one that an election cut off ends without an entry.
             let earlier: Vec<_> = self.open.keys().filter(|open| open.session == id.session).cloned().collect();
             for id in &earlier {
-                self.forget(id);
+                drop(self.close(id));
             }
         }
         let gathered = self.open.entry(id).or_default();
@@ -125,10 +123,11 @@ impl Changes {
         Ok(())
     }
 
-    fn forget(&mut self, id: &TransactionId) {
-        if let Some(gathered) = self.open.remove(id) {
-            self.in_memory -= gathered.memory.len();
-        }
+    /// Takes a transaction out of the open ones.
+    fn close(&mut self, id: &TransactionId) -> Option<Gathered> {
+        let gathered = self.open.remove(id)?;
+        self.in_memory -= gathered.memory.len();
+        Some(gathered)
     }
 }
 

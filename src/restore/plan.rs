@@ -11,7 +11,8 @@ use crate::format::manifest::Manifest;
 use crate::mongo::Deployment;
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::error::RESTORE_ROLES;
-use crate::mongo::namespaces::{self, BUCKETS_PREFIX};
+use crate::mongo::namespaces;
+use crate::namespace::BUCKETS_PREFIX;
 use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
 
@@ -63,12 +64,6 @@ impl RestoreItem {
     #[must_use]
     pub fn target(&self) -> String {
         format!("{}.{}", self.db, self.name)
-    }
-
-    /// Whether the order of its documents matters.
-    #[must_use]
-    pub fn is_ordered(&self) -> bool {
-        self.record.ordered
     }
 
     /// Whether it has no documents of its own.

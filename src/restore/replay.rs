@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::changes::{Changes, Fate};
 use super::survey::Recovery;
-use super::{RestoreItem, Run};
+use super::{RestoreItem, Run, ended};
 use crate::error::{Error, Result};
 use crate::format::segment::Walk;
 use crate::mongo::apply::{self, Batch};
@@ -102,7 +102,7 @@ impl Places {
 impl Place {
     fn of(item: &RestoreItem) -> Self {
         let collated = matches!(item.record.options.get("collation"), Ok(Some(_)));
-        let one_lane = (item.is_ordered() || collated).then(|| {
+        let one_lane = (item.record.ordered || collated).then(|| {
             let mut hasher = DefaultHasher::new();
             item.uuid.hash(&mut hasher);
             hasher.finish()
@@ -138,7 +138,7 @@ impl Lane {
     /// Waits until nothing of this lane is under way.
     async fn settle(&mut self) -> Result<()> {
         match self.under_way.take() {
-            Some(task) => task.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?,
+            Some(write) => ended(write).await,
             None => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::format::catalog::Catalog;
 use crate::format::manifest::Manifest;
 use crate::format::oplog::SliceRecord;
 use crate::format::segment::Walk;
-use crate::operations::{CollectionUuid, Collections, Operation, OperationKind, entry_time, is_restored};
+use crate::operations::{CollectionUuid, Collections, Operation, OperationKind, VIEWS, entry_time, is_restored};
 use crate::progress::Progress;
 use crate::repository::SliceReader;
 
@@ -59,7 +59,7 @@ impl Recovery {
             found: Self { to, reached: behind, entries: 0, account_changes: 0, slices, behind, collections },
         };
         let slices = survey.found.slices.clone();
-        progress.expect(slices.records().iter().map(|record| record.bytes_raw).sum());
+        progress.expect(survey.found.bytes());
         let mut read = std::pin::pin!(slices.read());
         let mut end = None;
         while let Some((record, entries)) = read.try_next().await? {
@@ -143,7 +143,7 @@ impl Survey {
 /// Only what changes collections, views and accounts is wanted; the documents come later.
 fn fate(operation: &Operation<'_>, touched: Option<&Mutex<HashMap<CollectionUuid, String>>>) -> Result<Fate> {
     let (db, name) = operation.names();
-    if operation.kind == OperationKind::Command || name == "system.views" || is_account(operation) {
+    if operation.kind == OperationKind::Command || name == VIEWS || is_account(operation) {
         return Ok(Fate::Wanted);
     }
     if is_restored(db, name)

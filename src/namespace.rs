@@ -1,0 +1,17 @@
+//! What the name of a namespace says about it: backing up, capturing and restoring must agree on that.
+
+/// What begins the name of a time series' bucket collection.
+pub const BUCKETS_PREFIX: &str = "system.buckets.";
+
+/// Whether a database is never backed up: `local` is a node's own, `config` the cluster's.
+#[must_use]
+pub fn is_servers_own(db: &str) -> bool {
+    ["local", "config"].contains(&db)
+}
+
+/// Whether a collection of this name is backed up as data. Of the server's own only stored functions and the buckets of
+/// time series are; `admin.system.*` are users, roles and keys, `system.views` are definitions, `system.profile` a node's.
+#[must_use]
+pub fn holds_data(collection: &str) -> bool {
+    !collection.starts_with("system.") || collection == "system.js" || collection.starts_with(BUCKETS_PREFIX)
+}
