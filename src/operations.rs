@@ -1,13 +1,16 @@
 //! What the oplog's entries mean: which operations they hold, when those count, what becomes of collections.
 //!
-//! Pure: no server, no repository, no clock. What is written is here; how it is written is `mongo`'s. An entry of a
-//! kind that is not known is an error everywhere: replaying past it would restore something that never was.
+//! No server, no repository, no clock; only long transactions wait in files. What is written is here; how it is written
+//! is `mongo`'s. An entry of a kind that is not known is an error everywhere: replaying past it would restore something
+//! that never was.
 
 mod bucket_index;
+mod changes;
 mod collections;
 mod document_key;
 mod entry;
 
+pub use changes::{Changes, Counted, Fate};
 pub use collections::Collections;
 pub use document_key::document_key;
 pub use entry::{Group, Meaning, Operation, OperationKind, TransactionId, Written, time as entry_time};

@@ -6,7 +6,6 @@
 //! interruption the namespaces that this run created are dropped again, so nothing partial stays behind;
 //! a run that was killed leaves its namespaces, and the next one refuses and names them.
 
-mod changes;
 mod load;
 mod plan;
 mod replay;

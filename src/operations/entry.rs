@@ -141,6 +141,8 @@ pub enum Meaning<'a> {
         id: TransactionId,
         /// Which.
         operations: Group<'a>,
+        /// Whether an entry before it holds others of the same transaction.
+        continues: bool,
         /// Whether they count.
         written: Written,
     },
@@ -170,7 +172,10 @@ impl<'a> Meaning<'a> {
             "applyOps" => {
                 let operations = Group(operation.o.get_array("applyOps").map_err(unreadable)?);
                 match fields.transaction() {
-                    Some(id) => Ok(Self::Transaction { id, operations, written: written(operation.o) }),
+                    Some(id) => {
+                        let (written, continues) = (written(operation.o), fields.continues);
+                        Ok(Self::Transaction { id, operations, continues, written })
+                    }
                     None => Ok(Self::Group(operations)),
                 }
             }
@@ -213,6 +218,8 @@ struct Fields<'a> {
     o2: Option<&'a RawDocument>,
     lsid: Option<&'a RawDocument>,
     number: Option<i64>,
+    /// Another entry of the same transaction lies before it.
+    continues: bool,
     /// A retryable write of several documents, which has a number but is no transaction.
     vectored: bool,
 }
@@ -223,7 +230,7 @@ impl<'a> Fields<'a> {
         for element in document.iter_elements() {
             let element = element.map_err(unreadable)?;
             let key = element.key().as_str();
-            if !matches!(key, "op" | "ns" | "ui" | "o" | "o2" | "lsid" | "txnNumber" | "multiOpType") {
+            if !matches!(key, "op" | "ns" | "ui" | "o" | "o2" | "lsid" | "txnNumber" | "prevOpTime" | "multiOpType") {
                 continue;
             }
             match (key, element.value().map_err(unreadable)?) {
@@ -234,6 +241,9 @@ impl<'a> Fields<'a> {
                 ("o2", RawBsonRef::Document(o2)) => fields.o2 = Some(o2),
                 ("lsid", RawBsonRef::Document(lsid)) => fields.lsid = Some(lsid),
                 ("txnNumber", RawBsonRef::Int64(number)) => fields.number = Some(number),
+                ("prevOpTime", RawBsonRef::Document(before)) => {
+                    fields.continues = before.get_timestamp("ts").is_ok_and(|ts| ts.time != 0);
+                }
                 ("multiOpType", value) => fields.vectored = value == RawBsonRef::Int32(1),
                 _ => {}
             }

@@ -2,7 +2,7 @@
 //!
 //! Collections exist already, under their final names and without indexes (a unique index would meet duplicates that
 //! never were), so nothing is created, renamed or dropped on the way, and each operation finds its collection by UUID.
-//! Memory is bounded by [`LANES`] batches being filled and as many under way, and what `changes` and the slices' reader
+//! Memory is bounded by [`LANES`] batches being filled and as many under way, and what `operations::Changes` and the slices' reader
 //! state.
 
 use std::collections::{HashMap, HashSet};
@@ -12,14 +12,13 @@ use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
-use super::changes::{Changes, Fate};
 use super::survey::Recovery;
 use super::{RestoreItem, Run, ended};
 use crate::error::{Error, Result};
 use crate::format::segment::Walk;
 use crate::mongo::apply::{self, Batch};
 use crate::mongo::load;
-use crate::operations::{CollectionUuid, Operation, OperationKind, document_key, entry_time};
+use crate::operations::{Changes, CollectionUuid, Fate, Operation, OperationKind, document_key, entry_time};
 
 /// How many batches are under way at once.
 const LANES: u64 = 4;
@@ -49,7 +48,7 @@ pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replaye
             let places = &places;
             let mut counted = changes.take(entry, time, move |operation| places.fate(operation))?;
             replayed.split_transactions += u64::from(counted.is_split);
-            while let Some(operation) = counted.next()? {
+            while let Some(operation) = counted.next_operation()? {
                 let Some(place) = places.find(&operation) else { continue };
                 lanes.take(place, &operation).await.map_err(|error| error.context(format!("at {time}")))?;
                 replayed.operations += 1;

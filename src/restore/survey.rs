@@ -8,14 +8,15 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::TryStreamExt;
 
-use super::changes::{Changes, Fate};
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::Catalog;
 use crate::format::manifest::Manifest;
 use crate::format::oplog::SliceRecord;
 use crate::format::segment::Walk;
-use crate::operations::{CollectionUuid, Collections, Operation, OperationKind, VIEWS, entry_time, is_restored};
+use crate::operations::{
+    Changes, CollectionUuid, Collections, Fate, Operation, OperationKind, VIEWS, entry_time, is_restored,
+};
 use crate::progress::Progress;
 use crate::repository::SliceReader;
 
@@ -111,7 +112,10 @@ impl Survey {
         let (is_new, touched) = (time > self.found.behind, &self.touched);
         let mut counted =
             self.changes.take(entry, time, move |operation| fate(operation, is_new.then_some(touched)))?;
-        while let Some(operation) = counted.next()? {
+        if counted.lacks_beginning {
+            return Err(Error::failed("the beginning of the transaction that ends here is not in the captured oplog"));
+        }
+        while let Some(operation) = counted.next_operation()? {
             if is_account(&operation) {
                 self.found.account_changes += 1;
             } else {

@@ -10,9 +10,9 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use bson::RawDocument;
 
+use super::entry::{Group, Meaning, Operation, TransactionId, Written};
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
-use crate::operations::{Group, Meaning, Operation, TransactionId, Written};
 use crate::units::MIB;
 
 /// How much of all open transactions stays in memory.
@@ -20,7 +20,7 @@ const IN_MEMORY: usize = 32 * MIB;
 
 /// What becomes of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
     /// It is a change that is wanted.
     Wanted,
     /// It is about something that was not chosen.
@@ -30,7 +30,7 @@ pub(super) enum Fate {
 }
 
 /// Follows entries behind one moment and up to another.
-pub(super) struct Changes {
+pub struct Changes {
     /// What was before it is there already.
     behind: ClusterTime,
     open: HashMap<TransactionId, Gathered>,
@@ -39,10 +39,12 @@ pub(super) struct Changes {
 }
 
 /// The wanted operations of an entry that count now.
-pub(super) struct Counted<'a> {
+pub struct Counted<'a> {
     source: Source<'a>,
     /// Whether they belong to a transaction of which a part was not chosen.
-    pub(super) is_split: bool,
+    pub is_split: bool,
+    /// Whether they are only the end of a transaction that began before the first entry that was taken.
+    pub lacks_beginning: bool,
 }
 
 enum Source<'a> {
@@ -53,60 +55,65 @@ enum Source<'a> {
 }
 
 impl Changes {
-    pub(super) fn new(behind: ClusterTime) -> Self {
+    /// Begins to follow; entries from before `behind` may be taken for the transactions that begin in them.
+    #[must_use]
+    pub fn new(behind: ClusterTime) -> Self {
         Self { behind, open: HashMap::new(), in_memory: 0 }
     }
 
-    /// Takes the next entry, and returns those of its operations, or of the transaction that it commits, that count.
-    pub(super) fn take<'a>(
+    /// Takes the next entry, and returns those of its operations, or of the transaction that it ends, that count.
+    ///
+    /// # Errors
+    /// When it is of a kind that is not known, or a long transaction finds no room on disk; whatever `fate` says.
+    pub fn take<'a>(
         &mut self,
         entry: &'a RawDocument,
         time: ClusterTime,
         fate: impl Fn(&Operation<'_>) -> Result<Fate> + Send + 'a,
     ) -> Result<Counted<'a>> {
         let is_new = time > self.behind;
-        let (source, is_split) = match Meaning::of(entry)? {
+        Ok(match Meaning::of(entry)? {
             Meaning::Operation(operation) if is_new && fate(&operation)? == Fate::Wanted => {
-                (Source::One(Some(operation)), false)
+                Counted::of(Source::One(Some(operation)))
             }
-            Meaning::Group(group) if is_new => (wanted(group, fate), false),
-            Meaning::Transaction { id, operations, written: Written::Committed } => match self.close(&id) {
+            Meaning::Group(group) if is_new => Counted::of(wanted(group, fate)),
+            Meaning::Transaction { id, operations, continues, written: Written::Committed } => match self.close(&id) {
                 Some(mut gathered) => {
                     gathered.add(operations, &fate, IN_MEMORY - self.in_memory)?;
-                    count(gathered, is_new)
+                    gathered.end(is_new)
                 }
-                None if is_new => {
-                    let is_split = reaches_outside(operations, &fate)?;
-                    (wanted(operations, fate), is_split)
-                }
-                None => (Source::Nothing, false),
+                None if is_new => Counted {
+                    is_split: reaches_outside(operations, &fate)?,
+                    lacks_beginning: continues,
+                    source: wanted(operations, fate),
+                },
+                None => Counted::nothing(),
             },
-            Meaning::Transaction { id, operations, .. } => {
-                self.gather(id, operations, &fate)?;
-                (Source::Nothing, false)
+            Meaning::Transaction { id, operations, continues, .. } => {
+                self.gather(id, operations, continues, &fate)?;
+                Counted::nothing()
             }
             Meaning::Commit { id, at } => {
-                let gathered = self.close(&id).ok_or_else(|| {
-                    Error::failed(format!(
-                        "the beginning of the transaction that commits at {time} is not in the oplog"
-                    ))
-                })?;
                 // A snapshot at that moment has waited for the transaction's end, and shows it.
-                count(gathered, at > self.behind)
+                let is_new = at > self.behind;
+                match self.close(&id) {
+                    Some(gathered) => gathered.end(is_new),
+                    None => Counted { lacks_beginning: is_new, ..Counted::nothing() },
+                }
             }
             Meaning::Abort(id) => {
                 drop(self.close(&id));
-                (Source::Nothing, false)
+                Counted::nothing()
             }
-            Meaning::Nothing | Meaning::Operation(_) | Meaning::Group(_) => (Source::Nothing, false),
-        };
-        Ok(Counted { source, is_split })
+            Meaning::Nothing | Meaning::Operation(_) | Meaning::Group(_) => Counted::nothing(),
+        })
     }
 
     fn gather(
         &mut self,
         id: TransactionId,
         operations: Group<'_>,
+        continues: bool,
         fate: &impl Fn(&Operation<'_>) -> Result<Fate>,
     ) -> Result<()> {
         if !self.open.contains_key(&id) {
@@ -116,7 +123,8 @@ impl Changes {
                 drop(self.close(id));
             }
         }
-        let gathered = self.open.entry(id).or_default();
+        let begun = || Gathered { lacks_beginning: continues, ..Gathered::default() };
+        let gathered = self.open.entry(id).or_insert_with(begun);
         let before = gathered.memory.len();
         gathered.add(operations, fate, (IN_MEMORY + before).saturating_sub(self.in_memory))?;
         self.in_memory = self.in_memory - before + gathered.memory.len();
@@ -129,15 +137,6 @@ impl Changes {
         self.in_memory -= gathered.memory.len();
         Some(gathered)
     }
-}
-
-/// Returns a transaction's operations, if they count.
-fn count<'a>(gathered: Gathered, counts: bool) -> (Source<'a>, bool) {
-    if !counts {
-        return (Source::Nothing, false);
-    }
-    let is_split = gathered.wanted && gathered.not_chosen;
-    (Source::Gathered(gathered, 0), is_split)
 }
 
 /// Whether a transaction wants to be replayed and has parts that were not chosen.
@@ -171,9 +170,19 @@ struct Gathered {
     reader: Option<BufReader<File>>,
     wanted: bool,
     not_chosen: bool,
+    lacks_beginning: bool,
 }
 
 impl Gathered {
+    /// Returns a transaction's operations, if they count.
+    fn end<'a>(self, counts: bool) -> Counted<'a> {
+        if !counts {
+            return Counted::nothing();
+        }
+        let (is_split, lacks_beginning) = (self.wanted && self.not_chosen, self.lacks_beginning);
+        Counted { source: Source::Gathered(self, 0), is_split, lacks_beginning }
+    }
+
     /// Adds the wanted ones, to memory while it has `room`.
     fn add(
         &mut self,
@@ -233,9 +242,21 @@ impl Gathered {
     }
 }
 
-impl Counted<'_> {
+impl<'a> Counted<'a> {
+    fn nothing() -> Self {
+        Self::of(Source::Nothing)
+    }
+
+    /// Of what is no transaction.
+    fn of(source: Source<'a>) -> Self {
+        Self { source, is_split: false, lacks_beginning: false }
+    }
+
     /// Returns the next operation.
-    pub(super) fn next(&mut self) -> Result<Option<Operation<'_>>> {
+    ///
+    /// # Errors
+    /// When it is of a kind that is not known, or the file that holds it cannot be read.
+    pub fn next_operation(&mut self) -> Result<Option<Operation<'_>>> {
         match &mut self.source {
             Source::Nothing => Ok(None),
             Source::One(operation) => Ok(operation.take()),
@@ -288,7 +309,7 @@ mod tests {
     fn counted(changes: &mut Changes, t: u32, entry: &RawDocument) -> Vec<i32> {
         let mut counted = changes.take(entry, at(t), |_| Ok(Fate::Wanted)).unwrap();
         let mut ids = Vec::new();
-        while let Some(operation) = counted.next().unwrap() {
+        while let Some(operation) = counted.next_operation().unwrap() {
             ids.push(operation.o.get_i32("_id").unwrap());
         }
         ids
@@ -332,11 +353,25 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_without_its_transaction_is_an_error() {
-        let commit = rawdoc! { "commitTransaction": 1, "commitTimestamp": Timestamp { time: 11, increment: 1 } };
-        let entry = command(1, commit);
-        let error = Changes::new(at(10)).take(&entry, at(12), |_| Ok(Fate::Wanted)).err().unwrap();
-        assert!(error.to_string().contains("12,1"), "{error}");
+    fn a_transaction_without_its_beginning_says_so_where_it_counts() {
+        let lacks_beginning = |entries: &[RawDocumentBuf]| {
+            let mut changes = Changes::new(at(10));
+            let taken =
+                entries.iter().map(|entry| changes.take(entry, at(12), |_| Ok(Fate::Wanted)).unwrap().lacks_beginning);
+            taken.last().unwrap()
+        };
+        let commit = |t: u32| {
+            command(1, rawdoc! { "commitTransaction": 1, "commitTimestamp": Timestamp { time: t, increment: 1 } })
+        };
+        let continuing = |mut entry: RawDocumentBuf| {
+            entry.append(cstr!("prevOpTime"), rawdoc! { "ts": Timestamp { time: 9, increment: 1 }, "t": 1_i64 });
+            entry
+        };
+        assert!(lacks_beginning(&[commit(11)]));
+        assert!(!lacks_beginning(&[commit(10)]), "the backup shows it");
+        assert!(lacks_beginning(&[continuing(transaction(1, &[1], None))]));
+        assert!(lacks_beginning(&[continuing(transaction(1, &[1], PARTLY)), transaction(1, &[2], None)]));
+        assert!(!lacks_beginning(&[transaction(1, &[1], PARTLY), continuing(transaction(1, &[2], None))]));
     }
 
     #[test]
@@ -369,7 +404,7 @@ mod tests {
         let one = |changes: &mut Changes, entry: &RawDocumentBuf| {
             let mut counted = changes.take(entry, at(11), fate).unwrap();
             let mut count = 0;
-            while counted.next().unwrap().is_some() {
+            while counted.next_operation().unwrap().is_some() {
                 count += 1;
             }
             (count, counted.is_split)
