@@ -8,6 +8,7 @@ mod capture;
 mod init;
 mod keygen;
 mod list;
+mod oplog;
 mod output;
 mod progress;
 mod restore;
@@ -85,6 +86,9 @@ enum Command {
     /// Restore a backup, or some of its collections
     #[command(after_help = restore::HELP)]
     Restore(restore::Arguments),
+    /// Search the captured oplog: when exactly did it happen
+    #[command(after_help = oplog::HELP)]
+    Oplog(oplog::Arguments),
     /// Re-read what is stored and name every damaged or missing object
     #[command(after_help = verify::HELP)]
     Verify(verify::Arguments),
@@ -154,6 +158,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::List => list::run(&session).await,
         Command::Show(arguments) => show::run(&session, &arguments).await,
         Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
+        Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
     }
 }

@@ -9,11 +9,13 @@ mod changes;
 mod collections;
 mod document_key;
 mod entry;
+mod mention;
 
 pub use changes::{Changes, Counted, Fate};
 pub use collections::Collections;
 pub use document_key::document_key;
 pub use entry::{Group, Meaning, Operation, OperationKind, TransactionId, Written, time as entry_time};
+pub use mention::mentions;
 
 use crate::namespace;
 

@@ -18,6 +18,12 @@ impl NamespacePattern {
         glob(&self.db, db) && self.collection.as_ref().is_none_or(|pattern| glob(pattern, collection))
     }
 
+    /// Whether anything in a database may be chosen.
+    #[must_use]
+    pub fn reaches_into(&self, db: &str) -> bool {
+        glob(&self.db, db)
+    }
+
     /// Whether any of `patterns` chooses the namespace; none at all chooses everything.
     #[must_use]
     pub fn any(patterns: &[Self], db: &str, collection: &str) -> bool {

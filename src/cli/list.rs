@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Session;
-use super::output::{backup_json, encryption, leftovers_json, name_leftovers, table, time};
+use super::output::{backup_json, encryption, gap_json, leftovers_json, name_leftovers, table, time};
 use crate::error::Result;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::format::oplog::{Gap, Range};
@@ -60,10 +60,6 @@ async fn gaps(repository: &Repository, captured: &[CapturedTimeline]) -> Result<
         }
     }
     Ok(gaps)
-}
-
-fn gap_json(gap: &Gap) -> Value {
-    json!({ "begin": gap.begin, "end": gap.end, "cause": gap.cause, "found_at": gap.found_at })
 }
 
 /// Says which moments can be restored.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Session;
 use crate::format::ClusterTime;
 use crate::format::manifest::{Encryption, Manifest};
+use crate::format::oplog::Gap;
 use crate::repository::Leftover;
 use crate::units::ByteSize;
 
@@ -46,6 +47,11 @@ pub(super) fn leftovers_json(leftovers: &[Leftover]) -> Value {
         .iter()
         .map(|Leftover { id, objects, bytes }| json!({ "id": id, "objects": objects, "bytes": bytes }))
         .collect()
+}
+
+/// Returns a stretch of oplog that is lost, for scripts.
+pub(super) fn gap_json(gap: &Gap) -> Value {
+    json!({ "begin": gap.begin, "end": gap.end, "cause": gap.cause, "found_at": gap.found_at })
 }
 
 /// Returns a time for tables, to the second.

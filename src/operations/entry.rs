@@ -1,10 +1,13 @@
 //! Entries: alone, several in one, or part of a transaction that counts when it commits.
 
+use std::fmt;
+use std::str::FromStr;
+
 use bson::raw::RawArray;
 use bson::{RawBsonRef, RawDocument};
 
 use super::CollectionUuid;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::ClusterTime;
 
 /// What an operation does.
@@ -30,6 +33,31 @@ impl OperationKind {
             Self::Delete => "d",
             Self::Command => "c",
         }
+    }
+}
+
+/// Reads the oplog's name.
+impl FromStr for OperationKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Insert, Self::Update, Self::Delete, Self::Command];
+        all.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("'{text}' is no operation"))
+                .with_hint("write i (insert), u (update), d (delete) or c (command), with commas between them")
+        })
+    }
+}
+
+/// Prints the whole word.
+impl fmt::Display for OperationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Command => "command",
+        })
     }
 }
 
@@ -70,6 +98,27 @@ impl<'a> Operation<'a> {
     pub fn command(&self) -> Result<&'a str> {
         let first = self.o.iter_elements().next().ok_or_else(|| unreadable("a command has no name"))?;
         first.map(|element| element.key().as_str()).map_err(unreadable)
+    }
+
+    /// Returns the namespaces that it is about: databases, and collections where it is not about the whole.
+    ///
+    /// # Errors
+    /// When it is a command without a name.
+    pub fn subjects(&self) -> Result<Vec<(&'a str, Option<&'a str>)>> {
+        let (db, collection) = self.names();
+        if self.kind != OperationKind::Command {
+            return Ok(vec![(db, Some(collection))]);
+        }
+        let command = self.command()?;
+        Ok(match (command, self.o.get_str(command)) {
+            ("renameCollection", Ok(from)) => {
+                let names = [Ok(from), self.o.get_str("to")];
+                let split = names.into_iter().flatten().filter_map(|name| name.split_once('.'));
+                split.map(|(db, collection)| (db, Some(collection))).collect()
+            }
+            (_, Ok(collection)) => vec![(db, Some(collection))],
+            (_, Err(_)) => vec![(db, None)],
+        })
     }
 
     /// Returns the `_id` of the document that it is about; none for commands.

@@ -24,7 +24,7 @@ const HOUSE: &[Room] = &[
     Room { floor: 0, modules: &["error"], may_use_up_to: None, and: &[] },
     Room {
         floor: 0,
-        modules: &["clock", "random", "units", "secret", "pattern", "namespace", "progress"],
+        modules: &["clock", "random", "units", "secret", "pattern", "filter", "namespace", "progress"],
         may_use_up_to: None,
         and: &["error"],
     },
@@ -32,7 +32,12 @@ const HOUSE: &[Room] = &[
     Room { floor: 1, modules: &["codec", "operations", "policy"], may_use_up_to: Some(0), and: &["format"] },
     Room { floor: 2, modules: &["storage", "mongo"], may_use_up_to: Some(0), and: &[] },
     Room { floor: 3, modules: &["repository"], may_use_up_to: Some(1), and: &["storage"] },
-    Room { floor: 4, modules: &["backup", "capture", "restore", "verify", "expire"], may_use_up_to: Some(3), and: &[] },
+    Room {
+        floor: 4,
+        modules: &["backup", "capture", "restore", "search", "verify", "expire"],
+        may_use_up_to: Some(3),
+        and: &[],
+    },
     Room {
         floor: 5,
         modules: &["drill", "compliance", "report", "metrics", "notify"],
