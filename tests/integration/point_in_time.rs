@@ -2,10 +2,14 @@
 
 mod damaged;
 mod moments;
+mod search;
 mod selected;
 mod stress;
 mod traps;
 mod workload;
+
+use std::fs;
+use std::path::PathBuf;
 
 use mongodb::Client;
 use mongodb::bson::{Timestamp, doc};
@@ -39,6 +43,16 @@ fn restore(workspace: &Workspace, arguments: &[&str]) -> Run {
 
 fn listed(workspace: &Workspace) -> Value {
     workspace.run(["list", "--json"]).exits(0).json()
+}
+
+/// Returns the files of the captured oplog, by the ending of their names, the oldest first.
+fn files(workspace: &Workspace, ending: &str) -> Vec<PathBuf> {
+    let timelines = fs::read_dir(workspace.repository().join("oplog")).unwrap();
+    let files = timelines.flat_map(|timeline| fs::read_dir(timeline.unwrap().path()).unwrap());
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.to_str().unwrap().ends_with(ending) && !file.ends_with("timeline.json"));
+    files.sort();
+    files
 }
 
 /// Returns the cluster time of the newest operation.

@@ -17,7 +17,7 @@ use regrow::secret::Secret;
 use regrow::storage::Local;
 use serde_json::Value;
 
-use super::{begun, capture, now, restore, text, without_expiry};
+use super::{begun, capture, files, now, restore, text, without_expiry};
 use crate::harness::{self, Workspace};
 
 /// A workspace with a backup and three slices behind it, and the last moment they hold.
@@ -28,16 +28,6 @@ async fn with_slices(client: &Client, workspace: &Workspace) -> Timestamp {
         capture(workspace);
     }
     now(client).await
-}
-
-/// Returns the files of the captured oplog, by the ending of their names, the oldest first.
-fn files(workspace: &Workspace, ending: &str) -> Vec<PathBuf> {
-    let timelines = fs::read_dir(workspace.repository().join("oplog")).unwrap();
-    let files = timelines.flat_map(|timeline| fs::read_dir(timeline.unwrap().path()).unwrap());
-    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.to_str().unwrap().ends_with(ending) && !file.ends_with("timeline.json"));
-    files.sort();
-    files
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
