@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};
 use mongodb::{Client, Collection};
+use serde_json::Value;
 
 use super::{capture_up_to_now, is_the_oplog, listed, start, workspace};
 use crate::harness::{self, Options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_oplog_that_rolled_over_is_a_gap_that_is_shown() {
+async fn an_oplog_that_rolled_over_is_a_gap_that_is_shown_and_not_restored_into() {
     let servers = harness::own(&Options { oplog_megabytes: 8, checkpoint_seconds: 1, ..Options::default() });
     let (client, workspace) = (servers.client().await, workspace(&servers));
+    capture_up_to_now(&workspace);
     workspace.run(["backup"]).exits(0);
+    let blocks = client.database("shop").collection::<Document>("blocks");
+    blocks.insert_one(doc! { "_id": "before" }).await.unwrap();
     capture_up_to_now(&workspace);
     let before = listed(&workspace);
-    let blocks = client.database("shop").collection::<Document>("blocks");
     roll_over(&client, &blocks).await;
     let said = workspace.run(["capture", "--once"]).exits(0).stderr;
     assert!(said.contains("warning: a gap: the oplog from"), "{said}");
@@ -34,6 +37,22 @@ async fn an_oplog_that_rolled_over_is_a_gap_that_is_shown() {
     assert_eq!(window.as_array().unwrap().len(), 2, "{window}");
     assert!(window[1]["end"]["t"].as_u64() >= window[1]["begin"]["t"].as_u64(), "{window}");
     assert_ne!(window[1]["begin"], window[1]["end"], "the oplog leads on from it");
+    let restore = |at: &Value, later: u64| {
+        let at = format!("{},{}", at["t"], at["i"].as_u64().unwrap() + later);
+        workspace.run(["restore", "--at", &at, "--map", "shop=copy", "--confirm", "rs0"])
+    };
+    let said = restore(&gap["begin"], 1).exits(4).stderr;
+    assert!(said.contains("is not whole up to there"), "{said}");
+    for nearest in [&window[0]["end"], &window[1]["begin"]] {
+        assert!(said.contains(&format!("--at {},{}", nearest["t"], nearest["i"])), "{said}");
+    }
+    assert!(!client.list_database_names().await.unwrap().contains(&"copy".to_owned()), "nothing was touched");
+    let said = workspace.run(["oplog", "--ns", "shop.blocks"]).exits(0).stderr;
+    assert!(said.contains("is lost and was not searched"), "{said}");
+    // What lies before the gap can still be had.
+    restore(&gap["begin"], 0).exits(0);
+    let restored = client.database("copy").collection::<Document>("blocks").find_one(doc! {}).await.unwrap();
+    assert_eq!(restored, Some(doc! { "_id": "before" }));
 }
 
 /// Writes until the oplog begins later than it did.
