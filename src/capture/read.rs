@@ -18,10 +18,18 @@ use crate::format::{ClusterTime, Subject};
 use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
 use crate::mongo::{Node, oplog::has_entry};
 use crate::repository::SealedSlice;
+use crate::units::MIB;
 
 /// The wait before a lost source is tried again; doubled each time.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// How long entries gather at the server while there are few of them. A tail that is answered after every write slows
+/// the writers of a busy server down by a tenth.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// From this size on of what came, in bytes, more is asked for without a pause.
+const MUCH: usize = MIB;
 
 /// How often the oplog's own reach is looked at.
 const WINDOW_INTERVAL: Duration = Duration::from_secs(30);
@@ -126,10 +134,8 @@ impl Reader<'_> {
         self.check_history(&node).await?;
         let mut tail = Tail::open(&node, self.end.into()).await?;
         loop {
-            match tail.next().await? {
-                Tailed::RolledOver => return Ok(Ended::RolledOver),
-                Tailed::Batch(batch) => self.take(&batch).await?,
-            }
+            let Tailed::Batch(batch) = tail.next().await? else { return Ok(Ended::RolledOver) };
+            self.take(&batch).await?;
             if self.target.is_some_and(|target| self.end >= target) {
                 return Ok(Ended::Done);
             }
@@ -141,6 +147,9 @@ impl Reader<'_> {
                 self.check_history(&node).await?;
             }
             self.watch_window(&node).await?;
+            if batch.bytes() < MUCH && self.target.is_none() {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 

@@ -207,6 +207,12 @@ impl EntryBatch {
         Ok(())
     }
 
+    /// Returns how many bytes the server sent.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.batch.as_raw_document().as_bytes().len()
+    }
+
     fn first(&self) -> Option<Timestamp> {
         let first = self.batch.doc_slices().ok()?.into_iter().next()?.ok()?;
         timestamp(first.as_document()?).ok()
