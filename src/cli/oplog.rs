@@ -161,8 +161,11 @@ fn subject(operation: &Operation<'_>) -> Result<String> {
 /// Returns what an operation says, cut where a line would get too long.
 fn shortened(operation: &Operation<'_>) -> String {
     let mut text = match operation.o2 {
-        Some(o2) => format!("{} {}", extended_json(o2), extended_json(operation.o)),
-        None => extended_json(operation.o).to_string(),
+        // What else has one repeats in it what `o` says.
+        Some(o2) if operation.kind == OperationKind::Update => {
+            format!("{} {}", extended_json(o2), extended_json(operation.o))
+        }
+        _ => extended_json(operation.o).to_string(),
     };
     if let Some((end, _)) = text.char_indices().nth(SHOWN) {
         text.truncate(end);
