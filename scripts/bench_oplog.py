@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import DATABASE, REGROW, ROOT, Regrow, inspect, row, say
+from bench import DATABASE, ROOT, Regrow, inspect, row, say
 from measuring import MEGABYTE, Failed, Server, machine, measure, new_server, run, wait
 
 WRITERS = ROOT / "target/release/examples/writers"
@@ -133,8 +133,8 @@ def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
         try:
-            print(f"{machine()}\n{run([REGROW, '--version']).strip()}\n", flush=True)
             regrow = Regrow(Path(folder))
+            print(f"{machine()}\n{regrow.version}\n", flush=True)
             with new_server() as source:
                 for command in ("init", "capture --once"):
                     run(regrow.command(*command.split()), source)

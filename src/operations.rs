@@ -7,6 +7,7 @@
 mod bucket_index;
 mod changes;
 mod collections;
+mod definitions;
 mod document_key;
 mod entry;
 mod mention;

@@ -6,7 +6,7 @@
 use futures_util::TryStreamExt;
 
 use crate::codec::Identities;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::filter::Filter;
 use crate::format::ClusterTime;
 use crate::format::oplog::{Gap, Range};
@@ -104,7 +104,9 @@ impl Searchable {
                     if time > criteria.range.end {
                         break;
                     }
-                    searched.take(criteria, &mut changes, entry, time, &mut found).map_err(|error| at(time, error))?;
+                    searched
+                        .take(criteria, &mut changes, entry, time, &mut found)
+                        .map_err(|error| error.context(format!("at {time}")))?;
                 }
                 progress.add(record.entries, record.bytes_raw, record.object.size);
             }
@@ -160,8 +162,4 @@ impl Criteria {
             })
         }))
     }
-}
-
-fn at(time: ClusterTime, error: Error) -> Error {
-    error.context(format!("at {time}"))
 }

@@ -1,7 +1,7 @@
 //! Re-reading what is stored and holding it against what was recorded. Needs no key.
 //!
-//! Level `structure` asks only for listings, manifests and the records of the oplog; level `checksum` reads every byte. Everything
-//! that is wrong becomes a [`Finding`] with the object's name; a check that could not be made is an error,
+//! Level `structure` asks only for listings, manifests and the records of the oplog; level `checksum` reads every byte.
+//! Everything that is wrong becomes a [`Finding`] with the object's name; a check that could not be made is an error,
 //! never a pass. Memory is bounded by [`PARALLEL_READS`] chunks.
 
 mod oplog;

@@ -8,7 +8,6 @@ use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::SourceRecord;
 use crate::format::{BackupId, BackupKind};
-
 use crate::mongo::read::AsOf;
 use crate::mongo::{Deployment, Namespace, Node, namespaces, oplog, read};
 use crate::namespace::BUCKETS_PREFIX;

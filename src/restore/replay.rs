@@ -2,8 +2,8 @@
 //!
 //! Collections exist already, under their final names and without indexes (a unique index would meet duplicates that
 //! never were), so nothing is created, renamed or dropped on the way, and each operation finds its collection by UUID.
-//! Memory is bounded by [`LANES`] batches being filled and as many under way, and what `operations::Changes` and the slices' reader
-//! state.
+//! Memory is bounded by [`LANES`] batches being filled and as many under way, and what `operations::Changes` and the
+//! slices' reader state.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
