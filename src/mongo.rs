@@ -10,6 +10,7 @@ pub mod error;
 pub mod load;
 pub mod namespaces;
 pub mod oplog;
+pub mod parts;
 pub mod read;
 
 pub use client::{Deployment, Node, NodePreference};

@@ -117,12 +117,12 @@ impl Run<'_> {
             Some(accounts) => accounts::add(&client.database("admin"), accounts).await?,
             None => 0,
         };
-        // From here on the server may delete what has expired: everything has been read back by now.
+        // From here on the server may delete what has expired or is too much: everything has been read back by now.
         for item in &self.plan.items {
             let database = client.database(&item.db);
             let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
             self.create_indexes(item, expiring.cloned().collect()).await?;
-            mongo_load::set_expiry(&database, &item.name, &item.record.options).await?;
+            mongo_load::set_limits(&database, &item.name, &item.record.options).await?;
         }
         Ok(RestoreSummary {
             namespaces: self.plan.items.len() as u64,

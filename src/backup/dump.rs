@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
 use crate::format::segment::Documents;
 use crate::format::{BackupId, Subject};
-use crate::mongo::read::{CollectionReader, Part, Reading, split};
+use crate::mongo::parts::{Part, split};
+use crate::mongo::read::{CollectionReader, Reading};
 use crate::mongo::{Namespace, NamespaceKind, Node};
 use crate::progress::Progress;
 use crate::repository::BackupWriter;
@@ -152,7 +153,8 @@ async fn split_into_jobs(plan: &BackupPlan, collection: usize, parts: u64) -> Re
     let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
     let stretches = stretches(plan, planned, parts).await?.into_iter().enumerate();
     let jobs = stretches.map(|(part, stretch)| {
-        let reading = Reading { as_of: plan.as_of(&planned.namespace), part: stretch, document_bytes };
+        let as_of = plan.as_of(&planned.namespace);
+        let reading = Reading { as_of, or_later: None, uuid: planned.namespace.uuid, part: stretch, document_bytes };
         Job { collection, part, reading }
     });
     Ok(jobs.collect())

@@ -102,14 +102,14 @@ fn all_applied(reply: &Document) -> Result<()> {
     }
 }
 
-/// Repeats a change of a capped collection: `collMod` with `cappedSize` or `cappedMax`, or `emptycapped`.
+/// Empties a capped collection.
 ///
 /// # Errors
 /// When the server refuses it or a privilege is missing.
-pub async fn repeat_on_capped(admin: Database, db: String, command: RawDocumentBuf) -> Result<()> {
-    let doing = format!("replay {command:?} on {db}");
+pub async fn empty_capped(admin: Database, db: String, collection: String) -> Result<()> {
+    let doing = format!("empty {db}.{collection}");
     // As an operation: the server has no `emptycapped` for clients.
-    let operation = rawdoc! { "op": "c", "ns": format!("{db}.$cmd"), "o": command };
+    let operation = rawdoc! { "op": "c", "ns": format!("{db}.$cmd"), "o": { "emptycapped": collection } };
     let mut command = rawdoc! { "applyOps": [operation] };
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "applyOps", roles: REPLAY_ROLES };

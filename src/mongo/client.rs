@@ -23,8 +23,8 @@ const SECONDARY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node is waited for until it has the cluster time that is to be read.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The wire version of `MongoDB` 5.0, the first with snapshot reads outside transactions.
-const WIRE_VERSION_5_0: i32 = 13;
+/// The wire version of `MongoDB` 6.0, the first whose reads can name the collection that is meant by its UUID.
+const WIRE_VERSION_6_0: i32 = 17;
 
 /// Lets a directly connected node answer whatever its state; elsewhere prefers secondaries.
 const ANY_NODE: ReadPreference = ReadPreference::SecondaryPreferred { options: None };
@@ -115,7 +115,7 @@ impl Deployment {
     /// Connects and says hello.
     ///
     /// # Errors
-    /// When the URI makes no sense, nobody answers, the credentials are refused, or it is a `mongos`.
+    /// When the URI makes no sense, nobody answers, the credentials are refused, the server is too old, or it is a `mongos`.
     pub async fn connect(uri: &Secret) -> Result<Self> {
         let mut options = match ClientOptions::parse(uri.reveal()).await {
             Ok(options) => options,
@@ -125,6 +125,10 @@ impl Deployment {
         options.app_name.get_or_insert_with(|| "regrow".into());
         let client = Client::with_options(options.clone()).map_err(|error| explain(&error, LOOK))?;
         let hello = hello(&client, PRIMARY_PREFERRED).await?;
+        if hello.wire_version < WIRE_VERSION_6_0 {
+            return Err(Error::failed("the server is older than MongoDB 6.0, the oldest that Regrow works with")
+                .with_hint("upgrade the server, or back it up with the tools of its time"));
+        }
         if hello.sharded {
             return Err(Error::failed("this is a mongos: sharded clusters are not supported yet")
                 .with_hint("back up each shard's replica set by itself, or wait for a version that knows sharding"));
@@ -161,15 +165,11 @@ impl Deployment {
     /// Asked of the primary, so that every write acknowledged by the majority before the call is in it.
     ///
     /// # Errors
-    /// When nobody answers, or the server is too old to read at a cluster time.
+    /// When nobody answers, or nothing has been committed yet.
     pub async fn committed_time(&self) -> Result<Option<Timestamp>> {
         let hello = hello(&self.client, PRIMARY_PREFERRED).await?;
         if hello.replica_set.is_none() {
             return Ok(None);
-        }
-        if hello.wire_version < WIRE_VERSION_5_0 {
-            return Err(Error::failed("the server is older than MongoDB 5.0 and cannot read at a cluster time")
-                .with_hint("upgrade the server"));
         }
         hello.majority.map(Some).ok_or_else(|| {
             Error::failed("the replica set has not committed anything yet").with_hint("wait until it has a primary")

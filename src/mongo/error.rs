@@ -14,6 +14,12 @@ const SNAPSHOT_TOO_OLD: i32 = 239;
 const SNAPSHOT_UNAVAILABLE: i32 = 246;
 /// The collection was dropped or renamed under an open cursor.
 const QUERY_PLAN_KILLED: i32 = 175;
+/// Another collection bears the name by now, or none does.
+const COLLECTION_UUID_MISMATCH: i32 = 361;
+/// The document to resume behind was deleted.
+const KEY_NOT_FOUND: i32 = 211;
+/// A cursor fell off a capped collection's beginning.
+pub(super) const CAPPED_POSITION_LOST: i32 = 136;
 /// Another document has the same `_id` or unique key.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
@@ -67,6 +73,35 @@ pub fn is_cursor_loss(error: &DriverError) -> bool {
     matches!(code(error), Some(CURSOR_NOT_FOUND | CURSOR_KILLED))
 }
 
+/// What stands in the way of reading a collection on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// The connection or the cursor was lost.
+    Interruption,
+    /// The server cannot show that moment: any more, or since the collection was changed.
+    NoSnapshot,
+    /// The collection does not bear the name any more.
+    Renamed,
+    /// The document to go on behind is no longer there.
+    PositionLost,
+    /// Something else.
+    Other,
+}
+
+impl Obstacle {
+    pub(super) fn of(error: &DriverError) -> Self {
+        if is_connection_loss(error) || is_cursor_loss(error) {
+            return Self::Interruption;
+        }
+        match code(error) {
+            Some(SNAPSHOT_TOO_OLD | SNAPSHOT_UNAVAILABLE) => Self::NoSnapshot,
+            Some(QUERY_PLAN_KILLED | COLLECTION_UUID_MISMATCH) => Self::Renamed,
+            Some(KEY_NOT_FOUND | CAPPED_POSITION_LOST) => Self::PositionLost,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Turns a driver's error into one for people.
 #[must_use]
 pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
@@ -83,7 +118,7 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
         Some(AUTHENTICATION_FAILED) => refused_credentials(doing),
         Some(SNAPSHOT_TOO_OLD) => cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads")
             .with_hint("raise the server parameter minSnapshotHistoryWindowInSeconds above the time a backup takes"),
-        Some(SNAPSHOT_UNAVAILABLE | QUERY_PLAN_KILLED) => {
+        Some(SNAPSHOT_UNAVAILABLE | QUERY_PLAN_KILLED | COLLECTION_UUID_MISMATCH) => {
             cannot(Kind::Failed, "the collection was created, changed, indexed or dropped while the backup ran")
                 .with_hint("run the backup again when no collections are being changed")
         }

@@ -28,8 +28,13 @@ pub(super) const MAX_RETRIES: u32 = 5;
 /// The wait before a lost connection is tried again; doubled each time.
 pub(super) const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// The option that lets the server delete documents; it comes last, when everything is checked.
+/// The options that let the server delete documents; they come last, when everything is checked.
 const EXPIRY: &str = "expireAfterSeconds";
+const CAPPED_SIZE: &str = "size";
+const CAPPED_MAX: &str = "max";
+
+/// The size that capped collections have until then, in bytes: half of the server's limit.
+const UNLIMITED: i64 = 1 << 49;
 
 /// The option of collections and indexes that says how text compares.
 const COLLATION: &str = "collation";
@@ -40,7 +45,7 @@ const UPDATE_ROLES: &str =
 
 /// Creates a collection, view or time series with the options that a listing showed.
 ///
-/// `expireAfterSeconds` is left out: [`set_expiry`] adds it when the documents have been checked.
+/// What lets the server delete documents is left out: [`set_limits`] adds it when the documents have been checked.
 ///
 /// # Errors
 /// When it exists already, an option is refused, or a privilege is missing.
@@ -49,9 +54,14 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
     let mut command = rawdoc! { "create": name };
     for element in options.iter_elements() {
         let element = element.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-        if element.key() != EXPIRY {
-            let value = element.value().map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-            command.append(element.key(), RawBson::from(value));
+        match element.key().as_str() {
+            EXPIRY | CAPPED_MAX => {}
+            CAPPED_SIZE => command.append(element.key(), UNLIMITED),
+            _ => {
+                let value =
+                    element.value().map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+                command.append(element.key(), RawBson::from(value));
+            }
         }
     }
     if let Some(id_index) = indexes.iter().find(|index| is_id_index(index))
@@ -152,15 +162,26 @@ pub async fn create_indexes(
     run_retrying(database, command, attempt).await.map(drop)
 }
 
-/// Sets the expiry of a clustered collection or a time series, if its options have one.
+/// Sets the expiry of a clustered collection or a time series and the limits of a capped collection, if its options
+/// have any.
 ///
 /// # Errors
-/// When the server refuses it.
-pub async fn set_expiry(database: &Database, collection: &str, options: &RawDocument) -> Result<()> {
-    let Ok(Some(seconds)) = options.get(EXPIRY) else { return Ok(()) };
-    let doing = format!("set the expiry of {}.{collection}", database.name());
+/// When the server refuses them.
+pub async fn set_limits(database: &Database, collection: &str, options: &RawDocument) -> Result<()> {
+    let doing = format!("set the limits of {}.{collection}", database.name());
     let mut command = rawdoc! { "collMod": collection };
-    command.append(cstr!("expireAfterSeconds"), RawBson::from(seconds));
+    let limits =
+        [(EXPIRY, cstr!("expireAfterSeconds")), (CAPPED_SIZE, cstr!("cappedSize")), (CAPPED_MAX, cstr!("cappedMax"))];
+    let mut has_any = false;
+    for (option, field) in limits {
+        if let Ok(Some(limit)) = options.get(option) {
+            command.append(field, RawBson::from(limit));
+            has_any = true;
+        }
+    }
+    if !has_any {
+        return Ok(());
+    }
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "collMod", roles: RESTORE_ROLES };
     run_retrying(database, command, attempt).await.map(drop)

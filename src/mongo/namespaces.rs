@@ -126,6 +126,12 @@ pub async fn collections_for(database: &Database, roles: &str) -> Result<Vec<Nam
     Ok(parsed.into_iter().flatten().collect())
 }
 
+/// Returns the name that a collection bears now; none when it was dropped.
+pub(super) async fn name_of(database: &Database, uuid: [u8; 16]) -> Result<Option<String>> {
+    let found = collections(database).await?.into_iter().find(|namespace| namespace.uuid == Some(uuid));
+    Ok(found.map(|namespace| namespace.name))
+}
+
 /// Returns the indexes of one collection; none when it does not exist any more.
 async fn indexes(database: &Database, collection: &str) -> Result<Vec<RawDocumentBuf>> {
     let doing = format!("list the indexes of {}.{collection}", database.name());

@@ -8,7 +8,7 @@ use mongodb::Database;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
 use super::client::{Deployment, LOOK, Node};
-use super::error::{Attempt, CAPTURE_ROLES, code, explain};
+use super::error::{Attempt, CAPPED_POSITION_LOST, CAPTURE_ROLES, code, explain};
 use super::namespaces::all;
 use crate::error::{Error, Result};
 
@@ -18,9 +18,6 @@ const READING: Attempt<'static> =
 
 /// How long the server holds an answer back until there is something new.
 const AWAIT: Duration = Duration::from_millis(500);
-
-/// A cursor fell off the capped oplog's beginning.
-const CAPPED_POSITION_LOST: i32 = 136;
 
 /// What tells one history of writes from another.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,20 +2,27 @@
 //!
 //! A collection is read in its natural order. Each batch comes with a resume token, so a lost connection
 //! costs nothing: the read goes on behind the last batch that arrived, on the same node, at the same
-//! cluster time. The same tokens split a large collection into parts that are read side by side, which
+//! cluster time. The same tokens split a large collection into [parts](super::parts) that are read side by side, which
 //! costs the server half of what ranges of `_id` would (decision 0005).
+//!
+//! Every read names the collection's UUID. By its name alone, a server answers a read of a collection that was dropped
+//! or renamed since with nothing, and no error.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use tokio::sync::watch;
 
 use super::client::{LOOK, Node, snapshot_at};
-use super::error::{Attempt, explain, is_connection_loss, is_cursor_loss};
-use super::namespaces::all;
+use super::error::{Attempt, Obstacle, explain};
+use super::namespaces::{self, all};
+use super::parts::{Boundary, Part};
 use crate::error::{Error, Result};
 use crate::units::MIB;
 
@@ -29,21 +36,6 @@ const RESUME_DELAY: Duration = Duration::from_millis(200);
 /// only at 16 MiB, which each reader would have to hold twice.
 const BATCH_BYTES: u64 = 4 * MIB as u64;
 
-/// How many random documents are looked up for each part, so that parts come out about equal.
-const SAMPLES_PER_PART: u64 = 8;
-
-/// The server samples at random only up to 5 % of a collection; beyond, it scans.
-const DOCUMENTS_PER_SAMPLE: u64 = 25;
-
-/// A stretch of a collection in natural order: behind `after`, up to and with the document `until`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Part {
-    /// The resume token of the document before the first; none at the collection's beginning.
-    after: Option<RawDocumentBuf>,
-    /// The `_id` of the last document; none at the collection's end.
-    until: Option<RawBson>,
-}
-
 /// Which state of a collection a read shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
@@ -56,11 +48,47 @@ pub enum AsOf {
     ClusterTime(Timestamp),
 }
 
+/// Told when something could be read only as it was later than planned.
+///
+/// A server keeps a moment readable for some minutes, and not across a change of the collection. Whoever holds the oplog
+/// from that moment on may go on with later states, because replaying it makes all of them one.
+#[derive(Debug, Clone)]
+pub struct SnapshotLoss(Arc<watch::Sender<bool>>);
+
+impl Default for SnapshotLoss {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl SnapshotLoss {
+    /// Notes that it happened.
+    pub fn note(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it has happened.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it happens.
+    pub async fn noted(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|noted| *noted).await;
+    }
+}
+
 /// What is read of a collection, and how.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Reading {
     /// Which state.
     pub as_of: AsOf,
+    /// Whether later states may be read where that one cannot, and who is told.
+    pub or_later: Option<SnapshotLoss>,
+    /// The collection's UUID; without one, whichever bears the name is read.
+    pub uuid: Option<[u8; 16]>,
     /// Which part.
     pub part: Part,
     /// About how large a document is; 0 when nobody knows.
@@ -71,12 +99,27 @@ pub struct Reading {
 pub struct CollectionReader {
     database: Database,
     collection: String,
+    uuid: Option<[u8; 16]>,
     as_of: AsOf,
+    or_later: Option<SnapshotLoss>,
     batch_documents: u32,
     position: Option<RawDocumentBuf>,
+    /// Records up to this one have been read, although the read had to begin anew.
+    pass_over: Option<i64>,
     until: Option<Boundary>,
     cursor: Option<RawBatchCursor>,
     finished: bool,
+    dropped: bool,
+}
+
+/// How to go on after an error.
+enum Recovery {
+    /// At once, in another way.
+    Now,
+    /// The same again, after a while.
+    Later,
+    /// With nothing more: the collection is gone.
+    Ended,
 }
 
 /// Returns how many documents and bytes a collection has by the server's own, quick and inexact, count.
@@ -100,126 +143,32 @@ pub async fn estimate(node: &Node, db: &str, collection: &str) -> Result<(u64, u
     Ok((number("count"), number("size")))
 }
 
-/// Splits a collection of about `documents` documents into at most `parts` parts.
-///
-/// The boundaries are documents that exist at `at`: where they lie decides only how even the parts
-/// are, never what is read. One part is always right, and what comes back when the server cannot sample.
-///
-/// # Errors
-/// When the node does not answer or a privilege is missing.
-pub async fn split(
-    node: &Node,
-    db: &str,
-    collection: &str,
-    at: Timestamp,
-    documents: u64,
-    parts: u64,
-) -> Result<Vec<Part>> {
-    let samples = (parts * SAMPLES_PER_PART).min(documents / DOCUMENTS_PER_SAMPLE);
-    if parts < 2 || samples < parts {
-        return Ok(vec![Part::default()]);
-    }
-    let boundaries = sample(&node.database(db), collection, at, samples).await?;
-    let parts = usize::try_from(parts).unwrap_or(1).min(boundaries.len() + 1);
-    // Fewer samples may have come back than were asked for; spread evenly, no part gets all the rest.
-    let inner = (1..parts).map(|part| boundaries[(part * boundaries.len() / parts).min(boundaries.len() - 1)].clone());
-    let mut inner: Vec<_> = inner.collect();
-    inner.dedup_by_key(|(record, _)| *record);
-    let mut split = Vec::new();
-    let mut after = None;
-    for (record, id) in inner {
-        split.push(Part { after, until: Some(id) });
-        after = Some(rawdoc! { "$recordId": record });
-    }
-    split.push(Part { after, until: None });
-    Ok(split)
-}
-
-/// Returns random documents of a collection, as record number and `_id`, in natural order.
-async fn sample(database: &Database, collection: &str, at: Timestamp, samples: u64) -> Result<Vec<(i64, RawBson)>> {
-    let doing = format!("sample {}.{collection}", database.name());
-    let attempt = Attempt { doing: &doing, action: "find", ..LOOK };
-    let pick = rawdoc! { "$sample": { "size": samples.cast_signed() } };
-    let command = rawdoc! {
-        "aggregate": collection,
-        "pipeline": [pick, rawdoc! { "$project": { "_id": 1 } }],
-        "cursor": {},
-        "readConcern": snapshot_at(at),
-    };
-    let mut ids = bson::RawArrayBuf::new();
-    for found in all(database, command, attempt).await? {
-        if let Ok(Some(id)) = found.get("_id") {
-            ids.push(RawBson::from(id));
-        }
-    }
-    let command = rawdoc! {
-        "find": collection,
-        "filter": { "_id": { "$in": ids } },
-        "projection": { "_id": 1 },
-        "showRecordId": true,
-        "readConcern": snapshot_at(at),
-    };
-    let mut boundaries = Vec::new();
-    for found in all(database, command, attempt).await? {
-        if let (Ok(Some(RawBsonRef::Int64(record))), Ok(Some(id))) = (found.get("$recordId"), found.get("_id")) {
-            // NaNs are many as bytes and one in an index, which may be where this answer comes from.
-            let may_be_nan =
-                matches!(id, RawBsonRef::Double(id) if id.is_nan()) || matches!(id, RawBsonRef::Decimal128(_));
-            if !may_be_nan {
-                boundaries.push((record, RawBson::from(id)));
-            }
-        }
-    }
-    boundaries.sort_by_key(|(record, _)| *record);
-    boundaries.dedup_by_key(|(record, _)| *record);
-    Ok(boundaries)
-}
-
-/// A document that ends a part, told by its `_id`.
-#[derive(Debug)]
-struct Boundary {
-    /// A document of nothing else.
-    id: RawDocumentBuf,
-}
-
-impl Boundary {
-    fn new(id: RawBson) -> Self {
-        Self { id: rawdoc! { "_id": id } }
-    }
-
-    fn is(&self, document: &RawDocument) -> bool {
-        /// A document begins with its length and ends with a zero.
-        const LENGTH: usize = 4;
-        /// What follows the length where `_id` comes first: its type, then its name.
-        const NAME: std::ops::Range<usize> = 5..9;
-        let (id, bytes) = (self.id.as_bytes(), document.as_bytes());
-        if bytes.get(NAME) == Some(b"_id\0") {
-            return bytes[LENGTH..].starts_with(&id[LENGTH..id.len() - 1]);
-        }
-        // Servers put `_id` first, but nothing holds those to it who write past them.
-        matches!((document.get("_id"), self.id.get("_id")), (Ok(Some(one)), Ok(Some(other))) if one == other)
-    }
-}
-
 impl CollectionReader {
     /// Prepares to read a collection.
     #[must_use]
     pub fn new(node: &Node, db: &str, collection: &str, reading: Reading) -> Self {
+        let Reading { as_of, or_later, uuid, part, document_bytes } = reading;
+        let is_lost = or_later.as_ref().is_some_and(SnapshotLoss::is_noted);
         Self {
             database: node.database(db),
             collection: collection.to_owned(),
-            as_of: reading.as_of,
-            batch_documents: batch_documents(reading.document_bytes),
-            position: reading.part.after,
-            until: reading.part.until.map(Boundary::new),
+            uuid,
+            as_of: if is_lost { AsOf::Committed } else { as_of },
+            or_later,
+            batch_documents: batch_documents(document_bytes),
+            position: part.after,
+            pass_over: None,
+            until: part.until,
             cursor: None,
             finished: false,
+            dropped: false,
         }
     }
 
     /// Calls `take` with each document of the next batch; returns whether there may be more.
     ///
-    /// A batch has at most 16 MiB, or one document.
+    /// A batch has at most 16 MiB, or one document. Where later states may be read, a document can come twice, in two
+    /// versions.
     ///
     /// # Errors
     /// When the snapshot is gone, the collection was changed, a privilege is missing, or the node stays away.
@@ -229,11 +178,17 @@ impl CollectionReader {
         }
         let Some(batch) = self.batch().await? else {
             self.finished = true;
-            if self.until.is_some() {
+            if self.until.is_some() && self.is_exact() {
                 return Err(Error::failed(format!("cannot read {}: a part's end was not found", self.name())));
             }
             return Ok(false);
         };
+        let end = resume_token(&batch);
+        let last_record = end.as_deref().and_then(record);
+        if self.pass_over.zip(last_record).is_some_and(|(known, last)| last <= known) {
+            self.position = end;
+            return Ok(true);
+        }
         let name = self.name();
         let malformed = |error: bson::error::Error| Error::failed(format!("cannot read {name}")).caused_by(error);
         for document in batch.doc_slices().map_err(|error| self.explain(&error))? {
@@ -245,26 +200,75 @@ impl CollectionReader {
                 return Ok(false);
             }
         }
-        self.position = resume_token(&batch).or_else(|| self.position.take());
+        // The document that ends the part may have been deleted since.
+        if let (Some(until), Some(last)) = (&self.until, last_record)
+            && !self.is_exact()
+            && last >= until.record
+        {
+            self.finished = true;
+            return Ok(false);
+        }
+        self.position = end.or_else(|| self.position.take());
         Ok(true)
     }
 
-    /// Returns the next batch, resuming the read when the connection or the server's cursor is lost.
+    /// Whether the collection was dropped while it was read: what came is all that will.
+    #[must_use]
+    pub fn was_dropped(&self) -> bool {
+        self.dropped
+    }
+
+    /// Returns the next batch, going on after errors where that is possible.
     async fn batch(&mut self) -> Result<Option<RawBatch>> {
-        let mut delay = RESUME_DELAY;
-        for attempt in 0.. {
-            match self.try_batch().await {
+        let (mut delay, mut attempts) = (RESUME_DELAY, 0);
+        loop {
+            let error = match self.try_batch().await {
                 Ok(batch) => return Ok(batch),
-                Err(error) if is_loss(&error) && self.can_resume() && attempt < MAX_RESUMES => {
-                    tracing::warn!(namespace = self.name(), %error, "connection or cursor lost; resuming the read");
-                    self.cursor = None;
+                Err(error) => error,
+            };
+            self.cursor = None;
+            match self.recovery(&error).await? {
+                Some(Recovery::Now) => {}
+                Some(Recovery::Later) if attempts < MAX_RESUMES => {
+                    attempts += 1;
+                    tracing::warn!(namespace = self.name(), %error, "interrupted; resuming the read");
                     tokio::time::sleep(delay).await;
                     delay *= 2;
                 }
-                Err(error) => return Err(self.explain(&error)),
+                Some(Recovery::Ended) => return Ok(None),
+                Some(Recovery::Later) | None => return Err(self.explain(&error)),
             }
         }
-        unreachable!("the loop ends by returning")
+    }
+
+    /// Decides how to go on after an error; none when there is no way.
+    async fn recovery(&mut self, error: &DriverError) -> Result<Option<Recovery>> {
+        let obstacle = Obstacle::of(error);
+        // Only a fixed state, or one that the oplog will mend, can be gone on with where the last batch ended.
+        if obstacle == Obstacle::Interruption {
+            return Ok((self.is_exact() || self.or_later.is_some()).then_some(Recovery::Later));
+        }
+        let Some(loss) = &self.or_later else { return Ok(None) };
+        match obstacle {
+            // A change of the catalog that is not committed yet: it will be.
+            Obstacle::NoSnapshot if !self.is_exact() => return Ok(Some(Recovery::Later)),
+            Obstacle::NoSnapshot | Obstacle::Renamed => {}
+            Obstacle::PositionLost => {
+                self.pass_over = self.position.take().as_deref().and_then(record).or(self.pass_over);
+            }
+            Obstacle::Interruption | Obstacle::Other => return Ok(None),
+        }
+        loss.note();
+        self.as_of = AsOf::Committed;
+        if let (Obstacle::Renamed, Some(uuid)) = (obstacle, self.uuid) {
+            let Some(name) = namespaces::name_of(&self.database, uuid).await? else {
+                self.dropped = true;
+                return Ok(Some(Recovery::Ended));
+            };
+            self.collection = name;
+            return Ok(Some(Recovery::Later));
+        }
+        Ok(Some(Recovery::Now))
     }
 
     async fn try_batch(&mut self) -> Result<Option<RawBatch>, DriverError> {
@@ -288,22 +292,24 @@ impl CollectionReader {
             "hint": { "$natural": 1 },
             "batchSize": i64::from(self.batch_documents),
         };
+        if let Some(uuid) = self.uuid {
+            let uuid = Binary { subtype: BinarySubtype::Uuid, bytes: uuid.to_vec() };
+            command.append(cstr!("collectionUUID"), uuid);
+        }
         match self.as_of {
-            AsOf::Latest => {}
-            AsOf::Committed => command.append(bson::cstr!("readConcern"), rawdoc! { "level": "majority" }),
-            AsOf::ClusterTime(at) => {
-                command.append(bson::cstr!("readConcern"), snapshot_at(at));
-                command.append(bson::cstr!("$_requestResumeToken"), true);
-                if let Some(position) = &self.position {
-                    command.append(bson::cstr!("$_resumeAfter"), position.clone());
-                }
-            }
+            AsOf::Latest => return command,
+            AsOf::Committed => command.append(cstr!("readConcern"), rawdoc! { "level": "majority" }),
+            AsOf::ClusterTime(at) => command.append(cstr!("readConcern"), snapshot_at(at)),
+        }
+        command.append(cstr!("$_requestResumeToken"), true);
+        if let Some(position) = &self.position {
+            command.append(cstr!("$_resumeAfter"), position.clone());
         }
         command
     }
 
-    /// Only a fixed state can be gone on with where the last batch ended.
-    fn can_resume(&self) -> bool {
+    /// Whether all of it is read as of one moment.
+    fn is_exact(&self) -> bool {
         matches!(self.as_of, AsOf::ClusterTime(_))
     }
 
@@ -326,53 +332,12 @@ fn batch_documents(document_bytes: u64) -> u32 {
     }
 }
 
-fn is_loss(error: &DriverError) -> bool {
-    is_connection_loss(error) || is_cursor_loss(error)
-}
-
 fn resume_token(batch: &RawBatch) -> Option<RawDocumentBuf> {
     let cursor = batch.as_raw_document().get_document("cursor").ok()?;
     cursor.get_document("postBatchResumeToken").ok().map(RawDocument::to_owned)
 }
 
-#[cfg(test)]
-mod tests {
-    use bson::spec::BinarySubtype;
-    use bson::{Binary, RawBson};
-
-    use super::*;
-
-    #[test]
-    fn a_boundary_is_one_document_and_no_other() {
-        let binary = |subtype| RawBson::Binary(Binary { subtype, bytes: vec![1, 2] });
-        let ids = [
-            RawBson::Int32(5),
-            RawBson::Int64(5),
-            RawBson::Double(5.0),
-            RawBson::Double(0.0),
-            RawBson::Double(-0.0),
-            RawBson::String("a".into()),
-            RawBson::String("ab".into()),
-            RawBson::Null,
-            binary(BinarySubtype::Generic),
-            binary(BinarySubtype::BinaryOld),
-            RawBson::Document(rawdoc! { "a": 1, "b": 2 }),
-            RawBson::Document(rawdoc! { "b": 2, "a": 1 }),
-        ];
-        for (at, until) in ids.iter().enumerate() {
-            let boundary = Boundary::new(until.clone());
-            for (other, id) in ids.iter().enumerate() {
-                let found = boundary.is(&rawdoc! { "_id": id.clone(), "more": 1 });
-                assert_eq!(found, at == other, "{until:?} and {id:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_boundary_is_found_where_its_id_is_not_first() {
-        let boundary = Boundary::new(RawBson::Int32(5));
-        assert!(boundary.is(&rawdoc! { "a": 1, "_id": 5 }));
-        assert!(!boundary.is(&rawdoc! { "a": 1, "_id": 6 }));
-        assert!(!boundary.is(&rawdoc! {}));
-    }
+/// Returns a resume token's place in the natural order; clustered collections have none that is a number.
+fn record(token: &RawDocument) -> Option<i64> {
+    token.get_i64("$recordId").ok()
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 
 use super::definitions::{change_index, change_series, has_key, is_named, with, without};
 use super::entry::{Operation, OperationKind, unknown, unreadable};
@@ -211,8 +211,9 @@ impl Collections {
         for element in operation.o {
             let (field, value) = element.map_err(unreadable)?;
             match (field.as_str(), value) {
-                // What a capped collection holds depends on its size at each insert: the replay repeats these.
-                ("collMod" | "cappedSize" | "cappedMax", _) => {}
+                ("collMod", _) => {}
+                ("cappedSize", size) => record.options = with(&record.options, cstr!("size"), size)?,
+                ("cappedMax", max) => record.options = with(&record.options, cstr!("max"), max)?,
                 ("index", RawBsonRef::Document(change)) => change_index(&mut record.indexes, change)?,
                 ("expireAfterSeconds", RawBsonRef::String("off")) => {
                     record.options = without(&record.options, &["expireAfterSeconds"])?;

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::format::catalog::SegmentRef;
 use crate::format::segment::Walk;
 use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
-use crate::mongo::read::{AsOf, CollectionReader, Part, Reading};
+use crate::mongo::parts::Part;
+use crate::mongo::read::{AsOf, CollectionReader, Reading};
 
 /// How many segments are being fetched, opened and inserted at once, over all collections.
 const STREAMS: usize = 4;
@@ -89,7 +90,7 @@ async fn prove(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
     let node = run.context.deployment.primary();
     let mut digest = ContentDigest::default();
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
-    let reading = Reading { as_of: AsOf::Latest, part: Part::default(), document_bytes };
+    let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
     let mut reader = CollectionReader::new(&node, &item.db, &item.data_name, reading);
     while reader.next(|document| digest.add([document.as_bytes()])).await? {}
     if (digest.documents, digest.to_bytes()) == (item.documents, item.digest) {

@@ -8,13 +8,12 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bson::RawDocumentBuf;
 use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
 use super::survey::Recovery;
 use super::{RestoreItem, Run, ended};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::segment::Walk;
 use crate::mongo::apply::{self, Batch};
 use crate::mongo::load;
@@ -111,14 +110,10 @@ impl Place {
     }
 }
 
-/// Whether a command is repeated at its place among the changes: what a capped collection holds depends on its size.
+/// Whether a command is repeated at its place among the changes. Nothing else deletes documents without saying which:
+/// those that a capped collection has no room for are deleted by entries of their own.
 fn repeated(operation: &Operation<'_>) -> Result<bool> {
-    let resizes = || ["cappedSize", "cappedMax"].iter().any(|field| matches!(operation.o.get(field), Ok(Some(_))));
-    Ok(match operation.command()? {
-        "emptycapped" => true,
-        "collMod" => resizes(),
-        _ => false,
-    })
+    Ok(operation.command()? == "emptycapped")
 }
 
 /// Batches on their way to the server: changes of one document are always in one lane.
@@ -147,7 +142,8 @@ impl Lanes<'_> {
     async fn take(&mut self, place: &Place, operation: &Operation<'_>) -> Result<()> {
         if operation.kind == OperationKind::Command {
             self.drain().await?;
-            return self.repeat(place, operation).await;
+            let admin = self.run.context.deployment.client().database("admin");
+            return self.run.writes.run(apply::empty_capped(admin, place.db.clone(), place.name.clone())).await;
         }
         // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
         let key = place.one_lane.or_else(|| operation.document_id().map(document_key)).unwrap_or_default();
@@ -193,20 +189,5 @@ impl Lanes<'_> {
             lane.settle().await?;
         }
         Ok(())
-    }
-
-    async fn repeat(&self, place: &Place, operation: &Operation<'_>) -> Result<()> {
-        let admin = self.run.context.deployment.client().database("admin");
-        let mut command = RawDocumentBuf::new();
-        for element in operation.o {
-            let (field, value) = element.map_err(|error| Error::failed("a command cannot be read").caused_by(error))?;
-            match field.as_str() {
-                "collMod" | "emptycapped" => command.append(field, place.name.as_str()),
-                "cappedSize" | "cappedMax" => command.append(field, value),
-                // Whatever else was changed with it, the collection has from the beginning.
-                _ => {}
-            }
-        }
-        self.run.writes.run(apply::repeat_on_capped(admin, place.db.clone(), command)).await
     }
 }

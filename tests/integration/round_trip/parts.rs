@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use mongodb::Client;
 use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Timestamp, cstr, doc, rawdoc};
-use regrow::mongo::read::{AsOf, CollectionReader, Part, Reading, split};
 use regrow::mongo::{Deployment, Node};
+use regrow::mongo::{
+    parts::{Part, split},
+    read::{AsOf, CollectionReader, Reading},
+};
 use regrow::secret::Secret;
 
 use super::odd::bytes::{self, Bytes};
@@ -48,7 +51,8 @@ impl Large {
     }
 
     fn reader(&self, part: Part) -> CollectionReader {
-        let reading = Reading { as_of: AsOf::ClusterTime(self.at), part, document_bytes: 0 };
+        let reading =
+            Reading { as_of: AsOf::ClusterTime(self.at), or_later: None, uuid: None, part, document_bytes: 0 };
         CollectionReader::new(&self.node, DB, COLLECTION, reading)
     }
 
