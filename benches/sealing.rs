@@ -132,8 +132,13 @@ fn measure_catalog() {
         feature_compatibility_version: "6.0".into(),
         host: "127.0.0.1:27017".into(),
     };
-    let catalog =
-        Catalog { source, collections: (1..=5000).map(collection).collect(), users: Vec::new(), roles: Vec::new() };
+    let catalog = Catalog {
+        source,
+        collections: (1..=5000).map(collection).collect(),
+        users: Vec::new(),
+        roles: Vec::new(),
+        oplog: None,
+    };
     let (run, encoding) = timed(|| catalog.encode().expect("it encodes"));
     let (_, decoding) = timed(|| Catalog::decode(run.as_bytes()).expect("it decodes"));
     let json: String = Walk::new(run.as_bytes())

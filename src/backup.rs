@@ -5,12 +5,14 @@
 //! an orderly failure removes what it had stored.
 
 mod dump;
+mod follow;
 mod plan;
 
 use std::future::Future;
 use std::time::Duration;
 
-pub use plan::{BackupPlan, BackupRequest, LeadsOn};
+use dump::Dumped;
+pub use plan::{BackupPlan, BackupRequest};
 
 use crate::clock::Clock;
 use crate::codec::{Recipients, Sealer, SigningKey};
@@ -18,7 +20,8 @@ use crate::error::{Error, Kind, Result};
 use crate::format::catalog::{Catalog, CollectionKind};
 use crate::format::manifest::{self, Consistency, Encryption, Manifest, ObjectRecord, PackRecord};
 use crate::format::{Subject, VERSION, layout, pack, segment};
-use crate::mongo::accounts;
+use crate::mongo::accounts::{self, Accounts};
+use crate::mongo::read::SnapshotLoss;
 use crate::progress::Progress;
 use crate::repository::{BackupWriter, Repository};
 
@@ -107,15 +110,29 @@ async fn sweep(repository: &Repository) {
 /// Stores everything but the manifest, and returns that.
 async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
     let sealer = Sealer::new(context.recipients.clone());
+    // Where the oplog cannot be read, nothing can be read later than planned.
+    let loss = plan.replay_from.map(|_| SnapshotLoss::default());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
-    let accounts =
-        if plan.is_partial { accounts::Accounts::default() } else { accounts::read(&plan.node, plan.at).await? };
-    let collections = dump::dump(plan, &sealer, writer, context).await?;
-    let catalog = Catalog { source: plan.source.clone(), collections, users: accounts.users, roles: accounts.roles };
+    let accounts = if plan.is_partial() { Accounts::default() } else { read_accounts(plan, loss.as_ref()).await? };
+    let Dumped { collections, oplog } = dump::dump(plan, &sealer, writer, context, loss).await?;
+    let (users, roles) = (accounts.users, accounts.roles);
+    let catalog = Catalog { source: plan.source.clone(), collections, users, roles, oplog };
     let sealed = sealer.seal(Subject::Catalog { backup: plan.id.clone() }, &catalog.encode()?)?;
     // Everything but the manifest is stored and confirmed behind this line.
     let (packs, record) = writer.finish_data(sealed).await?;
     Ok(manifest(plan, context, &sealer, &catalog, packs, record))
+}
+
+/// Reads the accounts as of the backup's moment, or as they are now where that is gone.
+async fn read_accounts(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result<Accounts> {
+    match (accounts::read(&plan.node, plan.at).await, loss) {
+        (Err(error), Some(loss)) if error.kind() == Kind::Failed => {
+            tracing::info!(%error, "reading users and roles as they are now");
+            loss.note();
+            accounts::read(&plan.node, None).await
+        }
+        (read, _) => read,
+    }
 }
 
 fn manifest(
@@ -127,6 +144,12 @@ fn manifest(
     record: ObjectRecord,
 ) -> Manifest {
     let visible = catalog.collections.iter().filter(|collection| collection.kind != CollectionKind::Buckets);
+    let (consistency, cluster_time, replay_from) = match (&catalog.oplog, plan.at) {
+        // Whatever was open at the end began within the backup's own oplog.
+        (Some(oplog), _) => (Consistency::Oplog, Some(oplog.end()), Some(oplog.end())),
+        (None, Some(at)) => (Consistency::Snapshot, Some(at.into()), plan.replay_from.map(Into::into)),
+        (None, None) => (Consistency::None, None, None),
+    };
     Manifest {
         format: manifest::FORMAT.into(),
         version: VERSION,
@@ -135,15 +158,15 @@ fn manifest(
         kind: plan.id.kind(),
         source: plan.source.name.clone(),
         replica_set: plan.source.replica_set.clone(),
-        replica_set_id: plan.leads_on.as_ref().map(|oplog| oplog.replica_set_id.clone()),
+        replica_set_id: plan.replica_set_id.clone(),
         started_at: plan.started_at,
         finished_at: context.clock.now(),
-        cluster_time: plan.at.map(Into::into),
-        replay_from: plan.leads_on.as_ref().map(|oplog| oplog.from.into()),
-        consistency: if plan.at.is_some() { Consistency::Snapshot } else { Consistency::None },
+        cluster_time,
+        replay_from,
+        consistency,
         encryption: sealer.encryption(),
         recipients: sealer.recipients(),
-        partial: plan.is_partial,
+        partial: plan.is_partial(),
         namespaces: visible.count() as u64,
         documents: catalog.collections.iter().map(|collection| collection.documents).sum(),
         bytes_raw: catalog.collections.iter().map(|collection| collection.bytes).sum(),

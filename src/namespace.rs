@@ -3,6 +3,12 @@
 /// What begins the name of a time series' bucket collection.
 pub const BUCKETS_PREFIX: &str = "system.buckets.";
 
+/// Returns the name that patterns are held against: buckets go where their time series goes.
+#[must_use]
+pub fn visible_name(collection: &str) -> &str {
+    collection.strip_prefix(BUCKETS_PREFIX).unwrap_or(collection)
+}
+
 /// Whether a database is never backed up: `local` is a node's own, `config` the cluster's.
 #[must_use]
 pub fn is_servers_own(db: &str) -> bool {

@@ -7,13 +7,15 @@
 mod bucket_index;
 mod changes;
 mod collections;
+mod course;
 mod definitions;
 mod document_key;
 mod entry;
 mod mention;
 
-pub use changes::{Changes, Counted, Fate};
+pub use changes::{Changes, Counted, Fate, Shown};
 pub use collections::Collections;
+pub use course::{Course, Outlook};
 pub use document_key::document_key;
 pub use entry::{Group, Meaning, Operation, OperationKind, TransactionId, Written, time as entry_time};
 pub use mention::mentions;

@@ -1,11 +1,12 @@
 //! Restoring a backup.
 //!
-//! [`Recovery::survey`] looks ahead at the oplog where a moment behind a backup is asked for; [`RestorePlan::make`]
-//! settles what goes where and refuses when anything is in the way; [`execute`] creates, loads, proves, replays and
-//! indexes. Nothing that existed before is touched. After a failure or an
+//! [`Recovery::survey`] looks ahead at the oplog, where a moment behind a backup is asked for or the backup brings one
+//! along; [`RestorePlan::make`] settles what goes where and refuses when anything is in the way; [`execute`] creates,
+//! loads, proves, replays and indexes. Nothing that existed before is touched. After a failure or an
 //! interruption the namespaces that this run created are dropped again, so nothing partial stays behind;
 //! a run that was killed leaves its namespaces, and the next one refuses and names them.
 
+mod entries;
 mod load;
 mod plan;
 mod replay;
@@ -19,6 +20,7 @@ use bson::RawDocumentBuf;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
+pub use entries::Entries;
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest};
 pub use replay::Replayed;
 pub use survey::Recovery;

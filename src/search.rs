@@ -12,7 +12,7 @@ use crate::format::ClusterTime;
 use crate::format::oplog::{Gap, Range};
 use crate::format::segment::Walk;
 use crate::namespace;
-use crate::operations::{Changes, Fate, Operation, OperationKind, entry_time, mentions};
+use crate::operations::{Changes, Fate, Operation, OperationKind, Shown, entry_time, mentions};
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
 use crate::repository::{CapturedTimeline, Repository, SliceReader};
@@ -95,7 +95,7 @@ impl Searchable {
         progress.expect(records.map(|record| record.bytes_raw).sum());
         let mut searched = Searched::default();
         for slices in &self.slices {
-            let mut changes = Changes::new(ClusterTime { t: 0, i: 0 });
+            let mut changes = Changes::new(Shown::At(ClusterTime { t: 0, i: 0 }));
             let mut read = std::pin::pin!(slices.read());
             while let Some((record, entries)) = read.try_next().await? {
                 for entry in Walk::new(&entries) {

@@ -8,21 +8,25 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bson::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::BackupContext;
+use super::follow::{Followed, Follower};
 use super::plan::{BackupPlan, PlannedNamespace};
 use crate::codec::{ContentDigest, Sealer};
 use crate::error::{Error, Result};
-use crate::format::catalog::{CollectionKind, CollectionRecord, SegmentRef};
+use crate::format::catalog::{CollectionKind, CollectionRecord, OplogRecord, OplogSegment, SegmentRef};
+use crate::format::oplog::Range;
 use crate::format::segment::Documents;
-use crate::format::{BackupId, Subject};
+use crate::format::{BackupId, ClusterTime, Subject};
 use crate::mongo::parts::{Part, split};
-use crate::mongo::read::{CollectionReader, Reading};
+use crate::mongo::read::{CollectionReader, Reading, SnapshotLoss};
 use crate::mongo::{Namespace, NamespaceKind, Node};
+use crate::operations::{Collections, Course, Shown};
 use crate::progress::Progress;
 use crate::repository::BackupWriter;
 use crate::units::MIB;
@@ -52,11 +56,12 @@ struct Job {
 }
 
 /// A filled segment on its way to a sealer.
-struct Filled {
-    collection: usize,
+pub(super) struct Filled {
+    /// The collection's number in the plan; one more than the last for the oplog.
+    pub collection: usize,
     /// The part and the number within it: the reading order.
-    position: (usize, usize),
-    documents: Documents,
+    pub position: (usize, usize),
+    pub documents: Documents,
 }
 
 /// A sealed segment on its way to the pack.
@@ -75,55 +80,121 @@ struct Tally {
     segments: Vec<((usize, usize), SegmentRef)>,
 }
 
-/// Reads everything in the plan into packs and returns the catalog's collection entries.
+/// What was read and stored.
+pub(super) struct Dumped {
+    pub collections: Vec<CollectionRecord>,
+    /// The oplog that belongs to them, where they were not all read as of one moment.
+    pub oplog: Option<OplogRecord>,
+}
+
+/// Reads everything in the plan into packs and returns what the catalog says of it. With `loss`, what cannot be read as
+/// of the plan's moment is read later, and the oplog with it.
 pub(super) async fn dump(
     plan: &BackupPlan,
     sealer: &Sealer,
     writer: &mut BackupWriter,
     context: &BackupContext,
-) -> Result<Vec<CollectionRecord>> {
+    loss: Option<SnapshotLoss>,
+) -> Result<Dumped> {
     let progress = &context.progress;
     progress.expect(plan.bytes());
-    let jobs = Arc::new(Mutex::new(jobs(plan).await?));
+    let jobs = Arc::new(Mutex::new(jobs(plan, loss.as_ref()).await?));
     let (filled, queue) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
-        readers.spawn(read_jobs(plan_handle(plan, context.targets.segment_bytes), Arc::clone(&jobs), filled.clone()));
+        let source = Source::of(plan, context.targets.segment_bytes);
+        readers.spawn(read_jobs(source, Arc::clone(&jobs), filled.clone()));
     }
-    drop(filled);
-    // Whichever fails first ends the other: a reader's error must not wait for hours of reading.
+    let (ended, target) = watch::channel(None);
+    let read = async {
+        let dropped = join(&mut readers).await?;
+        if loss.as_ref().is_some_and(SnapshotLoss::is_noted) {
+            // Not only what is committed: what was seen to be dropped may not be yet.
+            ended.send_replace(Some(plan.node.applied_time().await?.into()));
+        }
+        drop(ended);
+        Ok(dropped)
+    };
+    let follow = follow(plan, loss.as_ref(), target, filled, context.targets.segment_bytes);
+    // Whichever fails first ends the others: a reader's error must not wait for hours of reading.
     let store = store(plan, queue, sealer, writer, progress);
-    let (tallies, ()) = tokio::try_join!(store, join(&mut readers))?;
-    Ok(plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(plan, &planned.namespace, tally)).collect())
+    let (mut tallies, dropped, followed) = tokio::try_join!(store, read, follow)?;
+    let of_oplog = tallies.pop().unwrap_or_default();
+    let collections: Vec<_> =
+        plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(plan, &planned.namespace, tally)).collect();
+    let (Some(followed), Some(at)) = (followed, plan.at) else { return Ok(Dumped { collections, oplog: None }) };
+    let outlook = followed.course.finish()?;
+    for namespace in dropped.into_iter().map(|number| &plan.namespaces[number].namespace) {
+        if namespace.uuid.is_none_or(|uuid| outlook.collections.has(&uuid)) {
+            return Err(Error::failed(format!(
+                "{} vanished while it was read, and the oplog does not say why",
+                namespace.full_name()
+            ))
+            .with_hint("an election may have undone a drop; run the backup again"));
+        }
+    }
+    // What is replayed on top makes every collection what it was at the end.
+    let collections = collections.into_iter().map(|record| CollectionRecord { in_snapshot: true, ..record }).collect();
+    Ok(Dumped { collections, oplog: Some(oplog_record(plan, at, of_oplog, &followed.ranges)) })
 }
 
-async fn join(readers: &mut JoinSet<Result<()>>) -> Result<()> {
+/// Waits for all readers; returns the collections that were dropped while they were read.
+async fn join(readers: &mut JoinSet<Result<Vec<usize>>>) -> Result<Vec<usize>> {
+    let mut dropped = Vec::new();
     while let Some(reader) = readers.join_next().await {
-        reader.map_err(|error| Error::failed("a reader stopped").caused_by(error))??;
+        dropped.extend(reader.map_err(|error| Error::failed("a reader stopped").caused_by(error))??);
     }
-    Ok(())
+    Ok(dropped)
+}
+
+/// Follows the oplog from the moment on at which something could be read only later than planned; none if that never
+/// happens.
+async fn follow(
+    plan: &BackupPlan,
+    loss: Option<&SnapshotLoss>,
+    mut target: watch::Receiver<Option<ClusterTime>>,
+    filled: mpsc::Sender<Filled>,
+    segment_bytes: usize,
+) -> Result<Option<Followed>> {
+    let (Some(loss), Some(from), Some(at)) = (loss, plan.replay_from, plan.at) else { return Ok(None) };
+    let is_lost = tokio::select! {
+        () = loss.noted() => true,
+        // Nobody will say where to end: everything was read without a loss.
+        ended = target.wait_for(Option::is_some) => ended.is_ok(),
+    };
+    if !is_lost {
+        return Ok(None);
+    }
+    tracing::info!("the backup's moment can no longer be read; reading on, with the oplog that makes up for it");
+    let empty = plan.namespaces.iter().map(|planned| record(plan, &planned.namespace, Tally::default()));
+    let collections = Collections::of_backup(empty.collect())?.only(plan.patterns.clone());
+    let course = Course::new(collections, Shown::Since(at.into()));
+    Follower::new(plan, from, course, target, filled, segment_bytes).follow().await.map(Some)
 }
 
 /// What readers need of the plan, so that they own it.
-struct Handle {
+struct Source {
     node: Node,
     names: Vec<(String, String)>,
     segment_bytes: usize,
 }
 
-fn plan_handle(plan: &BackupPlan, segment_bytes: usize) -> Handle {
-    let names = plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
-    Handle { node: plan.node.clone(), names: names.collect(), segment_bytes }
+impl Source {
+    fn of(plan: &BackupPlan, segment_bytes: usize) -> Self {
+        let names =
+            plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
+        Self { node: plan.node.clone(), names: names.collect(), segment_bytes }
+    }
 }
 
 /// Returns all parts, those of the largest collections first, so that no large one is read last and alone.
-async fn jobs(plan: &BackupPlan) -> Result<VecDeque<Job>> {
+async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result<VecDeque<Job>> {
     let mut order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
     let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect());
     let split = stream::iter(order.into_iter().zip(parts));
-    let split = split.map(|(collection, parts)| split_into_jobs(plan, collection, parts)).buffered(READERS);
+    let split = split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss)).buffered(READERS);
     let jobs: Vec<Vec<Job>> = split.try_collect().await?;
     Ok(jobs.into_iter().flatten().collect())
 }
@@ -148,42 +219,75 @@ fn parts_of(sizes: Vec<u64>) -> Vec<u64> {
     parts.collect()
 }
 
-async fn split_into_jobs(plan: &BackupPlan, collection: usize, parts: u64) -> Result<Vec<Job>> {
+async fn split_into_jobs(
+    plan: &BackupPlan,
+    collection: usize,
+    parts: u64,
+    loss: Option<&SnapshotLoss>,
+) -> Result<Vec<Job>> {
     let planned = &plan.namespaces[collection];
     let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
-    let stretches = stretches(plan, planned, parts).await?.into_iter().enumerate();
+    let stretches = stretches(plan, planned, parts, loss).await?.into_iter().enumerate();
     let jobs = stretches.map(|(part, stretch)| {
-        let as_of = plan.as_of(&planned.namespace);
-        let reading = Reading { as_of, or_later: None, uuid: planned.namespace.uuid, part: stretch, document_bytes };
-        Job { collection, part, reading }
+        let (as_of, or_later, uuid) = (plan.as_of(&planned.namespace), loss.cloned(), planned.namespace.uuid);
+        Job { collection, part, reading: Reading { as_of, or_later, uuid, part: stretch, document_bytes } }
     });
     Ok(jobs.collect())
 }
 
-async fn stretches(plan: &BackupPlan, planned: &PlannedNamespace, parts: u64) -> Result<Vec<Part>> {
+async fn stretches(
+    plan: &BackupPlan,
+    planned: &PlannedNamespace,
+    parts: u64,
+    loss: Option<&SnapshotLoss>,
+) -> Result<Vec<Part>> {
     let namespace = &planned.namespace;
     match plan.at {
         Some(at) if parts > 1 && !namespace.is_ordered() => {
-            split(&plan.node, &namespace.db, &namespace.name, at, planned.documents, parts).await
+            match split(&plan.node, &namespace.db, &namespace.name, at, planned.documents, parts).await {
+                // That moment may be gone already. Whatever else it is, reading will meet it again.
+                Err(error) if loss.is_some() => {
+                    tracing::info!(namespace = namespace.full_name(), %error, "reading in one part");
+                    Ok(vec![Part::default()])
+                }
+                split => split,
+            }
         }
         _ => Ok(vec![Part::default()]),
     }
 }
 
-async fn read_jobs(handle: Handle, jobs: Arc<Mutex<VecDeque<Job>>>, filled: mpsc::Sender<Filled>) -> Result<()> {
+/// Reads parts until none is left; returns the collections that were dropped meanwhile.
+async fn read_jobs(
+    source: Source,
+    jobs: Arc<Mutex<VecDeque<Job>>>,
+    filled: mpsc::Sender<Filled>,
+) -> Result<Vec<usize>> {
+    let mut dropped = Vec::new();
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(job) = job else { return Ok(()) };
-        if !read_job(&handle, job, &filled).await? {
-            return Ok(());
+        let Some(job) = job else { return Ok(dropped) };
+        let collection = job.collection;
+        match read_job(&source, job, &filled).await? {
+            PartEnd::Reached => {}
+            PartEnd::CollectionDropped => dropped.push(collection),
+            PartEnd::NobodyListens => return Ok(dropped),
         }
     }
 }
 
-/// Reads one part; returns whether anybody still wants segments.
-async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> Result<bool> {
-    let (db, name) = &handle.names[job.collection];
-    let mut reader = CollectionReader::new(&handle.node, db, name, job.reading);
+/// How reading a part came to an end.
+enum PartEnd {
+    Reached,
+    CollectionDropped,
+    /// Storing has failed.
+    NobodyListens,
+}
+
+/// Reads one part.
+async fn read_job(source: &Source, job: Job, filled: &mpsc::Sender<Filled>) -> Result<PartEnd> {
+    let (db, name) = &source.names[job.collection];
+    let mut reader = CollectionReader::new(&source.node, db, name, job.reading);
     let mut documents = Documents::default();
     let mut full = Vec::new();
     let mut segment = 0;
@@ -191,8 +295,8 @@ async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> R
     while more {
         more = reader
             .next(|document| {
-                if documents.is_full_for(document, handle.segment_bytes) {
-                    full.push(std::mem::replace(&mut documents, Documents::with_capacity(handle.segment_bytes)));
+                if documents.is_full_for(document, source.segment_bytes) {
+                    full.push(std::mem::replace(&mut documents, Documents::with_capacity(source.segment_bytes)));
                 }
                 documents.push(document);
             })
@@ -204,11 +308,11 @@ async fn read_job(handle: &Handle, job: Job, filled: &mpsc::Sender<Filled>) -> R
             let position = (job.part, segment);
             segment += 1;
             if filled.send(Filled { collection: job.collection, position, documents }).await.is_err() {
-                return Ok(false);
+                return Ok(PartEnd::NobodyListens);
             }
         }
     }
-    Ok(true)
+    Ok(if reader.was_dropped() { PartEnd::CollectionDropped } else { PartEnd::Reached })
 }
 
 /// Seals what arrives, several segments at once, and appends it in the order of the numbers.
@@ -230,7 +334,7 @@ async fn store(
             })
             .buffered(sealers)
     );
-    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.namespaces.len()).collect();
+    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.namespaces.len() + 1).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
         progress.add(next.segment.documents, next.segment.bytes, next.sealed.len() as u64);
@@ -247,6 +351,22 @@ fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: &Filled) -> Res
     let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
     let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
     Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
+}
+
+fn oplog_record(plan: &BackupPlan, at: Timestamp, mut tally: Tally, ranges: &[Range]) -> OplogRecord {
+    tally.segments.sort_by_key(|(position, _)| *position);
+    let segments = tally.segments.into_iter().zip(ranges).map(|((_, segment), range)| OplogSegment {
+        n: segment.n,
+        begin: range.begin,
+        end: range.end,
+        entries: segment.documents,
+        bytes: segment.bytes,
+    });
+    OplogRecord {
+        since: at.into(),
+        patterns: plan.patterns.iter().map(ToString::to_string).collect(),
+        segments: segments.collect(),
+    }
 }
 
 fn record(plan: &BackupPlan, namespace: &Namespace, mut tally: Tally) -> CollectionRecord {

@@ -10,7 +10,7 @@ use crate::format::catalog::SourceRecord;
 use crate::format::{BackupId, BackupKind};
 use crate::mongo::read::AsOf;
 use crate::mongo::{Deployment, Namespace, Node, namespaces, oplog, read};
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::visible_name;
 use crate::pattern::NamespacePattern;
 use crate::random::Random;
 
@@ -42,15 +42,6 @@ pub struct PlannedNamespace {
     pub bytes: u64,
 }
 
-/// The oplog that leads on from a backup.
-#[derive(Debug, Clone)]
-pub struct LeadsOn {
-    /// `settings.replicaSetId` of the replica set's configuration, in hex.
-    pub replica_set_id: String,
-    /// From where on it must be read.
-    pub from: Timestamp,
-}
-
 /// What is read, from where, and as of when.
 #[derive(Debug, Clone)]
 pub struct BackupPlan {
@@ -62,12 +53,16 @@ pub struct BackupPlan {
     pub node: Node,
     /// The cluster time of every document; none on a standalone server.
     pub at: Option<Timestamp>,
-    /// Which oplog leads on from there; none on a standalone server, and where the user may not know.
-    pub leads_on: Option<LeadsOn>,
+    /// From where on the oplog must be read to go on from there; none on a standalone server, and where the user may
+    /// not know.
+    pub replay_from: Option<Timestamp>,
+    /// Whose oplog leads on from there: `settings.replicaSetId` of the replica set's configuration, in hex. None on a
+    /// standalone server, and where the user may not know.
+    pub replica_set_id: Option<String>,
     /// The namespaces, as they are at that time.
     pub namespaces: Vec<PlannedNamespace>,
-    /// Whether only chosen namespaces are taken, without users and roles.
-    pub is_partial: bool,
+    /// The chosen namespaces, taken without users and roles; empty where everything is.
+    pub patterns: Vec<NamespacePattern>,
     /// Where it comes from.
     pub source: SourceRecord,
 }
@@ -83,7 +78,11 @@ impl BackupPlan {
         let node = deployment.node_to_read().await?;
         let (server_version, feature_compatibility_version) = deployment.versions().await?;
         // Before the cluster time: a transaction that is open then has not begun before this.
-        let leads_on = lead_on(deployment, &node).await?;
+        let replay_from = if_allowed(oplog::replay_begin(deployment, &node).await)?.flatten();
+        let replica_set_id = match replay_from {
+            Some(_) => if_allowed(oplog::replica_set_id(&node).await)?,
+            None => None,
+        };
         let (at, listed) = settle(deployment, &node, request.patterns.is_empty()).await?;
         let namespaces = choose(listed, &request.patterns)?;
         Ok(Self {
@@ -91,8 +90,9 @@ impl BackupPlan {
             started_at,
             namespaces: with_sizes(&node, namespaces).await?,
             at,
-            leads_on,
-            is_partial: !request.patterns.is_empty(),
+            replay_from,
+            replica_set_id,
+            patterns: request.patterns,
             source: SourceRecord {
                 name: request.source,
                 replica_set: deployment.hello.replica_set.clone(),
@@ -120,6 +120,18 @@ impl BackupPlan {
         self.at.is_some() && !namespace.is_ordered()
     }
 
+    /// Whether only chosen namespaces are taken, without users and roles.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// Whether a captured oplog can lead on from the backup.
+    #[must_use]
+    pub fn can_be_led_on(&self) -> bool {
+        self.replay_from.is_some() && self.replica_set_id.is_some()
+    }
+
     /// Returns about how many bytes of documents will be read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -127,16 +139,11 @@ impl BackupPlan {
     }
 }
 
-/// Returns which oplog leads on from a backup that is about to be taken; none where the user lacks the privileges to
-/// know, which a backup alone does not need.
-async fn lead_on(deployment: &Deployment, node: &Node) -> Result<Option<LeadsOn>> {
-    let find = async || -> Result<Option<LeadsOn>> {
-        let Some(from) = oplog::replay_begin(deployment, node).await? else { return Ok(None) };
-        Ok(Some(LeadsOn { replica_set_id: oplog::replica_set_id(node).await?, from }))
-    };
-    match find().await {
+/// Passes over that the user lacks the privileges for something that a backup alone does not need.
+fn if_allowed<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
         Err(error) if error.kind() == Kind::Configuration => Ok(None),
-        found => found,
+        found => found.map(Some),
     }
 }
 
@@ -161,18 +168,14 @@ async fn settle(deployment: &Deployment, node: &Node, complete: bool) -> Result<
 
 fn choose(listed: Vec<Namespace>, patterns: &[NamespacePattern]) -> Result<Vec<Namespace>> {
     // A misspelt pattern beside a right one would leave a collection out without a word.
-    let matches = |pattern: &NamespacePattern| listed.iter().any(|one| pattern.matches(&one.db, visible_name(one)));
+    let matches =
+        |pattern: &NamespacePattern| listed.iter().any(|one| pattern.matches(&one.db, visible_name(&one.name)));
     if let Some(pattern) = patterns.iter().find(|pattern| !matches(pattern)) {
         return Err(Error::not_found(format!("no namespace matches {pattern}"))
             .with_hint("check the spelling; a pattern is db, db.collection or db.*"));
     }
-    let chosen = |listed: &Namespace| NamespacePattern::any(patterns, &listed.db, visible_name(listed));
+    let chosen = |listed: &Namespace| NamespacePattern::any(patterns, &listed.db, visible_name(&listed.name));
     Ok(listed.into_iter().filter(chosen).collect())
-}
-
-/// Returns the name that patterns are held against: buckets go where their time series goes.
-fn visible_name(namespace: &Namespace) -> &str {
-    namespace.name.strip_prefix(BUCKETS_PREFIX).unwrap_or(&namespace.name)
 }
 
 async fn with_sizes(node: &Node, namespaces: Vec<Namespace>) -> Result<Vec<PlannedNamespace>> {

@@ -5,7 +5,7 @@ use super::{Session, progress, stop_requested};
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
 use crate::error::Result;
 use crate::format::BackupKind;
-use crate::format::manifest::{Encryption, Manifest};
+use crate::format::manifest::{Consistency, Encryption, Manifest};
 use crate::mongo::Deployment;
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
@@ -51,7 +51,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
             "warning: this is a standalone server: the collections are read at different moments (consistency = none)",
         );
     }
-    if plan.at.is_some() && plan.leads_on.is_none() {
+    if plan.at.is_some() && !plan.can_be_led_on() {
         session.say(
             "note: no captured oplog leads on from this backup: the user lacks the roles backup and clusterMonitor",
         );
@@ -61,7 +61,8 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let targets = Targets::default();
     let context = BackupContext { repository, recipients, signing_key, clock, progress: progress.clone(), targets };
     let manifest =
-        progress::show(session, "backup", &progress, backup::execute(plan, context, stop_requested())).await?;
+        progress::show(session, "backup", &progress, Box::pin(backup::execute(plan, context, stop_requested())))
+            .await?;
     answer(session, &manifest);
     Ok(())
 }
@@ -81,6 +82,11 @@ fn answer(session: &Session, manifest: &Manifest) {
     ));
     if let Some(time) = manifest.cluster_time {
         session.say(format_args!("shows the state at {}", moment(time)));
+        if manifest.consistency == Consistency::Oplog {
+            session.say(
+                "note: not all of it could be read as of one moment; the oplog that mends this is part of the backup",
+            );
+        }
         if manifest.outside_snapshot > 0 {
             let capped = counted(manifest.outside_snapshot, "capped collection");
             session.say(format_args!("note: {capped} read shortly after it; MongoDB reads those no other way"));

@@ -16,7 +16,7 @@ use crate::mongo::Deployment;
 use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
 use crate::repository::{Repository, SliceReader, Stretch, Unreachable, route};
-use crate::restore::{self, Recovery, Replayed, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary};
+use crate::restore::{self, Entries, Recovery, Replayed, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary};
 use crate::secret::Secret;
 use crate::units::{ByteSize, Elapsed};
 
@@ -83,18 +83,19 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let to = moment_asked_for(&arguments)?;
     let identities = config.identities()?;
     let repository = session.repository(&config).await?;
-    let Way { manifest, oplog } = match (to, &arguments.backup) {
+    let Way { manifest, captured, to } = match (to, &arguments.backup) {
         (Some(to), _) => way_to(session, &repository, identities.clone(), to).await?,
         (None, Some(backup)) => {
-            Way { manifest: repository.manifest(&repository.resolve(backup).await?).await?, oplog: None }
+            let manifest = repository.manifest(&repository.resolve(backup).await?).await?;
+            Way { to: manifest.cluster_time, manifest, captured: None }
         }
         (None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
     };
     let segments = repository.segments(&manifest, identities.clone())?;
     let catalog = repository.catalog(&manifest, identities.as_ref()).await?;
-    let recovery = match oplog {
-        Some((slices, to)) => Some(survey(session, slices, &manifest, &catalog, to).await?),
-        None => None,
+    let recovery = match (Entries::new(catalog.oplog.as_ref(), &segments, captured), to) {
+        (Some(entries), Some(to)) => Some(survey(session, entries, &manifest, &catalog, to).await?),
+        _ => None,
     };
     let plan = RestorePlan::make(manifest, catalog, recovery, &request)?;
     let deployment = Deployment::connect(&uri).await?;
@@ -126,10 +127,12 @@ fn moment_asked_for(arguments: &Arguments) -> Result<Option<ClusterTime>> {
     }
 }
 
-/// A backup to restore, and the oplog to replay on top of it.
+/// A backup to restore, the captured oplog to replay on top of it, and the moment to get to.
 struct Way {
     manifest: Manifest,
-    oplog: Option<(SliceReader, ClusterTime)>,
+    captured: Option<SliceReader>,
+    /// None where the backup shows no single moment.
+    to: Option<ClusterTime>,
 }
 
 /// Finds the way to a moment, or says which moments there is a way to.
@@ -147,11 +150,11 @@ async fn way_to(
     }
     let sound: Vec<&Manifest> = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok()).collect();
     let route = route(&sound, &captured, to).map_err(|nearest| no_way_to(to, nearest, session.clock.now()))?;
-    let oplog = match &route.oplog {
-        Some(Stretch { timeline, slices }) => Some((repository.slices(timeline, slices, identities).await?, to)),
+    let captured = match &route.oplog {
+        Some(Stretch { timeline, slices }) => Some(repository.slices(timeline, slices, identities).await?),
         None => None,
     };
-    Ok(Way { manifest: route.backup.clone(), oplog })
+    Ok(Way { manifest: route.backup.clone(), captured, to: Some(to) })
 }
 
 fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp) -> Error {
@@ -175,13 +178,13 @@ fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp) -> Error {
 /// Reads the oplog ahead, with progress: it may be long.
 async fn survey(
     session: &Session,
-    slices: SliceReader,
+    entries: Entries,
     manifest: &Manifest,
     catalog: &Catalog,
     to: ClusterTime,
 ) -> Result<Recovery> {
     let progress = Progress::default();
-    let survey = Recovery::survey(slices, manifest, catalog, to, &progress);
+    let survey = Recovery::survey(entries, manifest, catalog, to, &progress);
     tokio::select! {
         outcome = progress::show(session, "reading the oplog", &progress, survey) => outcome,
         () = stop_requested() => Err(Error::new(Kind::Interrupted, "the restore was interrupted; nothing was touched")),
@@ -194,8 +197,8 @@ fn show_plan(session: &Session, plan: &RestorePlan, deployment: &Deployment) {
         session.say(format_args!("  the state at {}", moment(at)));
     }
     if let Some(recovery) = &plan.recovery {
-        let (entries, slices) = (entries(recovery.entries), counted(recovery.slices() as u64, "slice"));
-        session.say(format_args!("  by replaying {entries} of the oplog ({slices}, {})", ByteSize(recovery.bytes())));
+        let (entries, bytes) = (entries(recovery.outlook.entries), ByteSize(recovery.bytes()));
+        session.say(format_args!("  by replaying {entries} of the oplog ({bytes})"));
     }
     let namespaces = counted(plan.items.len() as u64, "namespace");
     let of_backup = if plan.recovery.is_some() { " in the backup" } else { "" };
@@ -210,7 +213,8 @@ fn show_plan(session: &Session, plan: &RestorePlan, deployment: &Deployment) {
         session.say(format_args!("    and {} more", plan.items.len() - MAX_NAMED));
     }
     session.say(format_args!("  about {}, going by a machine of two cores", Elapsed(plan.estimate())));
-    if let (Some(_), Some(Recovery { account_changes: 1.., .. })) = (&plan.accounts, &plan.recovery) {
+    let account_changes = plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.account_changes);
+    if plan.accounts.is_some() && account_changes > 0 {
         session
             .say("  warning: users and roles were changed behind the backup; they are restored as the backup has them");
     }
@@ -261,7 +265,7 @@ fn plan_json(plan: &RestorePlan, deployment: &Deployment) -> Value {
         "backup": plan.manifest.id,
         "target": deployment.addresses(),
         "recovered_to": plan.recovered_to(),
-        "replay_entries": plan.recovery.as_ref().map_or(0, |recovery| recovery.entries),
+        "replay_entries": plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
         "estimated_seconds": plan.estimate().as_secs(),
         "namespaces": plan.items.len(),
         "documents": plan.documents(),

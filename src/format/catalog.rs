@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::malformed;
 use super::segment::{Documents, Walk};
+use super::time::ClusterTime;
 use crate::error::{Error, Result};
 
 /// How many segments one `segments` entry lists, so that entries stay small enough for stock tools.
@@ -94,6 +95,48 @@ impl CollectionRecord {
     }
 }
 
+/// A segment that holds entries of the oplog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OplogSegment {
+    /// The segment's number in the backup.
+    #[serde(with = "count")]
+    pub n: u64,
+    /// The entry before the first one.
+    #[serde(with = "timestamp")]
+    pub begin: ClusterTime,
+    /// The last entry.
+    #[serde(with = "timestamp")]
+    pub end: ClusterTime,
+    /// How many entries it holds.
+    #[serde(with = "count")]
+    pub entries: u64,
+    /// How many bytes they have.
+    #[serde(with = "count")]
+    pub bytes: u64,
+}
+
+/// The oplog that belongs to a backup whose documents were not all read as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OplogRecord {
+    /// Collections, options and indexes show this moment; each document shows it or a later one.
+    #[serde(with = "timestamp")]
+    pub since: ClusterTime,
+    /// What the backup was limited to, as patterns of namespaces; empty where it is of everything.
+    pub patterns: Vec<String>,
+    /// The segments, in order: from where the oldest transaction that was open at `since` begins, up to and with the
+    /// backup's cluster time.
+    #[serde(skip)]
+    pub segments: Vec<OplogSegment>,
+}
+
+impl OplogRecord {
+    /// Returns the last entry's time; that moment itself where nothing was written behind it.
+    #[must_use]
+    pub fn end(&self) -> ClusterTime {
+        self.segments.last().map_or(self.since, |last| last.end)
+    }
+}
+
 /// The encrypted part of a backup's commit record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
@@ -105,6 +148,8 @@ pub struct Catalog {
     pub users: Vec<RawDocumentBuf>,
     /// The entries of `admin.system.roles`.
     pub roles: Vec<RawDocumentBuf>,
+    /// What a restore replays to get to the backup's cluster time; none where the documents show it already.
+    pub oplog: Option<OplogRecord>,
 }
 
 impl Catalog {
@@ -125,6 +170,12 @@ impl Catalog {
                 )?);
             }
         }
+        if let Some(oplog) = &self.oplog {
+            run.push(&encode_entry("oplog", oplog)?);
+            for segments in oplog.segments.chunks(SEGMENTS_PER_ENTRY) {
+                run.push(&encode_entry("oplog_segments", &OplogSegmentsEntry { segments: segments.to_vec() })?);
+            }
+        }
         for (kind, documents) in [("user", &self.users), ("role", &self.roles)] {
             for document in documents {
                 run.push(&rawdoc! { "type": kind, "document": document.clone() });
@@ -141,6 +192,7 @@ impl Catalog {
         let mut source = None;
         let mut collections: BTreeMap<i32, CollectionRecord> = BTreeMap::new();
         let (mut users, mut roles) = (Vec::new(), Vec::new());
+        let mut oplog: Option<OplogRecord> = None;
         for entry in Walk::new(documents) {
             let entry = entry?;
             match entry.get_str("type").map_err(wrong)? {
@@ -154,13 +206,18 @@ impl Catalog {
                     let collection = collections.get_mut(&segments.collection);
                     collection.ok_or_else(|| wrong("segments of no collection"))?.segments.extend(segments.segments);
                 }
+                "oplog" => oplog = Some(parse(entry)?),
+                "oplog_segments" => {
+                    let found: OplogSegmentsEntry = parse(entry)?;
+                    oplog.as_mut().ok_or_else(|| wrong("segments of no oplog"))?.segments.extend(found.segments);
+                }
                 "user" => users.push(entry.get_document("document").map_err(wrong)?.to_owned()),
                 "role" => roles.push(entry.get_document("document").map_err(wrong)?.to_owned()),
                 other => return Err(wrong(format!("an entry has the unknown type '{other}'"))),
             }
         }
         let source = source.ok_or_else(|| wrong("it does not name its source"))?;
-        Ok(Self { source, collections: collections.into_values().collect(), users, roles })
+        Ok(Self { source, collections: collections.into_values().collect(), users, roles, oplog })
     }
 }
 
@@ -168,6 +225,11 @@ impl Catalog {
 struct SegmentsEntry {
     collection: i32,
     segments: Vec<SegmentRef>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OplogSegmentsEntry {
+    segments: Vec<OplogSegment>,
 }
 
 /// The fields of a `collection` entry that serde maps; options and indexes are handled as raw bytes.
@@ -280,6 +342,22 @@ mod count {
     }
 }
 
+/// Cluster times are timestamps in BSON.
+mod timestamp {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::ClusterTime;
+
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so.
+    pub(super) fn serialize<S: Serializer>(value: &ClusterTime, serializer: S) -> Result<S::Ok, S::Error> {
+        bson::Timestamp::from(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClusterTime, D::Error> {
+        bson::Timestamp::deserialize(deserializer).map(ClusterTime::from)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,7 +390,17 @@ mod tests {
             collections: vec![collection, view],
             users: vec![rawdoc! { "_id": "admin.root", "user": "root" }],
             roles: vec![rawdoc! { "_id": "shop.clerk" }],
+            oplog: Some(OplogRecord {
+                since: ClusterTime { t: 7, i: 2 },
+                patterns: vec!["shop.*".into()],
+                segments: (25_001..=36_000).map(oplog_segment).collect(),
+            }),
         }
+    }
+
+    fn oplog_segment(n: u64) -> OplogSegment {
+        let (begin, end) = (ClusterTime { t: 7, i: 1 }, ClusterTime { t: u32::MAX, i: u32::MAX });
+        OplogSegment { n, begin, end, entries: 5, bytes: 500 }
     }
 
     #[test]

@@ -48,6 +48,8 @@ impl Encryption {
 pub enum Consistency {
     /// Every document as of one cluster time.
     Snapshot,
+    /// Every document as of one cluster time, once the oplog that belongs to the backup has been replayed.
+    Oplog,
     /// Collections read at different moments: a standalone server has nothing better.
     None,
 }
@@ -58,6 +60,7 @@ impl Consistency {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
+            Self::Oplog => "oplog",
             Self::None => "none",
         }
     }

@@ -1,7 +1,6 @@
 //! Replaying: the oplog's own operations on documents, in batches, through `applyOps`.
 //!
-//! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed. An update of a
-//! document that is not there is an error, not an insert, so a replay that has gone astray stops. Only whole documents
+//! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed. Only whole documents
 //! for which `load::has_empty_timestamp` must not come this way: the server would change them.
 
 use bson::raw::RawArrayBuf;
@@ -19,6 +18,15 @@ const MAX_OPERATIONS: usize = 1000;
 
 /// How many bytes of operations one command has at most, unless one alone has more.
 const MAX_BYTES: usize = 2 * MIB;
+
+/// What becomes of an update of a document that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMissing {
+    /// It is an error: what was loaded and what is replayed do not belong together.
+    Fail,
+    /// The document is made of what the update says.
+    Insert,
+}
 
 /// Operations on documents that are applied in one command, in their order.
 #[derive(Debug, Default)]
@@ -60,7 +68,7 @@ impl Batch {
     ///
     /// # Errors
     /// When the server refuses one, such as an update of a document that does not exist, or stays away.
-    pub fn apply(self, admin: &Database) -> impl Future<Output = Result<()>> + Send + use<> {
+    pub fn apply(self, admin: &Database, on_missing: OnMissing) -> impl Future<Output = Result<()>> + Send + use<> {
         let admin = admin.clone();
         async move {
             let mut operations = RawArrayBuf::new();
@@ -70,7 +78,7 @@ impl Batch {
             let mut delay = RETRY_DELAY;
             for retry in 0..=MAX_RETRIES {
                 let mut attempt = command.clone();
-                attempt.append(cstr!("alwaysUpsert"), retry > 0);
+                attempt.append(cstr!("alwaysUpsert"), retry > 0 || on_missing == OnMissing::Insert);
                 match admin.run_raw_command(attempt).await {
                     Ok(reply) => return all_applied(&reply),
                     Err(error) if is_connection_loss(&error) && retry < MAX_RETRIES => {

@@ -48,6 +48,8 @@ pub struct Hello {
     members: Vec<String>,
     /// The newest majority-committed operation; none for a standalone server.
     majority: Option<Timestamp>,
+    /// The newest operation, committed or not; none for a standalone server.
+    applied: Option<Timestamp>,
     wire_version: i32,
     sharded: bool,
 }
@@ -55,13 +57,14 @@ pub struct Hello {
 impl Hello {
     fn parse(reply: &Document) -> Self {
         let text = |key| reply.get_str(key).ok().map(str::to_owned);
-        let last_write = reply.get_document("lastWrite").and_then(|write| write.get_document("majorityOpTime"));
+        let last_write = |key| reply.get_document("lastWrite").ok()?.get_document(key).ok()?.get_timestamp("ts").ok();
         Self {
             replica_set: text("setName"),
             me: text("me"),
             members: ["hosts", "passives"].into_iter().flat_map(|key| addresses(reply, key)).collect(),
             secondary: reply.get_bool("secondary").unwrap_or(false),
-            majority: last_write.and_then(|time| time.get_timestamp("ts")).ok(),
+            majority: last_write("majorityOpTime"),
+            applied: last_write("opTime"),
             wire_version: reply.get_i32("maxWireVersion").unwrap_or(0),
             sharded: reply.get_str("msg").is_ok_and(|message| message == "isdbgrid"),
         }
@@ -287,6 +290,15 @@ impl Node {
         let criteria = SelectionCriteria::ReadPreference(self.preference.clone());
         let options = mongodb::options::DatabaseOptions::builder().selection_criteria(criteria).build();
         self.client.database_with_options(name, options)
+    }
+
+    /// Returns the time of the newest operation that the node has applied, committed or not.
+    ///
+    /// # Errors
+    /// When it does not answer, or is a standalone server.
+    pub async fn applied_time(&self) -> Result<Timestamp> {
+        let applied = hello(&self.client, self.preference.clone()).await?.applied;
+        applied.ok_or_else(|| Error::failed(format!("{} does not say what it has applied", self.address)))
     }
 
     /// Waits until the node has everything up to `time` majority-committed.

@@ -91,7 +91,8 @@ pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
     }
 }
 
-/// Inserts documents, in order, as they are: validators are bypassed.
+/// Inserts documents, in order, as they are: validators are bypassed. Returns the numbers of those that were not
+/// inserted because another document has their `_id`.
 ///
 /// At most [`INSERT_DOCUMENTS`] documents and [`INSERT_BYTES`] bytes, or one document. After a lost
 /// connection the same documents are sent again, and those that arrived the first time are passed over;
@@ -102,39 +103,70 @@ pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
 /// documents with one are written by an upsert, which needs the privilege `update`.
 ///
 /// # Errors
-/// When the server refuses a document or stays away.
+/// When the server refuses a document for another reason, or stays away.
 pub fn insert(
     database: &Database,
     collection: &str,
     documents: &[&RawDocument],
-) -> impl Future<Output = Result<()>> + Send + use<> {
+) -> impl Future<Output = Result<Vec<usize>>> + Send + use<> {
     let doing = format!("insert into {}.{collection}", database.name());
     // The commands are laid out before the future begins, so that it owns everything it needs.
     let commands: Result<Vec<_>, _> = documents
         .chunk_by(|a, b| has_empty_timestamp(a) == has_empty_timestamp(b))
         .map(|run| {
             let upsert = run.first().is_some_and(|document| has_empty_timestamp(document));
-            let command = if upsert { upsert_command(collection, run) } else { insert_command(collection, run) };
-            command.map(|command| (upsert, command))
+            let command =
+                if upsert { upsert_command(collection, run, Existing::Keep) } else { insert_command(collection, run) };
+            command.map(|command| (upsert, run.len(), command))
         })
         .collect();
     let database = database.clone();
     async move {
         let commands = commands.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-        for (upsert, command) in commands {
+        let (mut first, mut existing) = (0, Vec::new());
+        for (upsert, documents, command) in commands {
             let (action, roles) = if upsert { ("update", UPDATE_ROLES) } else { ("insert", RESTORE_ROLES) };
-            write(&database, command, Attempt { doing: &doing, action, roles }).await?;
+            let there = write(&database, command, Attempt { doing: &doing, action, roles }).await?;
+            existing.extend(there.into_iter().map(|number| first + number));
+            first += documents;
         }
-        Ok(())
+        Ok(existing)
     }
 }
 
-async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<()> {
+/// Writes a document as it is, in place of one with the same `_id`: validators are bypassed, empty timestamps kept.
+///
+/// # Errors
+/// When the server refuses it or stays away.
+pub fn put(
+    database: &Database,
+    collection: &str,
+    document: &RawDocument,
+) -> impl Future<Output = Result<()>> + Send + use<> {
+    let doing = format!("write to {}.{collection}", database.name());
+    let command = upsert_command(collection, &[document], Existing::Replace);
+    let database = database.clone();
+    async move {
+        let command = command.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+        write(&database, command, Attempt { doing: &doing, action: "update", roles: UPDATE_ROLES }).await.map(drop)
+    }
+}
+
+/// Sends a command that writes documents; returns the numbers of those that were there, unless a lost connection may
+/// be why.
+async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<usize>> {
     let doing = attempt.doing;
     let (reply, retried) = run_retrying(database, command, attempt).await?;
-    let Some(refusal) = first_refusal(&reply, retried) else { return Ok(()) };
-    let reason = refusal.get_str("errmsg").unwrap_or("it gives no reason");
-    Err(Error::failed(format!("cannot {doing}: the server refuses a document: {reason}")))
+    let mut existing = Vec::new();
+    for error in reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document) {
+        if !error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY) {
+            let reason = error.get_str("errmsg").unwrap_or("it gives no reason");
+            return Err(Error::failed(format!("cannot {doing}: the server refuses a document: {reason}")));
+        }
+        let number = error.get_i32("index").ok().and_then(|number| usize::try_from(number).ok());
+        existing.extend(number.filter(|_| !retried));
+    }
+    Ok(existing)
 }
 
 /// Builds indexes in one command, so that the collection is scanned once. `options` are the collection's.
@@ -227,13 +259,6 @@ async fn run_retrying(database: &Database, command: RawDocumentBuf, attempt: Att
     last.map(|reply| (reply, true)).map_err(|error: DriverError| explain(&error, attempt))
 }
 
-/// Returns the first document that was really refused.
-fn first_refusal(reply: &Document, retried: bool) -> Option<&Document> {
-    let errors = reply.get_array("writeErrors").ok()?.iter().filter_map(Bson::as_document);
-    let arrived_before = |error: &&Document| retried && error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY);
-    errors.filter(|error| !arrived_before(error)).take(1).next()
-}
-
 /// Lays out the command's bytes once, instead of copying every document through nested builders.
 fn insert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDocumentBuf, bson::error::Error> {
     const TYPE_DOCUMENT: u8 = 0x03;
@@ -279,8 +304,19 @@ pub fn has_empty_timestamp(document: &RawDocument) -> bool {
     false
 }
 
-/// Returns the command that writes each document as it is, where nothing with its `_id` exists.
-fn upsert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDocumentBuf, bson::error::Error> {
+/// What becomes of a document that has the `_id` of one to write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Keep,
+    Replace,
+}
+
+/// Returns the command that writes each document as it is.
+fn upsert_command(
+    collection: &str,
+    documents: &[&RawDocument],
+    existing: Existing,
+) -> Result<RawDocumentBuf, bson::error::Error> {
     let mut updates = RawArrayBuf::new();
     for document in documents {
         let mut id = RawDocumentBuf::new();
@@ -288,10 +324,16 @@ fn upsert_command(collection: &str, documents: &[&RawDocument]) -> Result<RawDoc
             id.append(cstr!("$eq"), RawBson::from(value));
         }
         let literal = rawdoc! { "$literal": RawBson::Document((*document).to_owned()) };
-        updates.push(rawdoc! { "q": { "_id": id }, "u": [{ "$replaceWith": literal }], "upsert": true });
+        let mut query = rawdoc! { "_id": id };
+        if existing == Existing::Keep {
+            // True of none: so an insert is tried, and refused where the `_id` is taken.
+            query.append(cstr!("$nor"), [rawdoc! {}].into_iter().collect::<RawArrayBuf>());
+        }
+        updates.push(rawdoc! { "q": query, "u": [{ "$replaceWith": literal }], "upsert": true });
     }
     // In their order, which a capped collection keeps.
-    let mut command = rawdoc! { "update": collection, "updates": updates, "bypassDocumentValidation": true };
+    let mut command =
+        rawdoc! { "update": collection, "updates": updates, "ordered": false, "bypassDocumentValidation": true };
     majority(&mut command);
     Ok(command)
 }

@@ -29,10 +29,29 @@ pub enum Fate {
     Gone,
 }
 
+/// What is there before the first entry counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Everything as it was at a moment.
+    At(ClusterTime),
+    /// Everything as it was at a moment or later, each document for itself. Entries say what shall be and not what to
+    /// add, so whoever has repeated them all, from that moment to one behind every document's, is at that one.
+    Since(ClusterTime),
+}
+
+impl Shown {
+    /// Returns the moment: only what lies behind it counts.
+    #[must_use]
+    pub fn moment(self) -> ClusterTime {
+        match self {
+            Self::At(moment) | Self::Since(moment) => moment,
+        }
+    }
+}
+
 /// Follows entries behind one moment and up to another.
 pub struct Changes {
-    /// What was before it is there already.
-    behind: ClusterTime,
+    shown: Shown,
     open: HashMap<TransactionId, Gathered>,
     /// How many bytes of all open transactions are in memory.
     in_memory: usize,
@@ -55,10 +74,10 @@ enum Source<'a> {
 }
 
 impl Changes {
-    /// Begins to follow; entries from before `behind` may be taken for the transactions that begin in them.
+    /// Begins to follow; entries from before may be taken for the transactions that begin in them.
     #[must_use]
-    pub fn new(behind: ClusterTime) -> Self {
-        Self { behind, open: HashMap::new(), in_memory: 0 }
+    pub fn new(shown: Shown) -> Self {
+        Self { shown, open: HashMap::new(), in_memory: 0 }
     }
 
     /// Takes the next entry, and returns those of its operations, or of the transaction that it ends, that count.
@@ -71,7 +90,7 @@ impl Changes {
         time: ClusterTime,
         fate: impl Fn(&Operation<'_>) -> Result<Fate> + Send + 'a,
     ) -> Result<Counted<'a>> {
-        let is_new = time > self.behind;
+        let is_new = time > self.shown.moment();
         Ok(match Meaning::of(entry)? {
             Meaning::Operation(operation) if is_new && fate(&operation)? == Fate::Wanted => {
                 Counted::of(Source::One(Some(operation)))
@@ -94,8 +113,12 @@ impl Changes {
                 Counted::nothing()
             }
             Meaning::Commit { id, at } => {
-                // A snapshot at that moment has waited for the transaction's end, and shows it.
-                let is_new = at > self.behind;
+                let is_new = match self.shown {
+                    // A snapshot at that moment has waited for the transaction's end, and shows it.
+                    Shown::At(moment) => at > moment,
+                    // Other reads have not waited.
+                    Shown::Since(moment) => time > moment,
+                };
                 match self.close(&id) {
                     Some(gathered) => gathered.end(is_new),
                     None => Counted { lacks_beginning: is_new, ..Counted::nothing() },
@@ -320,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_transaction_of_several_entries_counts_when_it_commits() {
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         assert_eq!(counted(&mut changes, 9, &transaction(1, &[1, 2], PARTLY)), [0; 0], "begun before the backup");
         assert_eq!(counted(&mut changes, 11, &transaction(1, &[3], PARTLY)), [0; 0]);
         assert_eq!(counted(&mut changes, 12, &transaction(1, &[4], None)), [1, 2, 3, 4]);
@@ -329,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_a_backup_shows_is_not_repeated() {
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         counted(&mut changes, 8, &transaction(1, &[1], PARTLY));
         assert_eq!(counted(&mut changes, 9, &transaction(1, &[2], None)), [0; 0]);
         let insert = rawdoc! { "op": "i", "ns": "a.b", "o": { "_id": 1 } };
@@ -339,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_prepared_transaction_counts_if_it_commits_and_not_if_it_aborts() {
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         let commit =
             |t: u32| rawdoc! { "commitTransaction": 1, "commitTimestamp": Timestamp { time: t, increment: 1 } };
         counted(&mut changes, 9, &transaction(1, &[1], PREPARED));
@@ -347,7 +370,7 @@ mod tests {
         counted(&mut changes, 13, &transaction(2, &[2], PREPARED));
         counted(&mut changes, 14, &command(2, rawdoc! { "abortTransaction": 1 }));
         assert!(changes.open.is_empty());
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         counted(&mut changes, 9, &transaction(3, &[3], PREPARED));
         assert_eq!(counted(&mut changes, 11, &command(3, commit(10))), [0; 0], "the backup shows it");
     }
@@ -355,7 +378,7 @@ mod tests {
     #[test]
     fn a_transaction_without_its_beginning_says_so_where_it_counts() {
         let lacks_beginning = |entries: &[RawDocumentBuf]| {
-            let mut changes = Changes::new(at(10));
+            let mut changes = Changes::new(Shown::At(at(10)));
             let taken =
                 entries.iter().map(|entry| changes.take(entry, at(12), |_| Ok(Fate::Wanted)).unwrap().lacks_beginning);
             taken.last().unwrap()
@@ -376,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_transaction_that_was_cut_off_is_forgotten_when_the_next_begins() {
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         counted(&mut changes, 11, &transaction(1, &[1], PARTLY));
         counted(&mut changes, 12, &transaction(2, &[2], PARTLY));
         assert_eq!(changes.open.len(), 1);
@@ -385,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_long_transaction_goes_to_a_file_and_comes_back_in_order() {
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         let all: Vec<i32> = (0..40_000).collect();
         for part in all.chunks(10_000) {
             counted(&mut changes, 11, &transaction(1, part, PARTLY));
@@ -400,7 +423,7 @@ mod tests {
         let fate = |operation: &Operation<'_>| {
             Ok(if operation.o.get_i32("_id").unwrap() == 1 { Fate::Wanted } else { Fate::NotChosen })
         };
-        let mut changes = Changes::new(at(10));
+        let mut changes = Changes::new(Shown::At(at(10)));
         let one = |changes: &mut Changes, entry: &RawDocumentBuf| {
             let mut counted = changes.take(entry, at(11), fate).unwrap();
             let mut count = 0;

@@ -13,7 +13,8 @@ use super::entry::{Operation, OperationKind, unknown, unreadable};
 use super::{CollectionUuid, VIEWS, bucket_index, is_restored};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord};
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::{BUCKETS_PREFIX, visible_name};
+use crate::pattern::NamespacePattern;
 
 /// The collections and views as they are at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Collections {
     views: BTreeMap<(String, String), RawDocumentBuf>,
     /// Collections that were dropped.
     dropped: HashSet<CollectionUuid>,
+    /// What the backup was limited to; empty where it was to hold everything.
+    chosen: Vec<NamespacePattern>,
 }
 
 impl Collections {
@@ -59,6 +62,31 @@ impl Collections {
             collections.by_uuid.insert(uuid, record);
         }
         Ok(collections)
+    }
+
+    /// Limits them to what a backup was limited to: the rest is only looked at as far as it becomes part of that.
+    #[must_use]
+    pub fn only(self, chosen: Vec<NamespacePattern>) -> Self {
+        Self { chosen, ..self }
+    }
+
+    /// Whether documents of a collection that once had this name belong here, and nobody knows the collection.
+    pub(super) fn lacks(&self, uuid: &CollectionUuid, name: &str) -> bool {
+        let (db, name) = name.split_once('.').unwrap_or((name, ""));
+        !self.has(uuid) && !self.was_dropped(uuid) && self.is_chosen(db, name)
+    }
+
+    /// Removes what does not bear one of the chosen names in the end.
+    pub(super) fn forget_what_was_not_chosen(&mut self) {
+        let chosen = std::mem::take(&mut self.chosen);
+        let is_chosen = |db: &str, name: &str| NamespacePattern::any(&chosen, db, visible_name(name));
+        self.by_uuid.retain(|_, record| is_chosen(&record.db, &record.name));
+        self.views.retain(|(db, name), _| is_chosen(db, name));
+        self.chosen = chosen;
+    }
+
+    fn is_chosen(&self, db: &str, name: &str) -> bool {
+        is_restored(db, name) && NamespacePattern::any(&self.chosen, db, visible_name(name))
     }
 
     /// Returns them as a catalog lists them.
@@ -190,6 +218,7 @@ impl Collections {
         // What had the name before is dropped, whether the entry gives its UUID or not.
         self.drop_where(|record| record.db == db && record.name == name && record.uuid != Some(uuid));
         let stays_temporary = operation.o.get_bool("stayTemp").unwrap_or(false);
+        let is_chosen = self.is_chosen(db, name);
         match self.by_uuid.get_mut(&uuid) {
             Some(record) => {
                 (record.db, record.name) = (db.to_owned(), name.to_owned());
@@ -198,7 +227,7 @@ impl Collections {
                 }
                 Ok(())
             }
-            None if is_restored(db, name) => {
+            None if is_chosen => {
                 Err(Error::failed(format!("{from}, which the backup does not hold, is renamed to {to}")))
             }
             None => Ok(()),

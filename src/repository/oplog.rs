@@ -300,7 +300,7 @@ impl SliceReader {
     ///
     /// # Errors
     /// Each item: [`Kind::Damaged`], naming the slice, when it is missing or not what was written.
-    pub fn read(&self) -> impl Stream<Item = Result<(SliceRecord, Vec<u8>)>> + Send {
+    pub fn read(&self) -> impl Stream<Item = Result<(SliceRecord, Vec<u8>)>> + Send + use<> {
         let reader = self.clone();
         stream::iter(0..self.records.len())
             .map(move |number| {

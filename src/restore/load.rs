@@ -4,7 +4,11 @@
 //! follows, indexes are built behind it. Memory
 //! is bounded by [`STREAMS`] segments in flight.
 
+use std::sync::{Mutex, PoisonError};
+
+use bson::RawDocument;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::Database;
 use tokio::sync::Semaphore;
 
 use super::{RestoreItem, Run};
@@ -31,8 +35,10 @@ pub(super) async fn collections(run: &Run<'_>) -> Result<()> {
 
 async fn collection(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
     run.create(item).await?;
-    run.phases.time("load", documents(run, item, streams)).await?;
-    run.phases.time("check", prove(run, item)).await?;
+    let repeated = Mutex::default();
+    run.phases.time("load", documents(run, item, streams, &repeated)).await?;
+    let repeated = repeated.into_inner().unwrap_or_else(PoisonError::into_inner);
+    run.phases.time("check", prove(run, item, &repeated)).await?;
     if run.plan.recovery.is_some() {
         return Ok(());
     }
@@ -51,18 +57,29 @@ async fn indexes(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
     run.phases.time("indexes", run.create_indexes(item, indexes)).await
 }
 
-/// Inserts all documents; in order, one segment after the other, where the order matters.
-async fn documents(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
+/// Inserts all documents; in order, one segment after the other, where the order matters. `repeated` gets those that the
+/// backup read twice, where that can be.
+async fn documents(
+    run: &Run<'_>,
+    item: &RestoreItem,
+    streams: &Semaphore,
+    repeated: &Mutex<ContentDigest>,
+) -> Result<()> {
     let parallel = if item.record.ordered { 1 } else { STREAMS };
     let segments = stream::iter(&item.segments).map(|segment| async move {
         let _permit =
             streams.acquire().await.map_err(|error| Error::failed("the restore was closed").caused_by(error))?;
-        insert_segment(run, item, segment).await
+        insert_segment(run, item, segment, repeated).await
     });
     segments.buffer_unordered(parallel).try_collect().await
 }
 
-async fn insert_segment(run: &Run<'_>, item: &RestoreItem, segment: &SegmentRef) -> Result<()> {
+async fn insert_segment(
+    run: &Run<'_>,
+    item: &RestoreItem,
+    segment: &SegmentRef,
+    repeated: &Mutex<ContentDigest>,
+) -> Result<()> {
     let (bytes, _) = run.context.segments.read(segment.n).await?;
     let database = run.context.deployment.client().database(&item.db);
     let mut batch = Vec::new();
@@ -71,7 +88,7 @@ async fn insert_segment(run: &Run<'_>, item: &RestoreItem, segment: &SegmentRef)
         let document = document?;
         let size = document.as_bytes().len();
         if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
-            run.writes.run(load::insert(&database, &item.data_name, &batch)).await?;
+            insert(run, item, &database, &batch, repeated).await?;
             batch.clear();
             batch_bytes = 0;
         }
@@ -79,24 +96,48 @@ async fn insert_segment(run: &Run<'_>, item: &RestoreItem, segment: &SegmentRef)
         batch_bytes += size;
     }
     if !batch.is_empty() {
-        run.writes.run(load::insert(&database, &item.data_name, &batch)).await?;
+        insert(run, item, &database, &batch, repeated).await?;
     }
     run.context.progress.add(segment.documents, segment.bytes, 0);
     Ok(())
 }
 
-/// Reads the restored documents back and compares them with what was read from the source.
-async fn prove(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
+async fn insert(
+    run: &Run<'_>,
+    item: &RestoreItem,
+    database: &Database,
+    batch: &[&RawDocument],
+    repeated: &Mutex<ContentDigest>,
+) -> Result<()> {
+    let existing = run.writes.run(load::insert(database, &item.data_name, batch)).await?;
+    if existing.is_empty() {
+        return Ok(());
+    }
+    if !run.plan.may_repeat_documents() {
+        let count = existing.len();
+        return Err(Error::failed(format!("{count} documents of {} have an _id that is there already", item.target()))
+            .with_hint("make sure that nothing else writes to the target, then restore again"));
+    }
+    // Whichever version of a document came first stays: the replay makes either what it was in the end.
+    let existing = existing.into_iter().filter_map(|number| batch.get(number)).map(|document| document.as_bytes());
+    repeated.lock().unwrap_or_else(PoisonError::into_inner).add(existing);
+    Ok(())
+}
+
+/// Reads the restored documents back and compares them with what was read from the source, the `repeated` ones left out.
+async fn prove(run: &Run<'_>, item: &RestoreItem, repeated: &ContentDigest) -> Result<()> {
     let node = run.context.deployment.primary();
     let mut digest = ContentDigest::default();
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
     let mut reader = CollectionReader::new(&node, &item.db, &item.data_name, reading);
     while reader.next(|document| digest.add([document.as_bytes()])).await? {}
+    let found = digest.documents;
+    digest.merge(repeated);
     if (digest.documents, digest.to_bytes()) == (item.documents, item.digest) {
         return Ok(());
     }
-    let (found, expected) = (digest.documents, item.documents);
+    let expected = item.documents.saturating_sub(repeated.documents);
     Err(Error::damaged(format!(
         "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
         item.target()

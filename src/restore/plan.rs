@@ -7,7 +7,7 @@ use super::survey::Recovery;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::Deployment;
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::error::RESTORE_ROLES;
@@ -79,7 +79,7 @@ impl RestoreItem {
 pub struct RestorePlan {
     /// The backup.
     pub manifest: Manifest,
-    /// What is replayed behind the backup, if anything.
+    /// What is replayed on top of the backup's documents, if anything.
     pub recovery: Option<Recovery>,
     /// The namespaces, the largest first.
     pub items: Vec<RestoreItem>,
@@ -102,7 +102,7 @@ impl RestorePlan {
     ) -> Result<Self> {
         check_agreement(&manifest, &catalog)?;
         if let Some(recovery) = &recovery {
-            catalog.collections = recovery.collections.clone().into_records();
+            catalog.collections = recovery.outlook.collections.clone().into_records();
         }
         let accounts = request.accounts.then_some(Accounts { users: catalog.users, roles: catalog.roles });
         let matches = |pattern: &NamespacePattern| {
@@ -121,7 +121,13 @@ impl RestorePlan {
     /// Returns the moment whose state will be restored; none where the backup shows no single one.
     #[must_use]
     pub fn recovered_to(&self) -> Option<ClusterTime> {
-        self.recovery.as_ref().map(|recovery| recovery.reached).or(self.manifest.cluster_time)
+        self.recovery.as_ref().map(|recovery| recovery.outlook.reached).or(self.manifest.cluster_time)
+    }
+
+    /// Whether the backup may hold two versions of one document: it was read while documents went on changing.
+    #[must_use]
+    pub fn may_repeat_documents(&self) -> bool {
+        self.manifest.consistency == Consistency::Oplog
     }
 
     /// Returns how many documents will be loaded.
@@ -140,7 +146,7 @@ impl RestorePlan {
     #[must_use]
     pub fn estimate(&self) -> Duration {
         let (entries, entry_bytes) =
-            self.recovery.as_ref().map_or((0, 0), |recovery| (recovery.entries, recovery.bytes()));
+            self.recovery.as_ref().map_or((0, 0), |recovery| (recovery.outlook.entries, recovery.bytes()));
         let load = (self.bytes() + entry_bytes) / LOADED_PER_SECOND;
         Duration::from_secs(1 + load + entries / REPLAYED_PER_SECOND)
     }
@@ -236,8 +242,10 @@ fn check_names(items: &[RestoreItem]) -> Result<()> {
 fn check_agreement(manifest: &Manifest, catalog: &Catalog) -> Result<()> {
     let documents: u64 = catalog.collections.iter().map(|record| record.documents).sum();
     let segments: u64 = catalog.collections.iter().map(|record| record.segments.len() as u64).sum();
+    let of_oplog = catalog.oplog.as_ref().map_or(0, |oplog| oplog.segments.len() as u64);
     let stored: u64 = manifest.packs.iter().map(|pack| pack.segments.len() as u64).sum();
-    if documents != manifest.documents || segments != stored {
+    let needs_oplog = manifest.consistency == Consistency::Oplog;
+    if documents != manifest.documents || segments + of_oplog != stored || needs_oplog != catalog.oplog.is_some() {
         return Err(Error::damaged(format!("the catalog of {} is not the one its manifest describes", manifest.id)));
     }
     Ok(())

@@ -14,10 +14,9 @@ use tokio::task::JoinHandle;
 use super::survey::Recovery;
 use super::{RestoreItem, Run, ended};
 use crate::error::Result;
-use crate::format::segment::Walk;
-use crate::mongo::apply::{self, Batch};
+use crate::mongo::apply::{self, Batch, OnMissing};
 use crate::mongo::load;
-use crate::operations::{Changes, CollectionUuid, Fate, Operation, OperationKind, document_key, entry_time};
+use crate::operations::{Changes, CollectionUuid, Fate, Operation, OperationKind, document_key};
 
 /// How many batches are under way at once.
 const LANES: u64 = 4;
@@ -34,13 +33,13 @@ pub struct Replayed {
 /// Replays the oplog up to the moment that the plan says.
 pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replayed> {
     let places = Places::of(&run.plan.items, recovery);
-    let mut lanes = Lanes { run, lanes: (0..LANES).map(|_| Lane::default()).collect() };
-    let (mut changes, mut replayed) = (Changes::new(recovery.behind), Replayed::default());
-    let mut slices = std::pin::pin!(recovery.slices.read());
-    while let Some((record, entries)) = slices.try_next().await? {
-        for entry in Walk::new(&entries) {
-            let entry = entry?;
-            let time = entry_time(entry)?;
+    let mut lanes = Lanes::new(run);
+    let (mut changes, mut replayed) = (Changes::new(recovery.shown), Replayed::default());
+    let mut read = std::pin::pin!(recovery.entries.read());
+    while let Some(entries) = read.try_next().await? {
+        lanes.allow_missing(entries.is_own).await?;
+        for entry in entries.walk() {
+            let (entry, time) = entry?;
             if time > recovery.to {
                 break;
             }
@@ -53,7 +52,7 @@ pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replaye
                 replayed.operations += 1;
             }
         }
-        run.context.progress.add(0, record.bytes_raw, 0);
+        run.context.progress.add(0, entries.bytes(), 0);
     }
     lanes.drain().await?;
     Ok(replayed)
@@ -78,7 +77,8 @@ struct Places {
 impl Places {
     fn of(items: &[RestoreItem], recovery: &Recovery) -> Self {
         let chosen: HashMap<_, _> = items.iter().filter_map(|item| Some((item.uuid?, Place::of(item)))).collect();
-        let not_chosen = recovery.collections.uuids().filter(|uuid| !chosen.contains_key(*uuid)).copied().collect();
+        let not_chosen =
+            recovery.outlook.collections.uuids().filter(|uuid| !chosen.contains_key(*uuid)).copied().collect();
         Self { chosen, not_chosen }
     }
 
@@ -119,7 +119,9 @@ fn repeated(operation: &Operation<'_>) -> Result<bool> {
 /// Batches on their way to the server: changes of one document are always in one lane.
 struct Lanes<'a> {
     run: &'a Run<'a>,
-    lanes: Vec<Lane>,
+    all: Vec<Lane>,
+    /// What becomes of an update of a document that is not there.
+    on_missing: OnMissing,
 }
 
 #[derive(Default)]
@@ -138,7 +140,22 @@ impl Lane {
     }
 }
 
-impl Lanes<'_> {
+impl<'a> Lanes<'a> {
+    fn new(run: &'a Run<'a>) -> Self {
+        Self { run, all: (0..LANES).map(|_| Lane::default()).collect(), on_missing: OnMissing::Fail }
+    }
+
+    /// Says whether an updated document may be missing. It may among documents that are newer than the update: it was
+    /// deleted in between, and will be again.
+    async fn allow_missing(&mut self, may_be_missing: bool) -> Result<()> {
+        let on_missing = if may_be_missing { OnMissing::Insert } else { OnMissing::Fail };
+        if on_missing != self.on_missing {
+            self.drain().await?;
+            self.on_missing = on_missing;
+        }
+        Ok(())
+    }
+
     async fn take(&mut self, place: &Place, operation: &Operation<'_>) -> Result<()> {
         if operation.kind == OperationKind::Command {
             self.drain().await?;
@@ -152,40 +169,40 @@ impl Lanes<'_> {
             return self.write_alone(number, place, operation).await;
         }
         let size = operation.o.as_bytes().len() + operation.o2.map_or(0, |o2| o2.as_bytes().len());
-        if self.lanes[number].batch.is_full_for(size) {
+        if self.all[number].batch.is_full_for(size) {
             self.send(number).await?;
         }
-        self.lanes[number].batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2);
+        self.all[number].batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2);
         Ok(())
     }
 
     /// Writes a whole document past `applyOps`, which would replace its empty timestamps by the time.
     async fn write_alone(&mut self, number: usize, place: &Place, operation: &Operation<'_>) -> Result<()> {
         self.send(number).await?;
-        self.lanes[number].settle().await?;
+        self.all[number].settle().await?;
         let database = self.run.context.deployment.client().database(&place.db);
-        self.run.writes.run(load::insert(&database, &place.name, &[operation.o])).await
+        self.run.writes.run(load::put(&database, &place.name, operation.o)).await
     }
 
     /// Sends what a lane has gathered, when what it sent before has arrived.
     async fn send(&mut self, number: usize) -> Result<()> {
-        let lane = &mut self.lanes[number];
+        let lane = &mut self.all[number];
         lane.settle().await?;
         if lane.batch.is_empty() {
             return Ok(());
         }
         let admin = self.run.context.deployment.client().database("admin");
-        let write = std::mem::take(&mut lane.batch).apply(&admin);
+        let write = std::mem::take(&mut lane.batch).apply(&admin, self.on_missing);
         lane.under_way = Some(self.run.writes.begin(write).await);
         Ok(())
     }
 
     /// Sends everything and waits until it has arrived.
     async fn drain(&mut self) -> Result<()> {
-        for number in 0..self.lanes.len() {
+        for number in 0..self.all.len() {
             self.send(number).await?;
         }
-        for lane in &mut self.lanes {
+        for lane in &mut self.all {
             lane.settle().await?;
         }
         Ok(())

@@ -51,6 +51,11 @@ impl Contents {
         self
     }
 
+    /// Keeps only the namespaces of these names, as [`names`](Self::names) has them.
+    pub fn keep(&mut self, names: &[String]) {
+        self.0.retain(|(db, name), _| names.contains(&format!("{db}.{name}")));
+    }
+
     /// Puts the namespaces of several databases together.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

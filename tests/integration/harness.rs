@@ -8,6 +8,7 @@
 // It is ahead of the tests: what no test uses yet is no mistake.
 #![allow(dead_code, unused_imports)]
 
+pub mod fail_point;
 mod running;
 mod s3;
 mod servers;

@@ -9,10 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use mongodb::Client;
-use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
+use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};
 use serde_json::Value;
 
-use crate::harness::{self, Options, Run, Running, Servers, Workspace};
+use crate::harness::{self, Options, Run, Running, Servers, Workspace, fail_point};
 use crate::small_backups::{fill, take_into};
 
 const BLOCK_DOCUMENTS: u32 = 36;
@@ -41,29 +41,6 @@ impl Stage {
         Self { servers, client }
     }
 
-    /// Lets `command` through `skip` times from now on and then blocks it; the program's alone.
-    async fn hold(&self, command: &str, skip: i32, duration: Duration) -> i64 {
-        let milliseconds = i64::try_from(duration.as_millis()).unwrap();
-        let data = doc! {
-            "failCommands": [command], "appName": "regrow", "blockConnection": true, "blockTimeMS": milliseconds,
-        };
-        let mode = if skip == 0 { Bson::from("alwaysOn") } else { Bson::from(doc! { "skip": skip }) };
-        let order = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
-        let reply = self.client.database("admin").run_command(order).await.unwrap();
-        number(&reply, "count")
-    }
-
-    /// Waits until somebody is held.
-    async fn wait_until_held(&self, before: i64) {
-        let order = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000 };
-        self.client.database("admin").run_command(order).await.unwrap();
-    }
-
-    async fn let_go(&self) {
-        let order = doc! { "configureFailPoint": "failCommand", "mode": "off" };
-        self.client.database("admin").run_command(order).await.unwrap();
-    }
-
     fn workspace(&self) -> Workspace {
         let workspace = Workspace::on_disk(self.servers.uri());
         workspace.run(["init"]).exits(0);
@@ -72,17 +49,17 @@ impl Stage {
 
     /// Starts a backup and returns it when it has read a batch and waits for the next.
     async fn backup_in_the_middle(&self, workspace: &Workspace, held: Duration) -> Running {
-        let before = self.hold("getMore", 0, held).await;
+        let before = fail_point::hold(&self.client, "getMore", 0, held).await;
         let running = workspace.regrow(["backup", "--ns", "shop"]).spawn();
-        self.wait_until_held(before).await;
+        fail_point::wait_until_held(&self.client, before).await;
         running
     }
 
     /// Starts a restore into `target` and returns it when some documents are in and others wait to be.
     async fn restore_in_the_middle(&self, workspace: &Workspace, target: &str, held: Duration) -> Running {
-        let before = self.hold("insert", 3, held).await;
+        let before = fail_point::hold(&self.client, "insert", 3, held).await;
         let running = workspace.regrow(restore(target)).spawn();
-        self.wait_until_held(before).await;
+        fail_point::wait_until_held(&self.client, before).await;
         running
     }
 
@@ -90,7 +67,7 @@ impl Stage {
     async fn next_backup_works(&self, workspace: &Workspace) {
         let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
         assert_eq!(listed["backups"], Value::Array(Vec::new()), "no backup appeared");
-        self.let_go().await;
+        fail_point::let_go(&self.client).await;
         let id = workspace.run(["backup", "--ns", "shop"]).exits(0).stdout;
         workspace.run(["verify"]).exits(0);
         let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
@@ -101,10 +78,6 @@ impl Stage {
     async fn collections(&self, db: &str) -> Vec<String> {
         self.client.database(db).list_collection_names().await.unwrap()
     }
-}
-
-fn number(reply: &Document, key: &str) -> i64 {
-    reply.get_i64(key).or_else(|_| reply.get_i32(key).map(i64::from)).unwrap()
 }
 
 fn restore(target: &str) -> Vec<String> {
@@ -194,7 +167,7 @@ async fn a_store_that_dies_in_the_middle_of_a_backup_is_named() {
     workspace.run(["init"]).exits(0);
     let running = stage.backup_in_the_middle(&workspace, HELD).await;
     stage.servers.kill_s3();
-    stage.let_go().await;
+    fail_point::let_go(&stage.client).await;
     let run = running.wait().exits(1);
     let said: Vec<&str> = run.stderr.lines().filter(|line| !line.contains(" WARN ")).collect();
     assert_eq!(run.stdout, "");
@@ -221,7 +194,7 @@ async fn a_signal_in_the_middle_of_a_restore_leaves_nothing() {
         run.stderr.ends_with("\nerror: nothing was restored, the target is as it was: the restore was interrupted\n"),
         "{run:?}"
     );
-    stage.let_go().await;
+    fail_point::let_go(&stage.client).await;
     let left = stage.collections("target").await;
     assert!(left.is_empty(), "{left:?}");
     workspace.run(restore("target")).exits(0);
@@ -235,7 +208,7 @@ async fn a_power_cut_in_the_middle_of_a_restore_is_not_taken_for_a_restore() {
     let mut running = stage.restore_in_the_middle(&workspace, "target", HELD).await;
     running.kill();
     assert_eq!(running.wait().code, 128 + 9);
-    stage.let_go().await;
+    fail_point::let_go(&stage.client).await;
     let refused = workspace.run(restore("target")).exits(7);
     assert!(refused.stderr.starts_with("error: 1 target namespace exists already: target.blocks\n"), "{refused:?}");
     stage.client.database("target").drop().await.unwrap();

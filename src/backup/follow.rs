@@ -1,0 +1,166 @@
+//! The oplog that belongs to a backup: read when something could be read only later than at the backup's moment.
+//!
+//! It begins where the oldest transaction that was open at that moment does, and ends behind everything that was read.
+//! What it leads to is followed at once, as a restore will: a backup whose entries nobody could replay is none.
+
+use std::time::Duration;
+
+use bson::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::dump::Filled;
+use super::plan::BackupPlan;
+use crate::error::{Error, Result};
+use crate::format::ClusterTime;
+use crate::format::oplog::Range;
+use crate::format::segment::Documents;
+use crate::mongo::oplog::{EntryBatch, Tail, Tailed};
+use crate::operations::Course;
+
+/// How often following the oplog is begun anew after a lost connection; a success resets it.
+const MAX_RESUMES: u32 = 5;
+
+/// The wait before a lost connection is tried again; doubled each time.
+const RESUME_DELAY: Duration = Duration::from_millis(200);
+
+/// Follows the oplog and sends its entries to be stored.
+pub(super) struct Follower<'a> {
+    plan: &'a BackupPlan,
+    /// Where to end, once that is known.
+    target: watch::Receiver<Option<ClusterTime>>,
+    course: Course,
+    filled: mpsc::Sender<Filled>,
+    segment_bytes: usize,
+    /// The number that its segments are counted under.
+    collection: usize,
+    /// The open segment.
+    entries: Documents,
+    /// The entry before the open segment's first.
+    begin: ClusterTime,
+    /// The last entry read.
+    end: ClusterTime,
+    /// What was sent.
+    ranges: Vec<Range>,
+}
+
+/// What was followed.
+pub(super) struct Followed {
+    /// What each of the segments holds, in order.
+    pub ranges: Vec<Range>,
+    /// What the entries lead to.
+    pub course: Course,
+}
+
+impl<'a> Follower<'a> {
+    /// Prepares to follow the oplog behind `from`.
+    pub fn new(
+        plan: &'a BackupPlan,
+        from: Timestamp,
+        course: Course,
+        target: watch::Receiver<Option<ClusterTime>>,
+        filled: mpsc::Sender<Filled>,
+        segment_bytes: usize,
+    ) -> Self {
+        Self {
+            plan,
+            target,
+            course,
+            filled,
+            segment_bytes,
+            collection: plan.namespaces.len(),
+            entries: Documents::default(),
+            begin: from.into(),
+            end: from.into(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// Follows the oplog until the target is reached.
+    ///
+    /// # Errors
+    /// When the oplog has lost what is needed, holds what no restore would understand, or the node stays away.
+    pub async fn follow(mut self) -> Result<Followed> {
+        let (mut delay, mut attempts) = (RESUME_DELAY, 0);
+        loop {
+            let before = self.end;
+            match self.follow_cursor().await {
+                Err(error) if error.is_transient() => {
+                    if self.end > before {
+                        (delay, attempts) = (RESUME_DELAY, 0);
+                    }
+                    if attempts == MAX_RESUMES {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "interrupted; following the oplog again");
+                    attempts += 1;
+                    tokio::time::sleep(delay).await;
+                    delay *= 2;
+                }
+                outcome => {
+                    outcome?;
+                    self.send(self.end).await;
+                    return Ok(Followed { ranges: self.ranges, course: self.course });
+                }
+            }
+        }
+    }
+
+    async fn follow_cursor(&mut self) -> Result<()> {
+        let mut tail = Tail::open(&self.plan.node, self.end.into()).await?;
+        while !self.is_done() {
+            match tail.next().await? {
+                Tailed::Batch(batch) => self.take(&batch).await?,
+                Tailed::RolledOver => {
+                    return Err(Error::failed(
+                        "the oplog rolled over while the collections were read, so they cannot be brought to one moment",
+                    )
+                    .with_hint("make the oplog larger with replSetResizeOplog, then run the backup again"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.target.borrow().is_some_and(|target| self.end >= target)
+    }
+
+    /// Takes a batch into the open segment, sending segments that are full.
+    async fn take(&mut self, batch: &EntryBatch) -> Result<()> {
+        let target = *self.target.borrow();
+        let (entries, course, end) = (&mut self.entries, &mut self.course, &mut self.end);
+        let (mut full, mut outcome) = (Vec::new(), Ok(()));
+        batch.for_each(|entry, time| {
+            let time = time.into();
+            if outcome.is_err() || target.is_some_and(|target| time > target) {
+                return;
+            }
+            if entries.is_full_for(entry, self.segment_bytes) {
+                full.push((std::mem::take(entries), *end));
+            }
+            entries.push(entry);
+            outcome = course.follow(entry, time);
+            *end = time;
+        })?;
+        outcome?;
+        let open = std::mem::take(&mut self.entries);
+        for (entries, end) in full {
+            self.entries = entries;
+            self.send(end).await;
+        }
+        self.entries = open;
+        Ok(())
+    }
+
+    /// Sends the open segment, which ends at `end`, if anything is in it. When nobody takes it, somebody else has failed.
+    async fn send(&mut self, end: ClusterTime) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let documents = std::mem::take(&mut self.entries);
+        let position = (0, self.ranges.len());
+        self.ranges.push(Range { begin: self.begin, end });
+        self.begin = end;
+        let _ = self.filled.send(Filled { collection: self.collection, position, documents }).await;
+    }
+}
