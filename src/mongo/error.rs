@@ -33,6 +33,11 @@ pub const RESTORE_ROLES: &str = "roles restore and readAnyDatabase";
 /// The built-in roles that replaying the oplog needs; the second is for changing and removing documents.
 pub const REPLAY_ROLES: &str = "roles restore and readWriteAnyDatabase";
 
+/// What helps where a moment cannot be read and the oplog may not be.
+const NEEDS_OPLOG: &str = "let the user read the oplog, which makes up for it: grant the built-in role backup on the database \
+                           admin; or run the backup when no collections are being changed, with the server parameter \
+                           minSnapshotHistoryWindowInSeconds above the time it takes";
+
 /// What was tried: the words for the message, and what it takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -116,11 +121,12 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
         Some(UNAUTHORIZED) => cannot(Kind::Configuration, &format!("the user lacks the privilege '{action}'"))
             .with_hint(format!("grant the user of the URI the built-in {roles} on the database admin")),
         Some(AUTHENTICATION_FAILED) => refused_credentials(doing),
-        Some(SNAPSHOT_TOO_OLD) => cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads")
-            .with_hint("raise the server parameter minSnapshotHistoryWindowInSeconds above the time a backup takes"),
+        Some(SNAPSHOT_TOO_OLD) => {
+            cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads").with_hint(NEEDS_OPLOG)
+        }
         Some(SNAPSHOT_UNAVAILABLE | QUERY_PLAN_KILLED | COLLECTION_UUID_MISMATCH) => {
             cannot(Kind::Failed, "the collection was created, changed, indexed or dropped while the backup ran")
-                .with_hint("run the backup again when no collections are being changed")
+                .with_hint(NEEDS_OPLOG)
         }
         _ => match &*error.kind {
             ErrorKind::Authentication { .. } => refused_credentials(doing),

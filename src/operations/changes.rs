@@ -376,6 +376,18 @@ mod tests {
     }
 
     #[test]
+    fn where_documents_are_newer_a_prepared_transaction_counts_by_the_entry_that_commits_it() {
+        let commit = |number: i64, t: u32| {
+            command(number, rawdoc! { "commitTransaction": 1, "commitTimestamp": Timestamp { time: t, increment: 1 } })
+        };
+        let mut changes = Changes::new(Shown::Since(at(10)));
+        counted(&mut changes, 7, &transaction(1, &[1], PREPARED));
+        assert_eq!(counted(&mut changes, 10, &commit(1, 9)), [0; 0], "every read has seen it");
+        counted(&mut changes, 9, &transaction(2, &[2], PREPARED));
+        assert_eq!(counted(&mut changes, 11, &commit(2, 10)), [2], "a read may have passed it over");
+    }
+
+    #[test]
     fn a_transaction_without_its_beginning_says_so_where_it_counts() {
         let lacks_beginning = |entries: &[RawDocumentBuf]| {
             let mut changes = Changes::new(Shown::At(at(10)));

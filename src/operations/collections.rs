@@ -453,6 +453,25 @@ mod tests {
     }
 
     #[test]
+    fn of_a_part_what_bears_a_chosen_name_in_the_end_is_kept() {
+        let only = || Collections::default().only(vec!["shop.orders*".parse().unwrap()]);
+        let rename =
+            |from: &str, to: &str| rawdoc! { "renameCollection": format!("shop.{from}"), "to": format!("shop.{to}") };
+        let mut collections = only();
+        follow_as(&mut collections, "shop", &rawdoc! { "create": "new" }, [1; 16]).unwrap();
+        follow_as(&mut collections, "shop", &rename("new", "orders"), [1; 16]).unwrap();
+        follow_as(&mut collections, "shop", &rawdoc! { "create": "orders_old" }, [2; 16]).unwrap();
+        follow_as(&mut collections, "shop", &rename("orders_old", "past"), [2; 16]).unwrap();
+        follow_as(&mut collections, "shop", &rename("unknown", "elsewhere"), [3; 16]).unwrap();
+        assert!(!collections.lacks(&[3; 16], "shop.elsewhere") && collections.lacks(&[3; 16], "shop.orders"));
+        let error = follow_as(&mut collections, "shop", &rename("unknown", "orders_new"), [3; 16]).unwrap_err();
+        assert!(error.to_string().contains("shop.unknown"), "{error}");
+        collections.forget_what_was_not_chosen();
+        let records = collections.into_records();
+        assert_eq!(records.iter().map(CollectionRecord::namespace).collect::<Vec<_>>(), ["shop.orders"]);
+    }
+
+    #[test]
     fn a_dropped_database_takes_its_collections_along() {
         let dropped = rawdoc! { "dropDatabase": 1 };
         assert_eq!(follow(&[created(), ("shop", dropped.clone())]).unwrap(), []);

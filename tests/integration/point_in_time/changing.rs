@@ -268,3 +268,29 @@ async fn an_oplog_that_rolls_over_under_such_a_backup_fails_it() {
     assert_eq!(listed(&workspace)["backups"], Value::Array(Vec::new()));
     assert_eq!(listed(&workspace)["leftovers"], Value::Array(Vec::new()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_role_backup_is_enough_and_without_the_oplog_the_cause_is_named() {
+    let servers = harness::own(&Options { authentication: true, ..options() });
+    let client = servers.client().await;
+    let admin = client.database("admin");
+    for (user, role) in [("backup", "backup"), ("reader", "readAnyDatabase")] {
+        admin.run_command(doc! { "createUser": user, "pwd": "p", "roles": [role] }).await.unwrap();
+    }
+    for (user, code) in [("backup", 0), ("reader", 1)] {
+        let blocks = client.database("shop").collection::<Document>("blocks");
+        blocks.drop().await.unwrap();
+        blocks.insert_many((0..40).map(|id| doc! { "_id": id, "weight": "x".repeat(500_000) })).await.unwrap();
+        let uri = format!("mongodb://{user}:p@{}/?replicaSet=rs0&authSource=admin", servers.hosts()[0].address());
+        let workspace = Workspace::on_disk(&uri);
+        workspace.run(["init"]).exits(0);
+        let run = back_up_while(&client, &workspace, &["--ns", "shop"], async || blocks.drop().await.unwrap()).await;
+        let run = run.exits(code);
+        if code == 0 {
+            assert_eq!(run.json::<Value>()["consistency"], "oplog");
+        } else {
+            assert!(run.stderr.contains("dropped while the backup ran"), "{}", run.stderr);
+            assert!(run.stderr.contains("role backup"), "{}", run.stderr);
+        }
+    }
+}
