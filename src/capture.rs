@@ -9,6 +9,7 @@ mod read;
 mod spool;
 mod start;
 mod store;
+mod window;
 
 use std::future::Future;
 use std::time::Duration;
@@ -140,9 +141,12 @@ pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Re
     let (spool, waiting) = spool::new(context.settings.spool_bytes);
     let stored = store::Stored::new(start.end());
     let work = async {
-        let read = read::read(context, start, spool, &stored, stopping.clone());
+        let read = read::read(context, start, spool, stopping.clone());
         let store = store::store(context, waiting, &stored, stopping.clone());
-        tokio::try_join!(read, store).map(|_| ())
+        tokio::select! {
+            outcome = async { tokio::try_join!(read, store) } => outcome.map(|_| ()),
+            never = window::watch(context, &stored) => match never {},
+        }
     };
     tokio::pin!(work);
     tokio::select! {

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::spool::{Order, Spool};
 use super::start::{self, Beginning, Start};
-use super::store::Stored;
 use super::{CaptureContext, CaptureEvent};
 use crate::codec::Sealer;
 use crate::error::{Error, Result};
@@ -31,14 +30,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// From this size on of what came, in bytes, more is asked for without a pause.
 const MUCH: usize = MIB;
 
-/// How often the oplog's own reach is looked at.
-const WINDOW_INTERVAL: Duration = Duration::from_secs(30);
-
 /// What is being read.
 struct Reader<'a> {
     context: &'a CaptureContext,
     spool: Spool,
-    stored: &'a Stored,
     sealer: Sealer,
     timeline: Timeline,
     /// The slice that is open.
@@ -47,7 +42,6 @@ struct Reader<'a> {
     /// The last entry read.
     end: ClusterTime,
     opened_at: Instant,
-    window_seen_at: Instant,
     compatibility_changed: bool,
     /// With `once`: where to end.
     target: Option<ClusterTime>,
@@ -66,21 +60,18 @@ pub(super) async fn read(
     context: &CaptureContext,
     start: Start,
     spool: Spool,
-    stored: &Stored,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<()> {
     let Start { timeline, is_new, behind_backup, after } = start;
     let mut reader = Reader {
         context,
         spool,
-        stored,
         sealer: Sealer::new(context.recipients.clone()),
         timeline,
         entries: Documents::default(),
         begin: after,
         end: after,
         opened_at: Instant::now(),
-        window_seen_at: Instant::now(),
         compatibility_changed: false,
         target: None,
     };
@@ -146,7 +137,6 @@ impl Reader<'_> {
                 self.close().await?;
                 self.check_history(&node).await?;
             }
-            self.watch_window(&node).await?;
             if batch.bytes() < MUCH && self.target.is_none() {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -251,20 +241,5 @@ impl Reader<'_> {
         self.order(Order::Gap { timeline: self.timeline.id.clone(), range, cause }).await?;
         (self.begin, self.end) = (goes_on, goes_on);
         Ok(true)
-    }
-
-    /// Warns while there is time: when the repository is half the oplog's reach behind.
-    async fn watch_window(&mut self, node: &Node) -> Result<()> {
-        if self.window_seen_at.elapsed() < WINDOW_INTERVAL {
-            return Ok(());
-        }
-        self.window_seen_at = Instant::now();
-        let window = oplog::window(node).await?;
-        let seconds = |from: u32| Duration::from_secs(u64::from(window.last.time.saturating_sub(from)));
-        let (behind, window) = (seconds(self.stored.end().t), seconds(window.first.time));
-        if behind * 2 > window && behind > self.context.settings.slice_interval * 2 {
-            (self.context.report)(&CaptureEvent::WindowCloses { behind, window });
-        }
-        Ok(())
     }
 }

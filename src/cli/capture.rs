@@ -47,7 +47,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         random: session.random.clone(),
         report: Box::new(move |event| report(event, json, quiet)),
     };
-    capture::run(&context, stop_requested()).await
+    Box::pin(capture::run(&context, stop_requested())).await
 }
 
 fn settings(config: &Config, arguments: &Arguments) -> Result<CaptureSettings> {

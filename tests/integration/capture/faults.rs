@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::doc;
+use mongodb::bson::{RawDocumentBuf, doc};
 use regrow::clock::Clock;
 use regrow::random::Random;
 use regrow::secret::Secret;
 use regrow::storage::{S3, S3Credentials, S3Options};
 
-use super::{Writer, agrees, capture_up_to_now, is_the_oplog, quick, repository, start, workspace};
+use super::{Writer, agrees, capture_up_to_now, entries, is_the_oplog, on_disk, quick, repository, start, workspace};
 use crate::harness::{self, Options, Topology, Workspace};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,6 +86,57 @@ async fn a_store_that_is_away_is_waited_for() {
     };
     let store = S3::connect(options, Clock::system(), Random::system()).await.unwrap();
     agrees(&repository(Arc::new(store)).await, &workspace, &client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_oplog_that_will_not_last_until_the_store_is_back_is_warned_of() {
+    let servers = harness::own(&Options { s3: true, ..Options::default() });
+    let (client, workspace) = (servers.client().await, quick(Workspace::on_s3(servers.uri(), servers.s3())));
+    capture_up_to_now(&workspace);
+    let writer = Writer::start(&client, "shop");
+    let mut capture = start(&workspace);
+    // From here on everything that the young server's oplog holds waits for the store.
+    servers.kill_s3();
+    capture.wait_until_it_says("behind and the server's oplog reaches back only");
+    writer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_majority_does_not_have_is_not_captured() {
+    let servers = harness::own(&Options {
+        topology: Topology::ReplicaSet { nodes: 3 },
+        parameters: vec!["enableTestCommands=1"],
+        ..Options::default()
+    });
+    let primary = servers.primary().await;
+    let client = servers.client().await;
+    let mut workspace = workspace(&servers);
+    workspace.set("oplog.read_preference", "primary");
+    let capture = start(&workspace);
+    let replication = async |mode: &str| {
+        for node in (0..3).filter(|node| *node != primary) {
+            let order = doc! { "configureFailPoint": "rsSyncApplyStop", "mode": mode };
+            servers.node_client(node).await.database("admin").run_command(order).await.unwrap();
+        }
+    };
+    let is_captured = async || {
+        let repository = on_disk(&workspace).await;
+        let captured = repository.captured().await.unwrap().pop().unwrap();
+        let entries = entries(&repository, &workspace, &captured).await;
+        let has = |entry: &RawDocumentBuf, key, value| entry.get_str(key).is_ok_and(|found| found == value);
+        let is_it = |entry| has(entry, "ns", "shop.orders") && has(entry, "op", "i");
+        entries.iter().any(|(_, entry)| is_it(entry))
+    };
+    replication("alwaysOn").await;
+    let insert = doc! { "insert": "orders", "documents": [{ "_id": 1 }], "writeConcern": { "w": 1 } };
+    client.database("shop").run_command(insert).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(!is_captured().await, "it could still be rolled back");
+    replication("off").await;
+    while !is_captured().await {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(capture);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,8 +13,13 @@ use tokio::sync::OnceCell;
 
 use super::{begun, capture, now, restore, text};
 use crate::contents::Contents;
-use crate::harness::{self, Options, Servers};
+use crate::harness::{self, Options, Servers, Workspace};
 use crate::round_trip::odd;
+
+/// A source that rests and can prepare transactions.
+fn source_options() -> Options {
+    Options { parameters: vec!["ttlMonitorEnabled=false", "enableTestCommands=1"], ..Options::default() }
+}
 
 /// The source and the target.
 struct World {
@@ -26,10 +31,7 @@ struct World {
 fn servers() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| World {
-        source: harness::own(&Options {
-            parameters: vec!["ttlMonitorEnabled=false", "enableTestCommands=1"],
-            ..Options::default()
-        }),
+        source: harness::own(&source_options()),
         target: harness::own(&Options { parameters: vec!["ttlMonitorEnabled=false"], ..Options::default() }),
     })
 }
@@ -140,8 +142,13 @@ async fn prepare(client: &Client, id: &str) -> Prepared {
     Prepared { at: reply.get_timestamp("prepareTimestamp").unwrap(), session }
 }
 
-async fn commit(client: &Client, mut prepared: Prepared) {
-    let commit = doc! { "commitTransaction": 1, "commitTimestamp": prepared.at };
+async fn commit(client: &Client, prepared: Prepared) {
+    let at = prepared.at;
+    commit_at(client, prepared, at).await;
+}
+
+async fn commit_at(client: &Client, mut prepared: Prepared, at: Timestamp) {
+    let commit = doc! { "commitTransaction": 1, "commitTimestamp": at };
     client.database("admin").run_command(commit).session(&mut prepared.session).await.unwrap();
 }
 
@@ -163,6 +170,33 @@ async fn a_prepared_transaction_is_there_if_it_committed_in_time() {
     let mut outcomes = find(&target, "prepared", "outcomes").await;
     outcomes.sort_by_key(|outcome| outcome.get_str("_id").unwrap().to_owned());
     assert_eq!(outcomes, [doc! { "_id": "before" }, doc! { "_id": "committed" }]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_was_open_when_capture_began_is_restored() {
+    let (source, target) = (harness::own(&source_options()), harness::own(&Options::default()));
+    let client = source.client().await;
+    let prepared = prepare(&client, "open").await;
+    let workspace = Workspace::on_disk(source.uri());
+    workspace.run(["init"]).exits(0);
+    capture(&workspace);
+    // Its cluster time is chosen at once; then it waits to learn what the transaction does to its document.
+    let backup = workspace.regrow(["backup"]).spawn();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    client.database("other").collection("ticks").insert_one(doc! {}).await.unwrap();
+    let behind_the_backup = now(&client).await;
+    commit_at(&client, prepared, behind_the_backup).await;
+    tokio::task::block_in_place(|| backup.wait().exits(0));
+    client.database("prepared").create_collection("later").await.unwrap();
+    let last = text(now(&client).await);
+    tokio::task::block_in_place(|| {
+        capture(&workspace);
+        restore(&workspace, &["latest", "--to", target.uri(), "--map", "prepared=before"]).exits(0);
+        restore(&workspace, &["--at", &last, "--to", target.uri()]).exits(0);
+    });
+    let target = target.client().await;
+    assert_eq!(find(&target, "before", "outcomes").await, [], "the backup does not show it");
+    assert_eq!(find(&target, "prepared", "outcomes").await, [doc! { "_id": "open" }]);
 }
 
 /// Two documents exchange what only one may have: halfway, a replay in another order would meet a duplicate.
