@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::Session;
-use super::output::{backup_json, counted, encryption, moment, table, time};
+use super::output::{backup_json, counted, encryption, entries, moment, table, time};
 use crate::error::Result;
-use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord};
+use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, OplogRecord};
 use crate::format::manifest::{Encryption, Manifest};
 use crate::units::{ByteSize, Elapsed};
 
@@ -42,6 +42,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
             );
             answer["users"] = json!(catalog.users.len());
             answer["roles"] = json!(catalog.roles.len());
+            answer["oplog_entries"] = json!(catalog.oplog.as_ref().map_or(0, OplogRecord::entries));
         }
         println!("{answer}");
         return Ok(());
@@ -112,4 +113,7 @@ fn print_catalog(catalog: &Catalog) {
     table(&rows, [false, false, true, true, true]);
     let (users, roles) = (counted(catalog.users.len() as u64, "user"), counted(catalog.roles.len() as u64, "role"));
     println!("\n{users} and {roles}");
+    if let Some(oplog) = &catalog.oplog {
+        println!("{} of the oplog, which a restore replays", entries(oplog.entries()));
+    }
 }

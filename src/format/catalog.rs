@@ -135,6 +135,12 @@ impl OplogRecord {
     pub fn end(&self) -> ClusterTime {
         self.segments.last().map_or(self.since, |last| last.end)
     }
+
+    /// Returns how many entries it holds.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.entries).sum()
+    }
 }
 
 /// The encrypted part of a backup's commit record.

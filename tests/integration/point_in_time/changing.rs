@@ -150,7 +150,7 @@ async fn a_source_that_changes_under_a_backup_is_restored_as_it_was_at_its_end()
     let expected = Contents::of(&client).await;
     workspace.run(["verify"]).exits(0);
     let shown = workspace.run(["show", "latest"]).exits(0).stdout;
-    assert!(shown.contains("consistency  oplog"), "{shown}");
+    assert!(shown.contains("consistency  oplog") && shown.contains("of the oplog, which a restore replays"), "{shown}");
 
     let plan: Value = restore(&workspace, &["latest", "--to", target.uri(), "--dry-run"]).exits(0).json();
     assert!(plan["replay_entries"].as_u64().unwrap() > 100, "{plan}");
