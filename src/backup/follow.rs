@@ -39,6 +39,8 @@ pub(super) struct Follower<'a> {
     begin: ClusterTime,
     /// The last entry read.
     end: ClusterTime,
+    /// Whether an entry behind the target was seen: the target's own was undone by an election.
+    has_passed: bool,
     /// What was sent.
     ranges: Vec<Range>,
 }
@@ -71,6 +73,7 @@ impl<'a> Follower<'a> {
             entries: Documents::default(),
             begin: from.into(),
             end: from.into(),
+            has_passed: false,
             ranges: Vec::new(),
         }
     }
@@ -122,17 +125,19 @@ impl<'a> Follower<'a> {
     }
 
     fn is_done(&self) -> bool {
-        self.target.borrow().is_some_and(|target| self.end >= target)
+        self.has_passed || self.target.borrow().is_some_and(|target| self.end >= target)
     }
 
     /// Takes a batch into the open segment, sending segments that are full.
     async fn take(&mut self, batch: &EntryBatch) -> Result<()> {
         let target = *self.target.borrow();
-        let (entries, course, end) = (&mut self.entries, &mut self.course, &mut self.end);
+        let (entries, course, end, has_passed) =
+            (&mut self.entries, &mut self.course, &mut self.end, &mut self.has_passed);
         let (mut full, mut outcome) = (Vec::new(), Ok(()));
         batch.for_each(|entry, time| {
             let time = time.into();
-            if outcome.is_err() || target.is_some_and(|target| time > target) {
+            *has_passed |= target.is_some_and(|target| time > target);
+            if outcome.is_err() || *has_passed {
                 return;
             }
             if entries.is_full_for(entry, self.segment_bytes) {

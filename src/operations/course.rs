@@ -82,7 +82,7 @@ impl Course {
             return Err(Error::failed(format!(
                 "the oplog changes documents of {name}, which neither the backup holds nor the oplog creates"
             ))
-            .with_hint("restore from another backup"));
+            .with_hint("another backup, taken later, does not need that part of the oplog"));
         }
         collections.forget_what_was_not_chosen();
         Ok(self.outlook)

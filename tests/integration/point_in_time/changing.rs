@@ -91,6 +91,8 @@ async fn change_everything(client: &Client, session: &mut ClientSession) {
         left.delete_one(doc! { "_id": id }).await.unwrap();
     }
     left.insert_one(doc! { "_id": 0, "again": true }).await.unwrap();
+    // The last document that was read is among these: there is nothing to go on behind.
+    left.delete_many(doc! { "_id": { "$gte": 50, "$lt": 250 } }).await.unwrap();
     right.update_one(doc! { "_id": 5 }, doc! { "$set": { "n": 5 } }).await.unwrap();
     right.delete_many(doc! { "_id": { "$mod": [7, 0] } }).await.unwrap();
     // With an empty timestamp, which only an update can write, and read a second time as well.

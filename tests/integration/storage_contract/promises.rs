@@ -58,16 +58,21 @@ pub async fn of_many_creators_one_wins(Subject { store, atomic, .. }: &Subject) 
             store.create("backups/x/manifest.json", content).await
         })
     });
-    let mut winners = Vec::new();
+    let (mut winners, mut unsure) = (Vec::new(), Vec::new());
     for (creator, outcome) in join_all(creators).await.into_iter().enumerate() {
         match outcome.unwrap() {
             Ok(_) => winners.push(contents[creator].clone()),
+            // A server may refuse before it has read all, and the connection breaks before its answer arrives.
+            Err(error) if error.is_transient() => unsure.push(contents[creator].clone()),
             Err(error) => assert!(matches!(error, StorageError::AlreadyExists { .. }), "{error}"),
         }
     }
-    assert!(if *atomic { winners.len() == 1 } else { !winners.is_empty() }, "{} winners", winners.len());
     let found = store.read("backups/x/manifest.json", None).await.unwrap();
-    assert!(winners.contains(&found), "what is there is whole and a winner's");
+    if !winners.contains(&found) {
+        assert!(unsure.contains(&found), "what is there is whole and a winner's");
+        winners.push(found);
+    }
+    assert!(winners.len() == 1 || !atomic, "{} winners", winners.len());
     assert_eq!(keys(store, "").await, ["backups/x/manifest.json"]);
 }
 
