@@ -22,6 +22,7 @@ use crate::format::manifest::{self, Consistency, Encryption, Manifest, ObjectRec
 use crate::format::{Subject, VERSION, layout, pack, segment};
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::read::SnapshotLoss;
+use crate::mongo::retrying;
 use crate::progress::Progress;
 use crate::repository::{BackupWriter, Repository};
 
@@ -125,8 +126,8 @@ async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut Bac
 
 /// Reads the accounts as of the backup's moment, or as they are now where that is gone.
 async fn read_accounts(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result<Accounts> {
-    match (accounts::read(&plan.node, plan.at).await, loss) {
-        (Err(error), Some(loss)) if error.kind() == Kind::Failed => {
+    match (retrying(|| accounts::read(&plan.node, plan.at)).await, loss) {
+        (Err(error), Some(loss)) if error.kind() == Kind::Failed && !error.is_transient() => {
             tracing::info!(%error, "reading users and roles as they are now");
             loss.note();
             accounts::read(&plan.node, None).await

@@ -25,7 +25,7 @@ use crate::format::segment::Documents;
 use crate::format::{BackupId, ClusterTime, Subject};
 use crate::mongo::parts::{Part, split};
 use crate::mongo::read::{CollectionReader, Reading, SnapshotLoss};
-use crate::mongo::{Namespace, NamespaceKind, Node};
+use crate::mongo::{Namespace, NamespaceKind, Node, retrying};
 use crate::operations::{Collections, Course, Shown};
 use crate::progress::Progress;
 use crate::repository::BackupWriter;
@@ -110,7 +110,8 @@ pub(super) async fn dump(
         let dropped = join(&mut readers).await?;
         if loss.as_ref().is_some_and(SnapshotLoss::is_noted) {
             // Not only what is committed: what was seen to be dropped may not be yet.
-            ended.send_replace(Some(plan.node.applied_time().await?.into()));
+            let applied = retrying(|| plan.node.applied_time()).await?;
+            ended.send_replace(Some(applied.into()));
         }
         drop(ended);
         Ok(dropped)
@@ -187,13 +188,16 @@ impl Source {
     }
 }
 
-/// Returns all parts, those of the largest collections first, so that no large one is read last and alone.
+/// Returns all parts: those of capped collections first, soon after the backup's moment, which they do not show; then
+/// those of the largest collections, so that no large one is read last and alone.
 async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result<VecDeque<Job>> {
     let mut order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
+    let (capped, order): (Vec<_>, Vec<_>) =
+        order.into_iter().partition(|&at| plan.namespaces[at].namespace.is_ordered());
     let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect());
-    let split = stream::iter(order.into_iter().zip(parts));
+    let split = stream::iter(capped.into_iter().map(|at| (at, 1)).chain(order.into_iter().zip(parts)));
     let split = split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss)).buffered(READERS);
     let jobs: Vec<Vec<Job>> = split.try_collect().await?;
     Ok(jobs.into_iter().flatten().collect())
@@ -337,7 +341,9 @@ async fn store(
     let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.namespaces.len() + 1).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
-        progress.add(next.segment.documents, next.segment.bytes, next.sealed.len() as u64);
+        let is_oplog = next.collection == plan.namespaces.len();
+        let (documents, bytes) = if is_oplog { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
+        progress.add(documents, bytes, next.sealed.len() as u64);
         let tally = &mut tallies[next.collection];
         tally.digest.merge(&next.digest);
         tally.segments.push((next.position, next.segment));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bson::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::dump::Filled;
 use super::plan::BackupPlan;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::oplog::Range;
 use crate::format::segment::Documents;
-use crate::mongo::oplog::{EntryBatch, Tail, Tailed};
+use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
 use crate::operations::Course;
 
 /// How often following the oplog is begun anew after a lost connection; a success resets it.
@@ -22,6 +23,9 @@ const MAX_RESUMES: u32 = 5;
 
 /// The wait before a lost connection is tried again; doubled each time.
 const RESUME_DELAY: Duration = Duration::from_millis(200);
+
+/// How long the majority is waited for at the end.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Follows the oplog and sends its entries to be stored.
 pub(super) struct Follower<'a> {
@@ -39,8 +43,6 @@ pub(super) struct Follower<'a> {
     begin: ClusterTime,
     /// The last entry read.
     end: ClusterTime,
-    /// Whether an entry behind the target was seen: the target's own was undone by an election.
-    has_passed: bool,
     /// What was sent.
     ranges: Vec<Range>,
 }
@@ -73,7 +75,6 @@ impl<'a> Follower<'a> {
             entries: Documents::default(),
             begin: from.into(),
             end: from.into(),
-            has_passed: false,
             ranges: Vec::new(),
         }
     }
@@ -110,7 +111,16 @@ impl<'a> Follower<'a> {
 
     async fn follow_cursor(&mut self) -> Result<()> {
         let mut tail = Tail::open(&self.plan.node, self.end.into()).await?;
+        let (mut last, mut progress_at) = (self.end, Instant::now());
         while !self.is_done() {
+            if self.end > last || self.target.borrow().is_none() {
+                (last, progress_at) = (self.end, Instant::now());
+            } else if progress_at.elapsed() > PATIENCE {
+                return Err(Error::failed(
+                    "the majority of the replica set commits nothing, so the backup finds no end",
+                )
+                .with_hint("check the replication of the secondaries, then run the backup again"));
+            }
             match tail.next().await? {
                 Tailed::Batch(batch) => self.take(&batch).await?,
                 Tailed::RolledOver => {
@@ -125,29 +135,31 @@ impl<'a> Follower<'a> {
     }
 
     fn is_done(&self) -> bool {
-        self.has_passed || self.target.borrow().is_some_and(|target| self.end >= target)
+        // Not equal: an election may have undone the very entry. What lies behind is as good an end.
+        self.target.borrow().is_some_and(|target| self.end >= target)
     }
 
     /// Takes a batch into the open segment, sending segments that are full.
     async fn take(&mut self, batch: &EntryBatch) -> Result<()> {
-        let target = *self.target.borrow();
-        let (entries, course, end, has_passed) =
-            (&mut self.entries, &mut self.course, &mut self.end, &mut self.has_passed);
+        let (entries, course, end) = (&mut self.entries, &mut self.course, &mut self.end);
         let (mut full, mut outcome) = (Vec::new(), Ok(()));
         batch.for_each(|entry, time| {
             let time = time.into();
-            *has_passed |= target.is_some_and(|target| time > target);
-            if outcome.is_err() || *has_passed {
+            if outcome.is_err() {
                 return;
             }
             if entries.is_full_for(entry, self.segment_bytes) {
                 full.push((std::mem::take(entries), *end));
             }
             entries.push(entry);
-            outcome = course.follow(entry, time);
+            outcome = if oplog::changes_compatibility(entry) {
+                Err(Error::failed("the feature compatibility version was changed while the backup ran"))
+            } else {
+                course.follow(entry, time)
+            };
             *end = time;
         })?;
-        outcome?;
+        outcome.map_err(|error| error.with_hint("run the backup again when that is over"))?;
         let open = std::mem::take(&mut self.entries);
         for (entries, end) in full {
             self.entries = entries;

@@ -78,7 +78,7 @@ impl BackupPlan {
         let node = deployment.node_to_read().await?;
         let (server_version, feature_compatibility_version) = deployment.versions().await?;
         // Before the cluster time: a transaction that is open then has not begun before this.
-        let replay_from = if_allowed(oplog::replay_begin(deployment, &node).await)?.flatten();
+        let replay_from = if_allowed(replay_begin(deployment, &node).await)?.flatten();
         let replica_set_id = match replay_from {
             Some(_) => if_allowed(oplog::replica_set_id(&node).await)?,
             None => None,
@@ -109,7 +109,7 @@ impl BackupPlan {
     pub fn as_of(&self, namespace: &Namespace) -> AsOf {
         match self.at {
             None => AsOf::Latest,
-            Some(_) if namespace.is_ordered() => AsOf::Committed,
+            Some(at) if namespace.is_ordered() => AsOf::Since(at),
             Some(at) => AsOf::ClusterTime(at),
         }
     }
@@ -137,6 +137,15 @@ impl BackupPlan {
     pub fn bytes(&self) -> u64 {
         self.namespaces.iter().map(|planned| planned.bytes).sum()
     }
+}
+
+/// Returns from where on the oplog must be read to go on from the coming backup, if it can be read at all.
+async fn replay_begin(deployment: &Deployment, node: &Node) -> Result<Option<Timestamp>> {
+    let begin = oplog::replay_begin(deployment, node).await?;
+    if begin.is_some() {
+        oplog::window(node).await?;
+    }
+    Ok(begin)
 }
 
 /// Passes over that the user lacks the privileges for something that a backup alone does not need.

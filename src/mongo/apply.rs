@@ -3,10 +3,11 @@
 //! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed. Only whole documents
 //! for which `load::has_empty_timestamp` must not come this way: the server would change them.
 
-use bson::raw::RawArrayBuf;
+use bson::raw::{CStr, RawArrayBuf};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongodb::Database;
 
+use super::client::Deployment;
 use super::error::{Attempt, REPLAY_ROLES, explain, is_connection_loss};
 use super::load::{MAX_RETRIES, RETRY_DELAY, majority};
 use crate::error::{Error, Result};
@@ -31,21 +32,39 @@ pub enum OnMissing {
 /// Operations on documents that are applied in one command, in their order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    operations: Vec<RawDocumentBuf>,
+    operations: Vec<Queued>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Queued {
+    operation: RawDocumentBuf,
+    /// Whether it is an update that fails where its document is missing.
+    fails_on_missing: bool,
 }
 
 impl Batch {
     /// Adds an operation: its kind (`i`, `u` or `d`), the namespace it goes to, and its content. The collection's UUID
     /// is left out, because it is another one here.
-    pub fn push(&mut self, kind: &str, namespace: &str, o: &RawDocument, o2: Option<&RawDocument>) {
+    pub fn push(
+        &mut self,
+        kind: &str,
+        namespace: &str,
+        o: &RawDocument,
+        o2: Option<&RawDocument>,
+        on_missing: OnMissing,
+    ) {
         let mut operation = rawdoc! { "op": kind, "ns": namespace };
         operation.append(cstr!("o"), o);
         if let Some(o2) = o2 {
             operation.append(cstr!("o2"), o2);
         }
+        let fails_on_missing = kind == "u" && on_missing == OnMissing::Fail;
+        if kind == "u" && !fails_on_missing {
+            operation.append(UPSERT, true);
+        }
         self.bytes += operation.as_bytes().len();
-        self.operations.push(operation);
+        self.operations.push(Queued { operation, fails_on_missing });
     }
 
     /// Whether nothing is in it.
@@ -68,21 +87,16 @@ impl Batch {
     ///
     /// # Errors
     /// When the server refuses one, such as an update of a document that does not exist, or stays away.
-    pub fn apply(self, admin: &Database, on_missing: OnMissing) -> impl Future<Output = Result<()>> + Send + use<> {
-        let admin = admin.clone();
+    pub fn apply(mut self, target: &Deployment) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (admin, would_upsert) = (target.client().database("admin"), target.upserts_unless_told());
         async move {
-            let mut operations = RawArrayBuf::new();
-            self.operations.into_iter().for_each(|operation| operations.push(operation));
-            let mut command = rawdoc! { "applyOps": operations, "bypassDocumentValidation": true };
-            majority(&mut command);
             let mut delay = RETRY_DELAY;
             for retry in 0..=MAX_RETRIES {
-                let mut attempt = command.clone();
-                attempt.append(cstr!("alwaysUpsert"), retry > 0 || on_missing == OnMissing::Insert);
-                match admin.run_raw_command(attempt).await {
+                match admin.run_raw_command(self.command(would_upsert)).await {
                     Ok(reply) => return all_applied(&reply),
                     Err(error) if is_connection_loss(&error) && retry < MAX_RETRIES => {
                         tracing::warn!(%error, "connection lost while replaying; sending again");
+                        self.allow_missing();
                         tokio::time::sleep(delay).await;
                         delay *= 2;
                     }
@@ -92,7 +106,29 @@ impl Batch {
             unreachable!("the last attempt returns")
         }
     }
+
+    fn command(&self, would_upsert: bool) -> RawDocumentBuf {
+        let mut operations = RawArrayBuf::new();
+        self.operations.iter().for_each(|queued| operations.push(queued.operation.clone()));
+        let mut command = rawdoc! { "applyOps": operations, "bypassDocumentValidation": true };
+        // Newer servers refuse the option.
+        if would_upsert {
+            command.append(cstr!("alwaysUpsert"), false);
+        }
+        majority(&mut command);
+        command
+    }
+
+    fn allow_missing(&mut self) {
+        for queued in self.operations.iter_mut().filter(|queued| queued.fails_on_missing) {
+            queued.operation.append(UPSERT, true);
+            queued.fails_on_missing = false;
+        }
+    }
 }
+
+/// The field of an operation that makes an update of a missing document an insert.
+const UPSERT: &CStr = cstr!("b");
 
 const REPLAYING: Attempt<'static> = Attempt { doing: "replay the oplog", action: "applyOps", roles: REPLAY_ROLES };
 

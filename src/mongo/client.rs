@@ -148,7 +148,12 @@ impl Deployment {
     /// Returns whichever node is the primary when it is read from.
     #[must_use]
     pub fn primary(&self) -> Node {
-        Node { client: self.client.clone(), address: self.addresses(), preference: ReadPreference::Primary }
+        Node { client: self.client.clone(), address: self.addresses(), preference: ReadPreference::Primary, me: None }
+    }
+
+    /// Whether `applyOps` makes documents that are missing, unless it is told not to: up to `MongoDB` 6.0.
+    pub(super) fn upserts_unless_told(&self) -> bool {
+        self.hello.wire_version <= WIRE_VERSION_6_0
     }
 
     /// Returns what `--confirm` must name: the replica set, or `standalone`.
@@ -188,8 +193,8 @@ impl Deployment {
     pub async fn node_to_read(&self) -> Result<Node> {
         let preferred = self.secondary_or_primary().await?;
         if self.options.direct_connection == Some(true) || preferred.me.is_none() {
-            let address = preferred.me.unwrap_or_else(|| self.addresses());
-            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE });
+            let address = preferred.me.clone().unwrap_or_else(|| self.addresses());
+            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: preferred.me });
         }
         let lag = match (self.committed_time().await?, preferred.majority) {
             (Some(committed), Some(seen)) => committed.time.saturating_sub(seen.time),
@@ -227,8 +232,8 @@ impl Deployment {
             other => hello(&self.client, other.criteria()).await?,
         };
         if self.options.direct_connection == Some(true) || hello.me.is_none() {
-            let address = hello.me.unwrap_or_else(|| self.addresses());
-            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE });
+            let address = hello.me.clone().unwrap_or_else(|| self.addresses());
+            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: hello.me });
         }
         self.direct(hello.me)
     }
@@ -240,19 +245,21 @@ impl Deployment {
     pub async fn members(&self) -> Result<Vec<Node>> {
         let hello = hello(&self.client, PRIMARY_PREFERRED).await?;
         if self.options.direct_connection == Some(true) {
-            return Ok(vec![Node { client: self.client.clone(), address: self.addresses(), preference: ANY_NODE }]);
+            let (client, address) = (self.client.clone(), self.addresses());
+            return Ok(vec![Node { client, address, preference: ANY_NODE, me: hello.me }]);
         }
         hello.members.into_iter().map(|address| self.direct(Some(address))).collect()
     }
 
     fn direct(&self, address: Option<String>) -> Result<Node> {
+        let me = address.clone();
         let address = address.unwrap_or_else(|| self.addresses());
         let parsed = ServerAddress::parse(&address).map_err(|error| explain(&error, LOOK))?;
         let mut options = self.options.clone();
         options.hosts = vec![parsed];
         options.direct_connection = Some(true);
         let client = Client::with_options(options).map_err(|error| explain(&error, LOOK))?;
-        Ok(Node { client, address, preference: ANY_NODE })
+        Ok(Node { client, address, preference: ANY_NODE, me })
     }
 
     /// Returns the server's version and its feature compatibility version (`unknown` where it may not be read).
@@ -274,6 +281,28 @@ impl Deployment {
     }
 }
 
+/// How often something small is asked again after a lost connection.
+const MAX_RETRIES: u32 = 5;
+
+/// Asks again, with growing pauses, while the connection is lost.
+///
+/// # Errors
+/// Whatever is said at last.
+pub async fn retrying<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
+    let mut delay = Duration::from_millis(200);
+    for _ in 0..MAX_RETRIES {
+        match ask().await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "asking again");
+                tokio::time::sleep(delay).await;
+                delay *= 2;
+            }
+            outcome => return outcome,
+        }
+    }
+    ask().await
+}
+
 /// Where reads go: one server connected to directly, or whichever is the primary.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -281,6 +310,8 @@ pub struct Node {
     /// Host and port.
     pub address: String,
     preference: ReadPreference,
+    /// What the server called itself; none where that is nobody in particular.
+    me: Option<String>,
 }
 
 impl Node {
@@ -290,6 +321,21 @@ impl Node {
         let criteria = SelectionCriteria::ReadPreference(self.preference.clone());
         let options = mongodb::options::DatabaseOptions::builder().selection_criteria(criteria).build();
         self.client.database_with_options(name, options)
+    }
+
+    /// Makes sure that the same server still answers: positions in a collection are a server's own.
+    ///
+    /// # Errors
+    /// When another one does, or none.
+    pub async fn is_itself(&self) -> Result<()> {
+        let Some(me) = &self.me else { return Ok(()) };
+        let found = hello(&self.client, self.preference.clone()).await?.me;
+        if found.as_ref() == Some(me) {
+            return Ok(());
+        }
+        let found = found.unwrap_or_else(|| "a server without a name".into());
+        Err(Error::failed(format!("{found} answers at {} by now, and no longer {me}", self.address))
+            .with_hint("give the addresses of the servers themselves in the URI, then run it again"))
     }
 
     /// Returns the time of the newest operation that the node has applied, committed or not.

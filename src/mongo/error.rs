@@ -33,11 +33,6 @@ pub const RESTORE_ROLES: &str = "roles restore and readAnyDatabase";
 /// The built-in roles that replaying the oplog needs; the second is for changing and removing documents.
 pub const REPLAY_ROLES: &str = "roles restore and readWriteAnyDatabase";
 
-/// What helps where a moment cannot be read and the oplog may not be.
-const NEEDS_OPLOG: &str = "let the user read the oplog, which makes up for it: grant the built-in role backup on the database \
-                           admin; or run the backup when no collections are being changed, with the server parameter \
-                           minSnapshotHistoryWindowInSeconds above the time it takes";
-
 /// What was tried: the words for the message, and what it takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -61,8 +56,9 @@ pub fn code(error: &DriverError) -> Option<i32> {
 /// Whether the connection was lost rather than the command refused.
 #[must_use]
 pub fn is_connection_loss(error: &DriverError) -> bool {
-    // Codes of a server that shuts down or steps down: the retryable errors of the driver specification.
-    const NODE_GOES_AWAY: [i32; 10] = [6, 7, 89, 91, 189, 9001, 10107, 11600, 11602, 13435];
+    // Codes of a server that shuts down, steps down or has just come back: the retryable errors of the driver
+    // specification, and that nothing is known yet of what the majority has.
+    const NODE_GOES_AWAY: [i32; 13] = [6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436];
     match *error.kind {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
         ErrorKind::Command(ref command) => NODE_GOES_AWAY.contains(&command.code),
@@ -121,12 +117,11 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
         Some(UNAUTHORIZED) => cannot(Kind::Configuration, &format!("the user lacks the privilege '{action}'"))
             .with_hint(format!("grant the user of the URI the built-in {roles} on the database admin")),
         Some(AUTHENTICATION_FAILED) => refused_credentials(doing),
-        Some(SNAPSHOT_TOO_OLD) => {
-            cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads").with_hint(NEEDS_OPLOG)
-        }
+        Some(SNAPSHOT_TOO_OLD) => cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads")
+            .with_hint("raise the server parameter minSnapshotHistoryWindowInSeconds above the time that it takes"),
         Some(SNAPSHOT_UNAVAILABLE | QUERY_PLAN_KILLED | COLLECTION_UUID_MISMATCH) => {
-            cannot(Kind::Failed, "the collection was created, changed, indexed or dropped while the backup ran")
-                .with_hint(NEEDS_OPLOG)
+            cannot(Kind::Failed, "the collection was created, changed, renamed or dropped meanwhile")
+                .with_hint("run it again when no collections are being changed")
         }
         _ => match &*error.kind {
             ErrorKind::Authentication { .. } => refused_credentials(doing),

@@ -132,11 +132,15 @@ pub(super) async fn name_of(database: &Database, uuid: [u8; 16]) -> Result<Optio
     Ok(found.map(|namespace| namespace.name))
 }
 
-/// Returns the indexes of one collection; none when it does not exist any more.
+/// Returns the indexes of one collection that are built; none when it does not exist any more.
 async fn indexes(database: &Database, collection: &str) -> Result<Vec<RawDocumentBuf>> {
     let doing = format!("list the indexes of {}.{collection}", database.name());
     let attempt = Attempt { doing: &doing, action: "listIndexes", ..LOOK };
-    all(database, rawdoc! { "listIndexes": collection, "cursor": {} }, attempt).await
+    // Asked like this, the server tells those that are being built, which may never be.
+    let command = rawdoc! { "listIndexes": collection, "cursor": {}, "includeBuildUUIDs": true };
+    let mut indexes = all(database, command, attempt).await?;
+    indexes.retain(|index| matches!(index.get("buildUUID"), Ok(None)));
+    Ok(indexes)
 }
 
 /// Runs a listing to its end and returns its entries as they stand.

@@ -19,7 +19,7 @@ use mongodb::error::Error as DriverError;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::watch;
 
-use super::client::{LOOK, Node, snapshot_at};
+use super::client::{LOOK, Node, retrying, snapshot_at};
 use super::error::{Attempt, Obstacle, explain};
 use super::namespaces::{self, all};
 use super::parts::{Boundary, Part};
@@ -32,6 +32,11 @@ const MAX_RESUMES: u32 = 5;
 /// The wait before a lost connection is tried again; doubled each time.
 const RESUME_DELAY: Duration = Duration::from_millis(200);
 
+/// What helps where a moment cannot be read and the oplog may not be.
+const NEEDS_OPLOG: &str = "let the user read the oplog, which makes up for it: grant the built-in role backup on the database \
+                           admin; or run the backup when no collections are being changed, with the server parameter \
+                           minSnapshotHistoryWindowInSeconds above the time it takes";
+
 /// Bytes asked for in one batch, as far as the documents' average size tells. The server itself ends a batch
 /// only at 16 MiB, which each reader would have to hold twice.
 const BATCH_BYTES: u64 = 4 * MIB as u64;
@@ -41,11 +46,20 @@ const BATCH_BYTES: u64 = 4 * MIB as u64;
 pub enum AsOf {
     /// Whatever the node has.
     Latest,
-    /// Whatever the majority has when each batch is read. Capped collections have nothing better: the
-    /// server refuses to read them at a cluster time.
-    Committed,
+    /// Whatever the majority has when each batch is read, this cluster time or a later one. Capped collections have
+    /// nothing better: the server refuses to read them at a cluster time.
+    Since(Timestamp),
     /// The state at a cluster time.
     ClusterTime(Timestamp),
+}
+
+impl AsOf {
+    fn or_later(self) -> Self {
+        match self {
+            Self::ClusterTime(time) => Self::Since(time),
+            other => other,
+        }
+    }
 }
 
 /// Told when something could be read only as it was later than planned.
@@ -97,6 +111,7 @@ pub struct Reading {
 
 /// A collection being read.
 pub struct CollectionReader {
+    node: Node,
     database: Database,
     collection: String,
     uuid: Option<[u8; 16]>,
@@ -150,10 +165,11 @@ impl CollectionReader {
         let Reading { as_of, or_later, uuid, part, document_bytes } = reading;
         let is_lost = or_later.as_ref().is_some_and(SnapshotLoss::is_noted);
         Self {
+            node: node.clone(),
             database: node.database(db),
             collection: collection.to_owned(),
             uuid,
-            as_of: if is_lost { AsOf::Committed } else { as_of },
+            as_of: if is_lost { as_of.or_later() } else { as_of },
             or_later,
             batch_documents: batch_documents(document_bytes),
             position: part.after,
@@ -222,6 +238,9 @@ impl CollectionReader {
     async fn batch(&mut self) -> Result<Option<RawBatch>> {
         let (mut delay, mut attempts) = (RESUME_DELAY, 0);
         loop {
+            if self.cursor.is_none() && self.position.is_some() {
+                retrying(|| self.node.is_itself()).await?;
+            }
             let error = match self.try_batch().await {
                 Ok(batch) => return Ok(batch),
                 Err(error) => error,
@@ -259,9 +278,9 @@ impl CollectionReader {
             Obstacle::Interruption | Obstacle::Other => return Ok(None),
         }
         loss.note();
-        self.as_of = AsOf::Committed;
+        self.as_of = self.as_of.or_later();
         if let (Obstacle::Renamed, Some(uuid)) = (obstacle, self.uuid) {
-            let Some(name) = namespaces::name_of(&self.database, uuid).await? else {
+            let Some(name) = retrying(|| namespaces::name_of(&self.database, uuid)).await? else {
                 self.dropped = true;
                 return Ok(Some(Recovery::Ended));
             };
@@ -298,7 +317,9 @@ impl CollectionReader {
         }
         match self.as_of {
             AsOf::Latest => return command,
-            AsOf::Committed => command.append(cstr!("readConcern"), rawdoc! { "level": "majority" }),
+            AsOf::Since(time) => {
+                command.append(cstr!("readConcern"), rawdoc! { "level": "majority", "afterClusterTime": time });
+            }
             AsOf::ClusterTime(at) => command.append(cstr!("readConcern"), snapshot_at(at)),
         }
         command.append(cstr!("$_requestResumeToken"), true);
@@ -319,7 +340,14 @@ impl CollectionReader {
 
     fn explain(&self, error: &DriverError) -> Error {
         let doing = format!("read {}", self.name());
-        explain(error, Attempt { doing: &doing, action: "find", ..LOOK })
+        let explained = explain(error, Attempt { doing: &doing, action: "find", ..LOOK });
+        match (self.as_of, Obstacle::of(error)) {
+            (
+                AsOf::ClusterTime(_) | AsOf::Since(_),
+                Obstacle::NoSnapshot | Obstacle::Renamed | Obstacle::PositionLost,
+            ) if self.or_later.is_none() => explained.with_hint(NEEDS_OPLOG),
+            _ => explained,
+        }
     }
 }
 

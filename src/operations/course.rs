@@ -55,7 +55,9 @@ impl Course {
         let mut counted =
             self.changes.take(entry, time, move |operation| fate(operation, is_new.then_some(touched)))?;
         if counted.lacks_beginning {
-            return Err(Error::failed("the beginning of the transaction that ends here is not in the captured oplog"));
+            return Err(Error::failed(
+                "the beginning of the transaction that ends here is not in the oplog that was read",
+            ));
         }
         while let Some(operation) = counted.next_operation()? {
             if is_account(&operation) {

@@ -142,5 +142,9 @@ async fn prove(run: &Run<'_>, item: &RestoreItem, repeated: &ContentDigest) -> R
         "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
         item.target()
     ))
-    .with_hint("make sure that nothing else writes to the target, then restore again"))
+    .with_hint(if run.plan.may_repeat_documents() {
+        "restore again: a connection that was lost meanwhile can be the cause; make sure that nothing else writes to the target"
+    } else {
+        "make sure that nothing else writes to the target, then restore again"
+    }))
 }

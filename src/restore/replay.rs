@@ -37,7 +37,6 @@ pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replaye
     let (mut changes, mut replayed) = (Changes::new(recovery.shown), Replayed::default());
     let mut read = std::pin::pin!(recovery.entries.read());
     while let Some(entries) = read.try_next().await? {
-        lanes.allow_missing(entries.is_own).await?;
         for entry in entries.walk() {
             let (entry, time) = entry?;
             if time > recovery.to {
@@ -48,7 +47,10 @@ pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replaye
             replayed.split_transactions += u64::from(counted.is_split);
             while let Some(operation) = counted.next_operation()? {
                 let Some(place) = places.find(&operation) else { continue };
-                lanes.take(place, &operation).await.map_err(|error| error.context(format!("at {time}")))?;
+                lanes
+                    .take(place, &operation, place.on_missing(entries.is_own))
+                    .await
+                    .map_err(|error| error.context(format!("at {time}")))?;
                 replayed.operations += 1;
             }
         }
@@ -65,6 +67,8 @@ struct Place {
     namespace: String,
     /// Where the order between documents matters, or a collation says which are the same: all go one way.
     one_lane: Option<u64>,
+    /// Whether what was loaded may be newer than what the backup shows.
+    may_be_newer: bool,
 }
 
 /// Where everything goes.
@@ -106,7 +110,14 @@ impl Place {
             hasher.finish()
         });
         let (db, name) = (item.db.clone(), item.data_name.clone());
-        Self { namespace: format!("{db}.{name}"), db, name, one_lane }
+        let may_be_newer = !item.record.in_snapshot;
+        Self { namespace: format!("{db}.{name}"), db, name, one_lane, may_be_newer }
+    }
+
+    /// Returns what becomes of an update of a document that is missing. It may be among documents that are newer than
+    /// the update: it was deleted in between, and will be again.
+    fn on_missing(&self, is_of_backup: bool) -> OnMissing {
+        if is_of_backup || self.may_be_newer { OnMissing::Insert } else { OnMissing::Fail }
     }
 }
 
@@ -119,9 +130,7 @@ fn repeated(operation: &Operation<'_>) -> Result<bool> {
 /// Batches on their way to the server: changes of one document are always in one lane.
 struct Lanes<'a> {
     run: &'a Run<'a>,
-    all: Vec<Lane>,
-    /// What becomes of an update of a document that is not there.
-    on_missing: OnMissing,
+    lanes: Vec<Lane>,
 }
 
 #[derive(Default)]
@@ -142,21 +151,10 @@ impl Lane {
 
 impl<'a> Lanes<'a> {
     fn new(run: &'a Run<'a>) -> Self {
-        Self { run, all: (0..LANES).map(|_| Lane::default()).collect(), on_missing: OnMissing::Fail }
+        Self { run, lanes: (0..LANES).map(|_| Lane::default()).collect() }
     }
 
-    /// Says whether an updated document may be missing. It may among documents that are newer than the update: it was
-    /// deleted in between, and will be again.
-    async fn allow_missing(&mut self, may_be_missing: bool) -> Result<()> {
-        let on_missing = if may_be_missing { OnMissing::Insert } else { OnMissing::Fail };
-        if on_missing != self.on_missing {
-            self.drain().await?;
-            self.on_missing = on_missing;
-        }
-        Ok(())
-    }
-
-    async fn take(&mut self, place: &Place, operation: &Operation<'_>) -> Result<()> {
+    async fn take(&mut self, place: &Place, operation: &Operation<'_>, on_missing: OnMissing) -> Result<()> {
         if operation.kind == OperationKind::Command {
             self.drain().await?;
             let admin = self.run.context.deployment.client().database("admin");
@@ -169,40 +167,40 @@ impl<'a> Lanes<'a> {
             return self.write_alone(number, place, operation).await;
         }
         let size = operation.o.as_bytes().len() + operation.o2.map_or(0, |o2| o2.as_bytes().len());
-        if self.all[number].batch.is_full_for(size) {
+        if self.lanes[number].batch.is_full_for(size) {
             self.send(number).await?;
         }
-        self.all[number].batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2);
+        let batch = &mut self.lanes[number].batch;
+        batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2, on_missing);
         Ok(())
     }
 
     /// Writes a whole document past `applyOps`, which would replace its empty timestamps by the time.
     async fn write_alone(&mut self, number: usize, place: &Place, operation: &Operation<'_>) -> Result<()> {
         self.send(number).await?;
-        self.all[number].settle().await?;
+        self.lanes[number].settle().await?;
         let database = self.run.context.deployment.client().database(&place.db);
         self.run.writes.run(load::put(&database, &place.name, operation.o)).await
     }
 
     /// Sends what a lane has gathered, when what it sent before has arrived.
     async fn send(&mut self, number: usize) -> Result<()> {
-        let lane = &mut self.all[number];
+        let lane = &mut self.lanes[number];
         lane.settle().await?;
         if lane.batch.is_empty() {
             return Ok(());
         }
-        let admin = self.run.context.deployment.client().database("admin");
-        let write = std::mem::take(&mut lane.batch).apply(&admin, self.on_missing);
+        let write = std::mem::take(&mut lane.batch).apply(&self.run.context.deployment);
         lane.under_way = Some(self.run.writes.begin(write).await);
         Ok(())
     }
 
     /// Sends everything and waits until it has arrived.
     async fn drain(&mut self) -> Result<()> {
-        for number in 0..self.all.len() {
+        for number in 0..self.lanes.len() {
             self.send(number).await?;
         }
-        for lane in &mut self.all {
+        for lane in &mut self.lanes {
             lane.settle().await?;
         }
         Ok(())

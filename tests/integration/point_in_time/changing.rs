@@ -249,6 +249,58 @@ async fn a_collection_dropped_while_it_is_read_is_not_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_that_was_read_later_is_replayed_into() {
+    let (servers, target) = (harness::own(&options()), harness::own(&options()));
+    let client = servers.client().await;
+    let shop = client.database("shop");
+    run(&client, doc! { "create": "queue", "capped": true, "size": 100_000_000 }).await;
+    let queue = shop.collection::<Document>("queue");
+    queue.insert_many((0..300).map(|id| doc! { "_id": id, "weight": "x".repeat(WEIGHT) })).await.unwrap();
+    let workspace = initialised(&servers);
+    capture(&workspace);
+    let backup: Value = back_up_while(&client, &workspace, &[], async || {
+        // Neither is read any more, and one is changed before it goes.
+        queue.update_one(doc! { "_id": 299 }, doc! { "$set": { "done": true } }).await.unwrap();
+        queue.delete_many(doc! { "_id": { "$in": [298, 299] } }).await.unwrap();
+        queue.insert_one(doc! { "_id": 300 }).await.unwrap();
+    })
+    .await
+    .exits(0)
+    .json();
+    assert_eq!((&backup["consistency"], &backup["outside_snapshot"]), (&"snapshot".into(), &1.into()));
+    queue.update_one(doc! { "_id": 300 }, doc! { "$set": { "done": true } }).await.unwrap();
+    let last = text(now(&client).await);
+    capture(&workspace);
+    restore(&workspace, &["--at", &last, "--to", target.uri()]).exits(0);
+    Contents::of(&target.client().await).await.assert_equals(&Contents::of(&client).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_still_being_built_is_not_restored() {
+    let (servers, target) = (harness::own(&options()), harness::own(&options()));
+    let client = servers.client().await;
+    let (shop, admin) = (client.database("shop"), client.database("admin"));
+    shop.collection("orders").insert_many([doc! { "_id": 1, "k": 1 }, doc! { "_id": 2, "k": 1 }]).await.unwrap();
+    let hold = |mode: &str| doc! { "configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode };
+    admin.run_command(hold("alwaysOn")).await.unwrap();
+    let unique = doc! { "key": { "k": 1 }, "name": "k", "unique": true };
+    let create = doc! { "createIndexes": "orders", "indexes": [unique] };
+    let build = tokio::spawn(async move { shop.run_command(create).await });
+    let builds = client.database("config").collection::<Document>("system.indexBuilds");
+    while builds.find_one(doc! {}).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let workspace = initialised(&servers);
+    tokio::task::block_in_place(|| workspace.run(["backup"]).exits(0));
+    admin.run_command(hold("off")).await.unwrap();
+    build.await.unwrap().expect_err("there are duplicates");
+    restore(&workspace, &["latest", "--to", target.uri()]).exits(0);
+    Contents::of_database(&target.client().await, "shop")
+        .await
+        .assert_equals(&Contents::of_database(&client, "shop").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oplog_that_rolls_over_under_such_a_backup_fails_it() {
     let servers = harness::own(&Options { oplog_megabytes: 1, checkpoint_seconds: 1, ..options() });
     let client = servers.client().await;
@@ -291,7 +343,7 @@ async fn the_role_backup_is_enough_and_without_the_oplog_the_cause_is_named() {
         if code == 0 {
             assert_eq!(run.json::<Value>()["consistency"], "oplog");
         } else {
-            assert!(run.stderr.contains("dropped while the backup ran"), "{}", run.stderr);
+            assert!(run.stderr.contains("dropped meanwhile"), "{}", run.stderr);
             assert!(run.stderr.contains("role backup"), "{}", run.stderr);
         }
     }

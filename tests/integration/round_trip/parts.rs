@@ -1,5 +1,6 @@
 //! Large collections are read in parts and through lost connections: each document once, none twice.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use mongodb::Client;
@@ -7,7 +8,7 @@ use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Timestamp, c
 use regrow::mongo::{Deployment, Node};
 use regrow::mongo::{
     parts::{Part, split},
-    read::{AsOf, CollectionReader, Reading},
+    read::{AsOf, CollectionReader, Reading, SnapshotLoss},
 };
 use regrow::secret::Secret;
 
@@ -54,6 +55,28 @@ impl Large {
         let reading =
             Reading { as_of: AsOf::ClusterTime(self.at), or_later: None, uuid: None, part, document_bytes: 0 };
         CollectionReader::new(&self.node, DB, COLLECTION, reading)
+    }
+
+    /// Reads parts as of now, because the server shows the moment no longer at which they were made.
+    async fn read_later(&self, parts: Vec<Part>) -> Vec<RawDocumentBuf> {
+        let loss = SnapshotLoss::default();
+        let mut together = Vec::new();
+        for part in parts {
+            let (as_of, or_later) = (AsOf::ClusterTime(self.at), Some(loss.clone()));
+            let reading = Reading { as_of, or_later, uuid: None, part, document_bytes: 0 };
+            let reader = CollectionReader::new(&self.node, DB, COLLECTION, reading);
+            together.extend(read(reader, async |_| self.close_connections("getMore", 1).await).await);
+        }
+        assert!(loss.is_noted());
+        together
+    }
+
+    async fn forget_snapshots(&self) {
+        self.fail_point(doc! { "setParameter": 1, "minSnapshotHistoryWindowInSeconds": 0 }).await;
+        for _ in 0..3 {
+            insert(&self.client.database("other"), "ticks", &[rawdoc! {}]).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
     }
 
     async fn split(&self, parts: u64) -> Vec<Part> {
@@ -153,6 +176,30 @@ async fn parts_make_up_the_collection_exactly() {
         large.assert_is_whole(&together);
         let largest = *sizes.iter().max().unwrap();
         assert!(largest < large.documents.len() / sizes.len() * 6, "about even: {sizes:?}");
+    }
+}
+
+#[tokio::test]
+async fn parts_that_are_read_later_leave_nothing_out() {
+    let clustered = rawdoc! { "create": COLLECTION, "clusteredIndex": { "key": { "_id": 1 }, "unique": true } };
+    for create in [plain(), clustered] {
+        let large = Large::fill(create).await;
+        let mut of_parts = Vec::new();
+        for wanted in [1, 7, 40] {
+            of_parts.push(large.split(wanted).await);
+        }
+        large.forget_snapshots().await;
+        let natural = rawdoc! { "find": COLLECTION, "hint": { "$natural": 1 } };
+        let there = all(&large.client.database(DB), natural).await;
+        assert!(
+            there.len() < large.documents.len(),
+            "a third of the documents was deleted, and the ends of parts with them"
+        );
+        for parts in of_parts {
+            let read = large.read_later(parts).await;
+            let read: HashSet<&[u8]> = read.iter().map(|document| document.as_bytes()).collect();
+            assert!(there.iter().all(|document| read.contains(document.as_bytes())));
+        }
     }
 }
 
