@@ -17,6 +17,7 @@ pub mod mongo;
 pub mod namespace;
 pub mod operations;
 pub mod pattern;
+pub mod policy;
 pub mod progress;
 pub mod random;
 pub mod repository;

@@ -1,0 +1,9 @@
+//! Decisions without any I/O: what is due when.
+//!
+//! Everything here is a function of the time and of facts that it is given, so a simulated year takes a second.
+
+mod cron;
+mod timetable;
+
+pub use cron::CronExpression;
+pub use timetable::Timetable;
