@@ -4,8 +4,10 @@
 //! named by [`Config::not_acted_on`]. Secrets are resolved where they are used, so a command never needs
 //! one that it does not use.
 
+mod explain;
 mod file;
 mod place;
+pub mod schedules;
 
 use std::path::{Path, PathBuf};
 

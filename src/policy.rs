@@ -3,7 +3,9 @@
 //! Everything here is a function of the time and of facts that it is given, so a simulated year takes a second.
 
 mod cron;
+mod schedule;
 mod timetable;
 
 pub use cron::CronExpression;
+pub use schedule::{Job, Schedule};
 pub use timetable::Timetable;

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::explain::explain;
 use crate::error::{Error, Result};
 use crate::mongo::NodePreference;
 use crate::units::Span;
-
-/// How alike a known key must be to be suggested (0 to 1).
-const SIMILAR: f64 = 0.7;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -200,29 +198,6 @@ impl File {
         }
         Ok(file)
     }
-}
-
-fn explain(text: &str, name: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}, line {line}"));
-    let message = error.message().trim();
-    let explained = Error::configuration(format!("{place}: {message}"));
-    match suggestion(message) {
-        Some(known) => explained.with_hint(format!("did you mean '{known}'?")),
-        None => explained.with_hint("the README shows every section and key"),
-    }
-}
-
-/// Finds the known key that an unknown one resembles, in serde's own words about it.
-fn suggestion(message: &str) -> Option<String> {
-    let mut quoted = message.strip_prefix("unknown field")?.split('`').skip(1).step_by(2);
-    let unknown = quoted.next()?;
-    let likeness = |known: &str| strsim::jaro_winkler(unknown, known);
-    quoted
-        .map(|known| (likeness(known), known))
-        .filter(|(likeness, _)| *likeness >= SIMILAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known.to_owned())
 }
 
 #[cfg(test)]

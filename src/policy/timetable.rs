@@ -23,14 +23,16 @@ impl Timetable {
     /// Makes one of an expression and a time zone's name, such as `Africa/Nairobi`.
     ///
     /// # Errors
-    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the one is no expression or the other not known.
-    pub fn new(cron: &str, zone: &str) -> Result<Self> {
-        let zone = TimeZone::get(zone).map_err(|error| {
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when no such time zone is known.
+    pub fn new(cron: CronExpression, zone: &str) -> Result<Self> {
+        let found = TimeZone::get(zone).map_err(|_| {
+            let likeness = |known: &str| strsim::jaro_winkler(zone, known);
+            let known = jiff::tz::db().available().map(|known| known.as_str().to_owned());
+            let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_else(|| "UTC".into());
             Error::configuration(format!("the time zone '{zone}' is not known"))
-                .caused_by(error)
-                .with_hint("write a name of the IANA database, such as Africa/Nairobi, Europe/Berlin or UTC")
+                .with_hint(format!("did you mean '{nearest}'? write a name of the IANA database"))
         })?;
-        Ok(Self { cron: cron.parse()?, zone })
+        Ok(Self { cron, zone: found })
     }
 
     /// Returns when it is due next, behind `after`; none where the calendar has no more.
@@ -81,7 +83,7 @@ mod tests {
 
     /// Returns what is due on a day of a zone, as that zone's clock shows it, with its distance from UTC.
     fn on_day(cron: &str, zone: &str, day: civil::Date) -> Vec<String> {
-        let timetable = Timetable::new(cron, zone).unwrap();
+        let timetable = Timetable::new(cron.parse().unwrap(), zone).unwrap();
         let midnight = |day: civil::Date| day.to_zoned_datetime(timetable.zone.clone()).unwrap().timestamp();
         let (begin, end) = (midnight(day), midnight(day.tomorrow().unwrap()));
         let due = timetable.due(begin - SignedDuration::from_secs(1), end - SignedDuration::from_secs(1));
@@ -133,14 +135,15 @@ mod tests {
 
     #[test]
     fn a_year_of_nights_is_a_year_of_runs() {
-        let timetable = Timetable::new("30 2 * * *", BERLIN).unwrap();
+        let timetable = Timetable::new("30 2 * * *".parse().unwrap(), BERLIN).unwrap();
         let [begin, end] = ["2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"].map(|time| time.parse().unwrap());
         assert_eq!(timetable.due(begin, end).count(), 365);
     }
 
     #[test]
     fn unknown_zones_are_named() {
-        let error = Timetable::new("0 2 * * *", "Africa/Nairoby").unwrap_err();
+        let error = Timetable::new("0 2 * * *".parse().unwrap(), "Africa/Nairoby").unwrap_err();
         assert!(error.to_string().contains("Africa/Nairoby"), "{error}");
+        assert!(error.hint().unwrap().contains("Africa/Nairobi"), "{error:?}");
     }
 }
