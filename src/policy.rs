@@ -3,9 +3,11 @@
 //! Everything here is a function of the time and of facts that it is given, so a simulated year takes a second.
 
 mod cron;
+mod due;
 mod schedule;
 mod timetable;
 
 pub use cron::CronExpression;
+pub use due::Decision;
 pub use schedule::{Job, Schedule};
 pub use timetable::Timetable;
