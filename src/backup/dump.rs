@@ -57,7 +57,7 @@ struct Job {
 
 /// A filled segment on its way to a sealer.
 pub(super) struct Filled {
-    /// The collection's number in the plan; one more than the last for the oplog.
+    /// The collection's number in the plan, or the oplog's.
     pub collection: usize,
     /// The part and the number within it: the reading order.
     pub position: (usize, usize),
@@ -338,10 +338,10 @@ async fn store(
             })
             .buffered(sealers)
     );
-    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.namespaces.len() + 1).collect();
+    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.oplog_number() + 1).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
-        let is_oplog = next.collection == plan.namespaces.len();
+        let is_oplog = next.collection == plan.oplog_number();
         let (documents, bytes) = if is_oplog { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
         progress.add(documents, bytes, next.sealed.len() as u64);
         let tally = &mut tallies[next.collection];

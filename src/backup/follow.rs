@@ -13,7 +13,7 @@ use super::dump::Filled;
 use super::plan::BackupPlan;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
-use crate::format::oplog::Range;
+use crate::format::oplog::{OpenRun, Range};
 use crate::format::segment::Documents;
 use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
 use crate::operations::Course;
@@ -35,14 +35,8 @@ pub(super) struct Follower<'a> {
     course: Course,
     filled: mpsc::Sender<Filled>,
     segment_bytes: usize,
-    /// The number that its segments are counted under.
-    collection: usize,
     /// The open segment.
-    entries: Documents,
-    /// The entry before the open segment's first.
-    begin: ClusterTime,
-    /// The last entry read.
-    end: ClusterTime,
+    open: OpenRun,
     /// What was sent.
     ranges: Vec<Range>,
 }
@@ -65,18 +59,7 @@ impl<'a> Follower<'a> {
         filled: mpsc::Sender<Filled>,
         segment_bytes: usize,
     ) -> Self {
-        Self {
-            plan,
-            target,
-            course,
-            filled,
-            segment_bytes,
-            collection: plan.namespaces.len(),
-            entries: Documents::default(),
-            begin: from.into(),
-            end: from.into(),
-            ranges: Vec::new(),
-        }
+        Self { plan, target, course, filled, segment_bytes, open: OpenRun::behind(from.into()), ranges: Vec::new() }
     }
 
     /// Follows the oplog until the target is reached.
@@ -86,10 +69,10 @@ impl<'a> Follower<'a> {
     pub async fn follow(mut self) -> Result<Followed> {
         let (mut delay, mut attempts) = (RESUME_DELAY, 0);
         loop {
-            let before = self.end;
+            let before = self.open.end();
             match self.follow_cursor().await {
                 Err(error) if error.is_transient() => {
-                    if self.end > before {
+                    if self.open.end() > before {
                         (delay, attempts) = (RESUME_DELAY, 0);
                     }
                     if attempts == MAX_RESUMES {
@@ -102,7 +85,9 @@ impl<'a> Follower<'a> {
                 }
                 outcome => {
                     outcome?;
-                    self.send(self.end).await;
+                    if let Some(last) = self.open.close() {
+                        self.send(last).await;
+                    }
                     return Ok(Followed { ranges: self.ranges, course: self.course });
                 }
             }
@@ -110,11 +95,11 @@ impl<'a> Follower<'a> {
     }
 
     async fn follow_cursor(&mut self) -> Result<()> {
-        let mut tail = Tail::open(&self.plan.node, self.end.into()).await?;
-        let (mut last, mut progress_at) = (self.end, Instant::now());
+        let mut tail = Tail::open(&self.plan.node, self.open.end().into()).await?;
+        let (mut last, mut progress_at) = (self.open.end(), Instant::now());
         while !self.is_done() {
-            if self.end > last || self.target.borrow().is_none() {
-                (last, progress_at) = (self.end, Instant::now());
+            if self.open.end() > last || self.target.borrow().is_none() {
+                (last, progress_at) = (self.open.end(), Instant::now());
             } else if progress_at.elapsed() > PATIENCE {
                 return Err(Error::failed(
                     "the majority of the replica set commits nothing, so the backup finds no end",
@@ -136,48 +121,34 @@ impl<'a> Follower<'a> {
 
     fn is_done(&self) -> bool {
         // Not equal: an election may have undone the very entry. What lies behind is as good an end.
-        self.target.borrow().is_some_and(|target| self.end >= target)
+        self.target.borrow().is_some_and(|target| self.open.end() >= target)
     }
 
     /// Takes a batch into the open segment, sending segments that are full.
     async fn take(&mut self, batch: &EntryBatch) -> Result<()> {
-        let (entries, course, end) = (&mut self.entries, &mut self.course, &mut self.end);
         let (mut full, mut outcome) = (Vec::new(), Ok(()));
         batch.for_each(|entry, time| {
-            let time = time.into();
             if outcome.is_err() {
                 return;
             }
-            if entries.is_full_for(entry, self.segment_bytes) {
-                full.push((std::mem::take(entries), *end));
-            }
-            entries.push(entry);
+            full.extend(self.open.push(entry, time.into(), self.segment_bytes));
             outcome = if oplog::changes_compatibility(entry) {
                 Err(Error::failed("the feature compatibility version was changed while the backup ran"))
             } else {
-                course.follow(entry, time)
+                self.course.follow(entry, time.into())
             };
-            *end = time;
         })?;
         outcome.map_err(|error| error.with_hint("run the backup again when that is over"))?;
-        let open = std::mem::take(&mut self.entries);
-        for (entries, end) in full {
-            self.entries = entries;
-            self.send(end).await;
+        for segment in full {
+            self.send(segment).await;
         }
-        self.entries = open;
         Ok(())
     }
 
-    /// Sends the open segment, which ends at `end`, if anything is in it. When nobody takes it, somebody else has failed.
-    async fn send(&mut self, end: ClusterTime) {
-        if self.entries.is_empty() {
-            return;
-        }
-        let documents = std::mem::take(&mut self.entries);
+    /// Sends a segment. When nobody takes it, somebody else has failed.
+    async fn send(&mut self, (documents, range): (Documents, Range)) {
         let position = (0, self.ranges.len());
-        self.ranges.push(Range { begin: self.begin, end });
-        self.begin = end;
-        let _ = self.filled.send(Filled { collection: self.collection, position, documents }).await;
+        self.ranges.push(range);
+        let _ = self.filled.send(Filled { collection: self.plan.oplog_number(), position, documents }).await;
     }
 }

@@ -132,6 +132,12 @@ impl BackupPlan {
         self.replay_from.is_some() && self.replica_set_id.is_some()
     }
 
+    /// Returns the number that the oplog counts under, behind those of the namespaces.
+    #[must_use]
+    pub fn oplog_number(&self) -> usize {
+        self.namespaces.len()
+    }
+
     /// Returns about how many bytes of documents will be read.
     #[must_use]
     pub fn bytes(&self) -> u64 {

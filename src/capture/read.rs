@@ -11,7 +11,7 @@ use super::start::{self, Beginning, Start};
 use super::{CaptureContext, CaptureEvent};
 use crate::codec::Sealer;
 use crate::error::{Error, Result};
-use crate::format::oplog::{Range, Timeline};
+use crate::format::oplog::{OpenRun, Range, Timeline};
 use crate::format::segment::Documents;
 use crate::format::{ClusterTime, Subject};
 use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
@@ -37,10 +37,7 @@ struct Reader<'a> {
     sealer: Sealer,
     timeline: Timeline,
     /// The slice that is open.
-    entries: Documents,
-    begin: ClusterTime,
-    /// The last entry read.
-    end: ClusterTime,
+    open: OpenRun,
     opened_at: Instant,
     compatibility_changed: bool,
     /// With `once`: where to end.
@@ -68,9 +65,7 @@ pub(super) async fn read(
         spool,
         sealer: Sealer::new(context.recipients.clone()),
         timeline,
-        entries: Documents::default(),
-        begin: after,
-        end: after,
+        open: OpenRun::behind(after),
         opened_at: Instant::now(),
         compatibility_changed: false,
         target: None,
@@ -94,14 +89,14 @@ impl Reader<'_> {
         let mut delay = FIRST_DELAY;
         let mut avoid_shorter = false;
         loop {
-            let before = self.end;
+            let before = self.open.end();
             match self.follow_node(avoid_shorter).await {
                 Ok(Ended::Done) => return Ok(()),
                 // Another member's oplog may reach further back.
                 Ok(Ended::RolledOver) if !avoid_shorter => avoid_shorter = true,
                 Ok(Ended::RolledOver) => avoid_shorter = !self.record_gap().await?,
                 Err(error) if error.is_transient() => {
-                    if self.end > before {
+                    if self.open.end() > before {
                         delay = FIRST_DELAY;
                     }
                     (self.context.report)(&CaptureEvent::SourceAway(error.to_string()));
@@ -123,11 +118,11 @@ impl Reader<'_> {
             }
         }
         self.check_history(&node).await?;
-        let mut tail = Tail::open(&node, self.end.into()).await?;
+        let mut tail = Tail::open(&node, self.open.end().into()).await?;
         loop {
             let Tailed::Batch(batch) = tail.next().await? else { return Ok(Ended::RolledOver) };
             self.take(&batch).await?;
-            if self.target.is_some_and(|target| self.end >= target) {
+            if self.target.is_some_and(|target| self.open.end() >= target) {
                 return Ok(Ended::Done);
             }
             if self.opened_at.elapsed() >= self.context.settings.slice_interval {
@@ -145,7 +140,7 @@ impl Reader<'_> {
 
     async fn member_that_has_it(&self) -> Result<Option<Node>> {
         for member in self.context.deployment.members().await? {
-            if has_entry(&member, self.end.into()).await.unwrap_or(false) {
+            if has_entry(&member, self.open.end().into()).await.unwrap_or(false) {
                 return Ok(Some(member));
             }
         }
@@ -154,45 +149,35 @@ impl Reader<'_> {
 
     /// Takes a batch into the open slice, closing slices that are full.
     async fn take(&mut self, batch: &EntryBatch) -> Result<()> {
-        let mut full: Vec<(Documents, ClusterTime)> = Vec::new();
-        let (entries, end, target) = (&mut self.entries, &mut self.end, self.context.settings.slice_bytes);
-        let mut changed = false;
+        let mut full = Vec::new();
         batch.for_each(|entry, time: Timestamp| {
-            if entries.is_full_for(entry, target) {
-                full.push((std::mem::take(entries), *end));
-            }
-            entries.push(entry);
-            changed |= oplog::changes_compatibility(entry);
-            *end = time.into();
+            full.extend(self.open.push(entry, time.into(), self.context.settings.slice_bytes));
+            self.compatibility_changed |= oplog::changes_compatibility(entry);
         })?;
-        self.compatibility_changed |= changed;
-        for (entries, end) in full {
-            self.seal(entries, end).await?;
+        for slice in full {
+            self.seal(slice).await?;
         }
         Ok(())
     }
 
     /// Closes the open slice, if anything is in it.
     async fn close(&mut self) -> Result<()> {
-        if self.entries.is_empty() {
-            return Ok(());
+        match self.open.close() {
+            Some(slice) => self.seal(slice).await,
+            None => Ok(()),
         }
-        let entries = std::mem::take(&mut self.entries);
-        self.seal(entries, self.end).await
     }
 
-    async fn seal(&mut self, entries: Documents, end: ClusterTime) -> Result<()> {
-        let range = Range { begin: self.begin, end };
+    async fn seal(&mut self, (entries, range): (Documents, Range)) -> Result<()> {
         let (encryption, recipients) = (self.sealer.encryption(), self.sealer.recipients());
         let (count, bytes_raw) = (entries.count(), entries.as_bytes().len() as u64);
         let nonce = self.context.random.next_u64();
         let slice = SealedSlice { range, entries: count, bytes_raw, encryption, recipients, nonce };
         let timeline = self.timeline.id.clone();
-        let subject = Subject::Slice { timeline: timeline.clone(), begin: range.begin, end };
+        let subject = Subject::Slice { timeline: timeline.clone(), begin: range.begin, end: range.end };
         let sealer = self.sealer.clone();
         let sealed = tokio::task::spawn_blocking(move || sealer.seal(subject, &entries)).await;
         let sealed = sealed.map_err(|error| Error::failed("cannot seal a slice").caused_by(error))??;
-        self.begin = end;
         self.opened_at = Instant::now();
         self.order(Order::Slice { timeline, slice, sealed }).await
     }
@@ -208,10 +193,10 @@ impl Reader<'_> {
         self.compatibility_changed = found.feature_compatibility_version.is_none();
         let Some(cause) = start::difference(&self.timeline.history, &found) else { return Ok(()) };
         self.close().await?;
-        let before = Some((self.timeline.clone(), self.end));
+        let before = Some((self.timeline.clone(), self.open.end()));
         let Start { timeline, after, behind_backup, .. } =
             start::begin(self.context, node, found, cause, before).await?;
-        (self.timeline, self.begin, self.end) = (timeline, after, after);
+        (self.timeline, self.open) = (timeline, OpenRun::behind(after));
         self.announce(behind_backup).await
     }
 
@@ -227,11 +212,11 @@ impl Reader<'_> {
         let node = self.context.deployment.node_to_tail(&self.context.settings.preference).await?;
         let replica_set_id = self.timeline.history.replica_set_id.clone();
         let Beginning { at: goes_on, behind_backup } =
-            start::useful_beginning(self.context, &node, &replica_set_id, Some(self.end)).await?;
-        if goes_on <= self.end {
+            start::useful_beginning(self.context, &node, &replica_set_id, Some(self.open.end())).await?;
+        if goes_on <= self.open.end() {
             return Ok(false);
         }
-        let range = Range { begin: self.end, end: goes_on };
+        let range = Range { begin: self.open.end(), end: goes_on };
         let first = oplog::window(&node).await?.first;
         let cause = format!(
             "the oplog rolled over before it was captured: it begins at {},{} now",
@@ -239,7 +224,7 @@ impl Reader<'_> {
         );
         (self.context.report)(&CaptureEvent::Gap { range, cause: cause.clone(), behind_backup });
         self.order(Order::Gap { timeline: self.timeline.id.clone(), range, cause }).await?;
-        (self.begin, self.end) = (goes_on, goes_on);
+        self.open = OpenRun::behind(goes_on);
         Ok(true)
     }
 }

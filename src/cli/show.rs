@@ -7,6 +7,7 @@ use super::output::{backup_json, counted, encryption, entries, moment, table, ti
 use crate::error::Result;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, OplogRecord};
 use crate::format::manifest::{Encryption, Manifest};
+use crate::namespace::visible_name;
 use crate::units::{ByteSize, Elapsed};
 
 #[derive(Debug, clap::Args)]
@@ -60,9 +61,7 @@ fn visible(catalog: &Catalog) -> impl Iterator<Item = (&CollectionRecord, &Colle
     let named = catalog.collections.iter().filter(|record| record.kind != CollectionKind::Buckets);
     named.map(|record| {
         let is_data = |data: &&CollectionRecord| {
-            data.kind == CollectionKind::Buckets
-                && data.db == record.db
-                && data.name.strip_prefix("system.buckets.") == Some(&record.name)
+            data.kind == CollectionKind::Buckets && data.db == record.db && visible_name(&data.name) == record.name
         };
         let data =
             if record.kind == CollectionKind::Timeseries { catalog.collections.iter().find(is_data) } else { None };

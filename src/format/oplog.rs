@@ -3,11 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bson::RawDocument;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::descriptor::RepositoryId;
 use super::manifest::{Encryption, ObjectRecord};
+use super::segment::Documents;
 use super::time::ClusterTime;
 use super::{check_version, malformed};
 use crate::error::{Error, Result};
@@ -223,8 +225,49 @@ pub struct Range {
     pub end: ClusterTime,
 }
 
+/// Entries that are gathered one after the other, and what stretch of time they are.
+#[derive(Debug)]
+pub struct OpenRun {
+    entries: Documents,
+    range: Range,
+}
+
+impl OpenRun {
+    /// Begins behind an entry.
+    #[must_use]
+    pub fn behind(begin: ClusterTime) -> Self {
+        Self { entries: Documents::default(), range: Range { begin, end: begin } }
+    }
+
+    /// Returns the last entry's time; that of the one before the first while there is none.
+    #[must_use]
+    pub fn end(&self) -> ClusterTime {
+        self.range.end
+    }
+
+    /// Adds an entry. Where it has no room below `bytes`, those before it are returned and it begins the next run.
+    pub fn push(&mut self, entry: &RawDocument, time: ClusterTime, bytes: usize) -> Option<(Documents, Range)> {
+        let full = if self.entries.is_full_for(entry, bytes) { self.close() } else { None };
+        self.entries.push(entry);
+        self.range.end = time;
+        full
+    }
+
+    /// Returns the entries, if there are any, and begins the next run behind them.
+    pub fn close(&mut self) -> Option<(Documents, Range)> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let next = Self::behind(self.range.end);
+        let Self { entries, range } = std::mem::replace(self, next);
+        Some((entries, range))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use bson::rawdoc;
+
     use super::*;
 
     #[test]
@@ -234,6 +277,19 @@ mod tests {
         for wrong in ["", "20261123T020000Z", "20261123T020000Z-7f3", "../../etc", "20261123T020000Z-daily-7f3a"] {
             assert!(wrong.parse::<TimelineId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn runs_follow_each_other() {
+        let at = |t: u32| ClusterTime { t, i: 1 };
+        let (entry, mut open) = (rawdoc! { "n": 1 }, OpenRun::behind(at(1)));
+        assert!(open.close().is_none());
+        let bytes = entry.as_bytes().len() * 2;
+        let mut full: Vec<_> = (2..7).filter_map(|t| open.push(&entry, at(t), bytes)).collect();
+        full.extend(open.close());
+        let found = full.iter().map(|(entries, range)| (entries.count(), range.begin.t, range.end.t));
+        assert_eq!(found.collect::<Vec<_>>(), [(2, 1, 3), (2, 3, 5), (1, 5, 6)]);
+        assert_eq!((open.end(), open.close().is_none()), (at(6), true));
     }
 
     #[test]

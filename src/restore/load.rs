@@ -1,8 +1,7 @@
 //! Loading: each collection is created, filled by parallel inserts, read back and proved, and indexed.
 //!
 //! Collections overlap, so that one is indexed (a single thread on the server) while others load; where a replay
-//! follows, indexes are built behind it. Memory
-//! is bounded by [`STREAMS`] segments in flight.
+//! follows, indexes are built behind it. Memory is bounded by [`STREAMS`] segments in flight.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +24,9 @@ const STREAMS: usize = 4;
 
 /// How many collections are under way at once: loading, being read back, or being indexed.
 const COLLECTIONS: usize = 4;
+
+/// What helps where the target holds something that this restore has not written.
+const ALONE: &str = "make sure that nothing else writes to the target, then restore again";
 
 /// Restores every item that is not a view.
 pub(super) async fn collections(run: &Run<'_>) -> Result<()> {
@@ -116,7 +118,7 @@ async fn insert(
     if !run.plan.may_repeat_documents() {
         let count = existing.len();
         return Err(Error::failed(format!("{count} documents of {} have an _id that is there already", item.target()))
-            .with_hint("make sure that nothing else writes to the target, then restore again"));
+            .with_hint(ALONE));
     }
     // Whichever version of a document came first stays: the replay makes either what it was in the end.
     let existing = existing.into_iter().filter_map(|number| batch.get(number)).map(|document| document.as_bytes());
@@ -145,6 +147,6 @@ async fn prove(run: &Run<'_>, item: &RestoreItem, repeated: &ContentDigest) -> R
     .with_hint(if run.plan.may_repeat_documents() {
         "restore again: a connection that was lost meanwhile can be the cause; make sure that nothing else writes to the target"
     } else {
-        "make sure that nothing else writes to the target, then restore again"
+        ALONE
     }))
 }
