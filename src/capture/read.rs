@@ -38,6 +38,8 @@ struct Reader<'a> {
     timeline: Timeline,
     /// The slice that is open.
     open: OpenRun,
+    /// Whether a slice has left the open one and is not on the spool yet.
+    has_slice_in_hand: bool,
     opened_at: Instant,
     compatibility_changed: bool,
     /// With `once`: where to end.
@@ -66,6 +68,7 @@ pub(super) async fn read(
         sealer: Sealer::new(context.recipients.clone()),
         timeline,
         open: OpenRun::behind(after),
+        has_slice_in_hand: false,
         opened_at: Instant::now(),
         compatibility_changed: false,
         target: None,
@@ -79,6 +82,10 @@ pub(super) async fn read(
     tokio::select! {
         outcome = reader.follow() => outcome?,
         _ = stopping.wait_for(|stop| *stop) => {}
+    }
+    if reader.has_slice_in_hand {
+        // Reading was broken off with it, and what follows must not be stored without it: the next capture reads both.
+        return Ok(());
     }
     reader.close().await
 }
@@ -169,6 +176,7 @@ impl Reader<'_> {
     }
 
     async fn seal(&mut self, (entries, range): (Documents, Range)) -> Result<()> {
+        self.has_slice_in_hand = true;
         let (encryption, recipients) = (self.sealer.encryption(), self.sealer.recipients());
         let (count, bytes_raw) = (entries.count(), entries.as_bytes().len() as u64);
         let nonce = self.context.random.next_u64();
@@ -179,7 +187,9 @@ impl Reader<'_> {
         let sealed = tokio::task::spawn_blocking(move || sealer.seal(subject, &entries)).await;
         let sealed = sealed.map_err(|error| Error::failed("cannot seal a slice").caused_by(error))??;
         self.opened_at = Instant::now();
-        self.order(Order::Slice { timeline, slice, sealed }).await
+        self.order(Order::Slice { timeline, slice, sealed }).await?;
+        self.has_slice_in_hand = false;
+        Ok(())
     }
 
     async fn order(&self, order: Order) -> Result<()> {
