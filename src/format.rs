@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod descriptor;
 pub mod header;
 pub mod layout;
+pub mod lease;
 pub mod manifest;
 pub mod oplog;
 pub mod pack;

@@ -5,6 +5,7 @@
 //! backup exists exactly when its manifest does; whatever is read is checked against a signature or a
 //! recorded hash before it is believed.
 
+mod lease;
 mod listing;
 mod oplog;
 mod window;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use lease::{Applicant, HeldLease};
 pub use listing::{Leftover, ListedBackup, Listing};
 pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};
 pub use window::{Route, Stretch, Unreachable, recovery_window, route};

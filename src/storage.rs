@@ -1,7 +1,8 @@
 //! Keys and bytes: what a repository needs from the place that holds it.
 //!
 //! Invariants: nothing here knows what the bytes mean (never BSON, never age). An object is created
-//! once and never changed; `create` and `upload` never replace an existing object. What a crash leaves
+//! once and never changed; `create` and `upload` never replace an existing object. Only [`Storage::replace`] does,
+//! for the few things that change, and only what its caller has seen. What a crash leaves
 //! behind is at most an object that was never reported as created, or an unfinished upload that
 //! [`Storage::sweep`] removes; both are invisible to readers or harmless.
 //!
@@ -68,6 +69,8 @@ pub struct Abilities {
     pub create_if_absent: bool,
     /// Content is checked against the SHA-256 that was sent, or re-read from the disk it was synced to.
     pub checks_content: bool,
+    /// An object that somebody has changed meanwhile is not replaced.
+    pub replace_if_unchanged: bool,
 }
 
 /// A place for objects.
@@ -83,6 +86,16 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StorageError::AlreadyExists`] when the key is taken, whatever its content.
     async fn create(&self, key: &Key, content: Bytes) -> StorageResult<Stored>;
+
+    /// Replaces a small object whose content is still `old`. Durable when it returns.
+    ///
+    /// Of several that replace the same content at once, exactly one succeeds, on a store that can
+    /// [`replace_if_unchanged`](Abilities::replace_if_unchanged). Contents must not come back: who sees `old` takes it
+    /// for the one that it has seen before.
+    ///
+    /// # Errors
+    /// [`StorageError::Changed`] when the content is another, or the object is not there.
+    async fn replace(&self, key: &Key, old: Bytes, new: Bytes) -> StorageResult<()>;
 
     /// Begins a large object (at most [`LARGEST_OBJECT`]), which becomes visible only when the upload is
     /// finished.

@@ -41,6 +41,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
             "signing_key_file": path,
             "create_if_absent": abilities.create_if_absent,
             "checks_content": abilities.checks_content,
+            "replace_if_unchanged": abilities.replace_if_unchanged,
         });
         println!("{answer}");
     }
@@ -50,6 +51,9 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     }
     if !abilities.checks_content {
         session.say("note: this store does not check SHA-256 checksums; Regrow re-reads what it stores instead.");
+    }
+    if !abilities.replace_if_unchanged {
+        session.say("note: this store ignores conditional replaces; let only one service run for this repository.");
     }
     session.say("\nKeep safe:");
     session.say(format_args!("  {}  signs backups; whoever has it can forge them", path.display()));

@@ -23,6 +23,9 @@ pub const SLICE_PURPOSE: &str = "regrow-slice-v1";
 /// The purpose that the signature of a gap's record is made for.
 pub const GAP_PURPOSE: &str = "regrow-gap-v1";
 
+/// The purpose that the lease's signature is made for.
+pub const LEASE_PURPOSE: &str = "regrow-lease-v1";
+
 /// What the key file begins with, so that nobody takes it for something else.
 const FILE_PREFIX: &str = "REGROW-SIGNING-KEY-1 ";
 

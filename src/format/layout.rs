@@ -8,6 +8,9 @@ use super::time::ClusterTime;
 /// The descriptor's key.
 pub const DESCRIPTOR: &str = "regrow-repository.json";
 
+/// The lease's key.
+pub const LEASE: &str = "control/lease.json";
+
 /// The folder of all backups.
 pub const BACKUPS: &str = "backups/";
 

@@ -20,6 +20,12 @@ pub enum StorageError {
         /// The object's key.
         key: String,
     },
+    /// An object that was to be replaced is not what it was.
+    #[error("{key} was changed by somebody else")]
+    Changed {
+        /// The object's key.
+        key: String,
+    },
     /// The bucket or directory itself is missing.
     #[error("{place} does not exist")]
     NoSuchPlace {
@@ -80,7 +86,7 @@ impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         let (kind, hint) = match &error {
             StorageError::NotFound { .. } => (Kind::NotFound, None),
-            StorageError::AlreadyExists { .. } => (Kind::Refused, None),
+            StorageError::AlreadyExists { .. } | StorageError::Changed { .. } => (Kind::Refused, None),
             StorageError::NoSuchPlace { place } if place.starts_with("s3://") => {
                 (Kind::Configuration, Some("check repository.url; Regrow does not create buckets"))
             }

@@ -95,6 +95,10 @@ impl<S: Storage> Storage for Faulty<S> {
         self.plan.run(&format!("create {key}"), self.inner.create(key, content)).await
     }
 
+    async fn replace(&self, key: &Key, old: Bytes, new: Bytes) -> StorageResult<()> {
+        self.plan.run(&format!("replace {key}"), self.inner.replace(key, old, new)).await
+    }
+
     async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>> {
         let inner = self.plan.run(&format!("begin {key}"), self.inner.upload(key)).await?;
         Ok(Box::new(FaultyUpload { inner: Some(inner), plan: self.plan.clone(), key: key.to_owned() }))

@@ -2,7 +2,8 @@
 //!
 //! Invariants: an object is written to a temporary file beside its place, synced, read again and compared
 //! with what was sent, and only then moved to its name, which fails if the name is taken. Afterwards the
-//! directories up to the root are synced. So a crash leaves the whole object or none, and at most a file
+//! directories up to the root are synced. An object that is replaced is locked first, so that others who would replace
+//! it wait; a lock ends with its process, but one that is stopped in that instant keeps it. So a crash leaves the whole object or none, and at most a file
 //! whose name begins with `.tmp-`, which listings never show and [`Storage::sweep`] removes. The root
 //! itself is never created on the way: where a backup disk is not mounted, the backup must fail rather
 //! than fill the disk below the mount point.
@@ -12,6 +13,7 @@
 mod directory;
 mod draft;
 mod failure;
+mod replace;
 mod upload;
 
 use std::ops::Range;
@@ -83,6 +85,12 @@ impl Storage for Local {
         .await
     }
 
+    async fn replace(&self, key: &Key, old: Bytes, new: Bytes) -> StorageResult<()> {
+        key::check(key)?;
+        let key = key.to_owned();
+        self.run(move |directory| directory.replace(&key, &old, &new)).await
+    }
+
     async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>> {
         key::check(key)?;
         let owned = key.to_owned();
@@ -124,10 +132,11 @@ impl Storage for Local {
         self.create(&marker, Bytes::from_static(b"regrow probe\n")).await?;
         let second = self.create(&marker, Bytes::from_static(b"regrow probe, again\n")).await;
         self.delete(&marker).await?;
-        match second {
-            Err(StorageError::AlreadyExists { .. }) => Ok(Abilities { create_if_absent: true, checks_content: true }),
-            Ok(_) => Ok(Abilities { create_if_absent: false, checks_content: true }),
-            Err(error) => Err(error),
-        }
+        let create_if_absent = match second {
+            Err(StorageError::AlreadyExists { .. }) => true,
+            Ok(_) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(Abilities { create_if_absent, checks_content: true, replace_if_unchanged: true })
     }
 }

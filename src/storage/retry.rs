@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is reported as created is in the store with exactly the bytes that were given. When
 //! the answer to a create was lost, the object that is found there afterwards is read and compared. Two
-//! creators that must exclude each other therefore write different bytes (an owner's id): equal bytes
+//! creators, or replacers, that must exclude each other therefore write different bytes (an owner's id): equal bytes
 //! count as one's own.
 
 use std::ops::Range;
@@ -53,6 +53,15 @@ impl<S: Storage + Clone + 'static> Retrying<S> {
         Ok(Stored { size, confirmed: true })
     }
 
+    /// Returns success where what has replaced the object is what was to replace it.
+    async fn settle_replace(&self, key: &Key, new: &Bytes) -> StorageResult<()> {
+        match self.inner.read(key, None).await {
+            Ok(found) if found == *new => Ok(()),
+            Ok(_) | Err(StorageError::NotFound { .. }) => Err(StorageError::Changed { key: key.to_owned() }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether the store holds exactly the object of this size and hash.
     async fn holds(&self, key: &Key, size: u64, sha256: &Sha256) -> StorageResult<bool> {
         if self.size(key).await? != size {
@@ -82,6 +91,19 @@ impl<S: Storage + Clone + 'static> Storage for Retrying<S> {
                 match self.inner.create(key, content.clone()).await {
                     // An earlier attempt may have created it without our hearing of it.
                     Err(StorageError::AlreadyExists { .. }) if failed > 0 => self.settle_create(key, content).await,
+                    answer => answer,
+                }
+            })
+            .await
+    }
+
+    async fn replace(&self, key: &Key, old: Bytes, new: Bytes) -> StorageResult<()> {
+        let (old, new) = (&old, &new);
+        self.patience
+            .keep_trying(|failed| async move {
+                match self.inner.replace(key, old.clone(), new.clone()).await {
+                    // An earlier attempt may have replaced it without our hearing of it.
+                    Err(StorageError::Changed { .. }) if failed > 0 => self.settle_replace(key, new).await,
                     answer => answer,
                 }
             })

@@ -4,7 +4,7 @@
 //! the same SHA-256. A create asks whether the key is taken and then sends `If-None-Match: *`. Stores that
 //! ignore that header (Garage, rclone) leave a window between the question and the create in which a second
 //! writer would replace the first one's object; keys therefore carry ids that no two writers share, and
-//! [`Storage::probe`] tells which kind of store it is. A request is made once; repeating it is the work of
+//! [`Storage::probe`] tells which kind of store it is. A replacement is a write with `If-Match`. A request is made once; repeating it is the work of
 //! [`Retrying`](super::Retrying), but for the parts of an upload, which are repeated here.
 //!
 //! A crash leaves at most parts of an unfinished upload, invisible to readers and removed by
@@ -64,6 +64,11 @@ impl Storage for S3 {
         key::check(key)?;
         let sha256 = Hasher::digest(&content).into();
         self.bucket.create(key, content, &sha256).await
+    }
+
+    async fn replace(&self, key: &Key, old: Bytes, new: Bytes) -> StorageResult<()> {
+        key::check(key)?;
+        self.bucket.replace(key, &old, new).await
     }
 
     async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>> {

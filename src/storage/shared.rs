@@ -19,6 +19,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
         (**self).create(key, content).await
     }
 
+    async fn replace(&self, key: &Key, old: Bytes, new: Bytes) -> StorageResult<()> {
+        (**self).replace(key, old, new).await
+    }
+
     async fn upload(&self, key: &Key) -> StorageResult<Box<dyn Upload>> {
         (**self).upload(key).await
     }

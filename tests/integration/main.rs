@@ -11,6 +11,7 @@ mod damage;
 mod floors;
 mod harness;
 mod interrupted;
+mod lease;
 mod point_in_time;
 mod round_trip;
 mod servers;

@@ -18,8 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use regrow::clock::Clock;
 use regrow::random::Random;
-use regrow::secret::Secret;
-use regrow::storage::{Backoff, Local, Retrying, S3, S3Credentials, S3Options, Storage};
+use regrow::storage::{Backoff, Local, Retrying, S3, S3Options, Storage};
 use tempfile::TempDir;
 
 /// A store to be tested, alone in its place.
@@ -56,18 +55,7 @@ impl Subject {
 
 /// Returns the S3 server that the tests use: a bucket that exists, its endpoint and credentials.
 fn s3_server() -> S3Options {
-    let server = crate::harness::s3();
-    S3Options {
-        bucket: server.bucket.clone(),
-        endpoint: Some(server.endpoint.clone()),
-        credentials: Some(S3Credentials {
-            access_key_id: server.access_key.clone(),
-            secret_access_key: Secret::new(server.secret_key.clone()),
-            session_token: None,
-        }),
-        backoff: Backoff::without_pauses(),
-        ..S3Options::default()
-    }
+    S3Options { backoff: Backoff::without_pauses(), ..crate::harness::s3().options() }
 }
 
 async fn connect(options: S3Options) -> S3 {
@@ -125,6 +113,8 @@ mod contract {
         an_object_may_be_empty,
         a_taken_key_is_refused,
         of_many_creators_one_wins,
+        only_what_is_unchanged_is_replaced,
+        of_many_replacers_one_wins,
         keys_may_have_odd_characters,
         keys_that_lead_elsewhere_are_refused,
         ranges_end_with_the_object,

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tracing::debug;
 
 use super::draft::Draft;
+use super::replace;
 use crate::random::Random;
 use crate::storage::{Entry, StorageError, StorageResult, Stored, key};
 
@@ -103,6 +104,27 @@ impl Directory {
         let stored = draft.commit(&path).map_err(|refused| self.explain_refused(refused, key))?;
         self.sync_above(&path).map_err(|error| self.explain(&error, "write", key))?;
         Ok(stored)
+    }
+
+    /// Puts `new` into the place of the object `key`, if that is still `old`.
+    pub(super) fn replace(&self, key: &str, old: &[u8], new: &[u8]) -> StorageResult<()> {
+        let path = self.path(key);
+        let mut draft = self.draft(key)?;
+        self.append(&mut draft, new, key)?;
+        // All that takes time is done before the lock is taken.
+        let draft = draft.ready().map_err(|refused| self.explain_refused(refused, key))?;
+        let cannot = |error: io::Error| self.explain(&error, "replace", key);
+        let mut locked = match replace::lock(&path).map_err(cannot) {
+            Err(StorageError::NotFound { key }) => return Err(StorageError::Changed { key }),
+            locked => locked?,
+        };
+        let mut found = Vec::new();
+        locked.read_to_end(&mut found).map_err(cannot)?;
+        if found != old {
+            return Err(StorageError::Changed { key: key.to_owned() });
+        }
+        draft.persist(&path).map_err(|refused| cannot(refused.error))?;
+        self.sync_above(&path).map_err(cannot)
     }
 
     /// Syncs every directory from the object's up to the root. All of them, because another writer may have

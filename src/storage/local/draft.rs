@@ -61,6 +61,15 @@ impl Draft {
         Ok(Stored { size: self.size, confirmed: true })
     }
 
+    /// Makes the draft durable, and ready to take the place of an object.
+    ///
+    /// # Errors
+    /// [`Refused::Mismatch`] when the file is not what was written. The draft is removed.
+    pub(super) fn ready(mut self) -> Result<NamedTempFile, Refused> {
+        self.prove()?;
+        Ok(self.file)
+    }
+
     fn prove(&mut self) -> Result<(), Refused> {
         self.file.as_file().sync_data()?;
         let written = std::mem::replace(&mut self.check, Check::new());

@@ -8,11 +8,36 @@ use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256 as Hasher};
 use tracing::debug;
 
 use super::failure::Request;
 use crate::storage::backoff::Patience;
 use crate::storage::{Entry, Sha256, StorageError, StorageResult, Stored, key};
+
+/// What must hold for a write to take effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Nothing.
+    Always,
+    /// There is no object yet.
+    Free,
+    /// The object still has this entity tag.
+    Unchanged(String),
+}
+
+impl Condition {
+    pub(super) fn if_none_match(&self) -> Option<String> {
+        (*self == Self::Free).then(|| "*".to_owned())
+    }
+
+    fn if_match(&self) -> Option<String> {
+        match self {
+            Self::Unchanged(tag) => Some(tag.clone()),
+            Self::Always | Self::Free => None,
+        }
+    }
+}
 
 /// A bucket, or the part of one below a prefix.
 #[derive(Debug)]
@@ -25,7 +50,7 @@ pub(super) struct Bucket {
     prefix: String,
     /// The bucket has answered a request, so it exists.
     seen: AtomicBool,
-    /// The store knows `If-None-Match` on writes, or ignores it; cleared when it refuses it.
+    /// The store knows conditions on writes, or ignores them; cleared when it refuses them.
     conditional: AtomicBool,
 }
 
@@ -60,7 +85,8 @@ impl Bucket {
     /// Creates an object with one request, unless its key is taken. The store is told its hash, and checks it.
     pub(super) async fn create(&self, key: &str, content: Bytes, sha256: &Sha256) -> StorageResult<Stored> {
         self.check_free(key).await?;
-        let answered = self.if_free(|condition| self.put(key, content.clone(), sha256, condition)).await?;
+        let answered =
+            self.under(Condition::Free, |condition| self.put(key, content.clone(), sha256, condition)).await?;
         let confirmed = match answered {
             None => false,
             Some(checksum) if checksum == encode(sha256) => true,
@@ -78,19 +104,19 @@ impl Bucket {
         self.check_place().await
     }
 
-    /// Makes a write with `If-None-Match: *`, and without it on a store that does not implement it.
-    pub(super) async fn if_free<T, F>(&self, write: impl Fn(Option<String>) -> F) -> StorageResult<T>
+    /// Makes a write under a condition, and without it on a store that does not implement conditions.
+    pub(super) async fn under<T, F>(&self, condition: Condition, write: impl Fn(Condition) -> F) -> StorageResult<T>
     where
         F: Future<Output = StorageResult<T>>,
     {
         if !self.conditional.load(Ordering::Relaxed) {
-            return write(None).await;
+            return write(Condition::Always).await;
         }
-        match write(Some("*".to_owned())).await {
+        match write(condition).await {
             Err(StorageError::Other { reason, .. }) if is_not_implemented(&reason) => {
                 debug!(place = self.place, reason, "the store has no conditional writes, going on without");
                 self.conditional.store(false, Ordering::Relaxed);
-                write(None).await
+                write(Condition::Always).await
             }
             answer => answer,
         }
@@ -102,13 +128,50 @@ impl Bucket {
         key: &str,
         content: Bytes,
         sha256: &Sha256,
-        if_none_match: Option<String>,
+        condition: Condition,
     ) -> StorageResult<Option<String>> {
         let size = content.len();
         let put = self.client.put_object().bucket(&self.name).key(self.full(key));
-        let put = put.checksum_sha256(encode(sha256)).set_if_none_match(if_none_match);
+        let put = put.set_if_none_match(condition.if_none_match()).set_if_match(condition.if_match());
+        let put = put.checksum_sha256(encode(sha256));
         let sending = put.body(ByteStream::from(content)).send();
         Ok(self.request(key, "write", "s3:PutObject").send(size, sending).await?.checksum_sha256)
+    }
+
+    /// Puts `new` into the place of an object that is still `old`.
+    pub(super) async fn replace(&self, key: &str, old: &Bytes, new: Bytes) -> StorageResult<()> {
+        let (found, tag) = match self.read_tagged(key).await {
+            Err(StorageError::NotFound { key }) => return Err(StorageError::Changed { key }),
+            read => read?,
+        };
+        if found != old {
+            return Err(StorageError::Changed { key: key.to_owned() });
+        }
+        let (condition, sha256) = (tag.map_or(Condition::Always, Condition::Unchanged), Hasher::digest(&new).into());
+        match self.under(condition, |condition| self.put(key, new.clone(), &sha256, condition)).await {
+            Ok(Some(checksum)) if checksum != encode(&sha256) => {
+                Err(self.request(key, "replace", "s3:PutObject").mismatch("the store's SHA-256 differs"))
+            }
+            Ok(_) => Ok(()),
+            Err(StorageError::AlreadyExists { key } | StorageError::NotFound { key }) => {
+                Err(StorageError::Changed { key })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads an object and the entity tag that the store knows it by.
+    async fn read_tagged(&self, key: &str) -> StorageResult<(Bytes, Option<String>)> {
+        let request = self.request(key, "read", "s3:GetObject");
+        let get = self.client.get_object().bucket(&self.name).key(self.full(key));
+        match request.send(0, get.send()).await {
+            Ok(mut answer) => {
+                let tag = answer.e_tag.take();
+                Ok((collect(&request, answer.body, answer.content_length).await?, tag))
+            }
+            Err(StorageError::NotFound { .. }) => Err(self.missing(key).await),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the object's size, or `None` where there is no object; whether there is a bucket is not known

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256 as Hasher};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::bucket::{Bucket, encode};
+use super::bucket::{Bucket, Condition, encode};
 use crate::storage::{Sha256, StorageError, StorageResult};
 
 /// Enough to fill a link whose round trips are long; each holds one part in memory.
@@ -108,11 +108,14 @@ impl Multipart {
     async fn complete_once(&self) -> StorageResult<Option<String>> {
         self.bucket.check_free(&self.key).await?;
         let request = self.bucket.request(&self.key, "finish", "s3:PutObject");
-        let answer = self.bucket.if_free(|condition| {
+        let answer = self.bucket.under(Condition::Free, |condition| {
             let client = &self.bucket.client;
             let complete =
                 client.complete_multipart_upload().bucket(&self.bucket.name).key(self.bucket.full(&self.key));
-            let complete = complete.upload_id(&self.id).multipart_upload(self.completed()).set_if_none_match(condition);
+            let complete = complete
+                .upload_id(&self.id)
+                .multipart_upload(self.completed())
+                .set_if_none_match(condition.if_none_match());
             request.send(0, complete.send())
         });
         Ok(answer.await?.checksum_sha256)

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Condition};
 use crate::storage::{Abilities, StorageError, StorageResult};
 
 const MARKER: Bytes = Bytes::from_static(b"regrow probe\n");
+
+/// An entity tag that the marker does not have: the MD5 of nothing.
+const TAG_OF_NOTHING: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 
 impl Bucket {
     /// Tries what a repository would like to rely on, with markers whose names end in `number`.
@@ -14,18 +17,32 @@ impl Bucket {
         let marker = format!("control/probe-{number:016x}");
         let altered = format!("control/probe-{number:016x}-altered");
         let create_if_absent = self.refuses_second_create(&marker).await;
+        let replace_if_unchanged = self.refuses_to_replace_changed(&marker).await;
         let checks_content = self.refuses_wrong_checksum(&altered).await;
         // A store may keep what it refused, so both markers go, whatever the answers were.
         self.delete(&marker).await?;
         self.delete(&altered).await?;
-        Ok(Abilities { create_if_absent: create_if_absent?, checks_content: checks_content? })
+        Ok(Abilities {
+            create_if_absent: create_if_absent?,
+            checks_content: checks_content?,
+            replace_if_unchanged: replace_if_unchanged?,
+        })
     }
 
     async fn refuses_second_create(&self, marker: &str) -> StorageResult<bool> {
         let sha256 = Hasher::digest(MARKER).into();
         self.create(marker, MARKER, &sha256).await?;
         // Not through `create`, whose own question whether the key is free would hide the store's answer.
-        match self.put(marker, MARKER, &sha256, Some("*".to_owned())).await {
+        match self.put(marker, MARKER, &sha256, Condition::Free).await {
+            Err(StorageError::AlreadyExists { .. }) => Ok(true),
+            Ok(_) | Err(StorageError::Other { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refuses_to_replace_changed(&self, marker: &str) -> StorageResult<bool> {
+        let (sha256, before) = (Hasher::digest(MARKER).into(), Condition::Unchanged(TAG_OF_NOTHING.to_owned()));
+        match self.put(marker, MARKER, &sha256, before).await {
             Err(StorageError::AlreadyExists { .. }) => Ok(true),
             Ok(_) | Err(StorageError::Other { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -34,7 +51,7 @@ impl Bucket {
 
     async fn refuses_wrong_checksum(&self, marker: &str) -> StorageResult<bool> {
         let of_other_content = Hasher::digest(b"something else").into();
-        match self.put(marker, MARKER, &of_other_content, None).await {
+        match self.put(marker, MARKER, &of_other_content, Condition::Always).await {
             Ok(_) => Ok(false),
             Err(StorageError::Mismatch { .. } | StorageError::Other { .. }) => Ok(true),
             Err(error) => Err(error),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use regrow::secret::Secret;
+use regrow::storage::{S3Credentials, S3Options};
 use serde::Deserialize;
 
 use super::unique;
@@ -40,6 +42,20 @@ impl S3 {
     /// Returns the URL of a place in the bucket that no other test uses.
     pub fn unique_repository_url(&self) -> String {
         format!("s3://{}/{}", self.bucket, unique("repository"))
+    }
+
+    /// Returns what the library needs to use the bucket.
+    pub fn options(&self) -> S3Options {
+        S3Options {
+            bucket: self.bucket.clone(),
+            endpoint: Some(self.endpoint.clone()),
+            credentials: Some(S3Credentials {
+                access_key_id: self.access_key.clone(),
+                secret_access_key: Secret::new(self.secret_key.clone()),
+                session_token: None,
+            }),
+            ..S3Options::default()
+        }
     }
 
     /// Returns a client that asks the store itself, with no code of ours in between.

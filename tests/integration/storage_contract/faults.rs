@@ -99,6 +99,19 @@ async fn a_lost_answer_does_not_claim_another_writers_object() {
 }
 
 #[tokio::test]
+async fn a_replacement_whose_answer_was_lost_is_known_as_ones_own() {
+    let (_directory, store) = place();
+    let [old, new, another] = ["old", "new", "another"].map(|text| Bytes::from_static(text.as_bytes()));
+    store.create("lease", old.clone()).await.unwrap();
+    let retrying = patient(Faulty::new(store.clone(), Fault::LostReply, 1));
+    retrying.replace("lease", old.clone(), new.clone()).await.unwrap();
+    assert_eq!(store.read("lease", None).await.unwrap(), new);
+    let retrying = patient(Faulty::new(store.clone(), Fault::FailOnce, 1));
+    let error = retrying.replace("lease", old, another).await.unwrap_err();
+    assert!(error.to_string().contains("changed by somebody else"), "{error}");
+}
+
+#[tokio::test]
 async fn a_store_that_stays_away_is_given_up() {
     let counting = Faulty::counting(
         super::connect(regrow::storage::S3Options {

@@ -76,6 +76,39 @@ pub async fn of_many_creators_one_wins(Subject { store, atomic, .. }: &Subject) 
     assert_eq!(keys(store, "").await, ["backups/x/manifest.json"]);
 }
 
+pub async fn only_what_is_unchanged_is_replaced(Subject { store, .. }: &Subject) {
+    let [first, second, third] = [11, 12, 13].map(|seed| noise(seed, 1000));
+    let is_changed = |outcome| matches!(outcome, Err(StorageError::Changed { key }) if key == "control/lease.json");
+    assert!(is_changed(store.replace("control/lease.json", first.clone(), second.clone()).await), "it is not there");
+    store.create("control/lease.json", first.clone()).await.unwrap();
+    store.replace("control/lease.json", first.clone(), second.clone()).await.unwrap();
+    assert!(is_changed(store.replace("control/lease.json", first, third.clone()).await), "it is another");
+    assert_eq!(store.read("control/lease.json", None).await.unwrap(), second);
+    store.replace("control/lease.json", second, third.clone()).await.unwrap();
+    assert_eq!(store.read("control/lease.json", None).await.unwrap(), third);
+    assert_eq!(keys(store, "").await, ["control/lease.json"]);
+}
+
+pub async fn of_many_replacers_one_wins(Subject { store, atomic, .. }: &Subject) {
+    let mut current = noise(20, 1000);
+    store.create("control/lease.json", current.clone()).await.unwrap();
+    for round in 0..5 {
+        let offers: Vec<Bytes> = (0..8).map(|replacer| noise(100 * (round + 1) + replacer, 1000)).collect();
+        let replacers = offers.iter().cloned().map(|offer| {
+            let (store, current) = (store.clone(), current.clone());
+            tokio::spawn(async move { store.replace("control/lease.json", current, offer).await })
+        });
+        let outcomes: Vec<_> = join_all(replacers).await.into_iter().map(Result::unwrap).collect();
+        let lost = outcomes.iter().filter(|outcome| matches!(outcome, Err(StorageError::Changed { .. }))).count();
+        let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(won + lost, offers.len(), "{outcomes:?}");
+        assert!(won == 1 || (!atomic && won > 1), "{outcomes:?}");
+        current = store.read("control/lease.json", None).await.unwrap();
+        let winners = offers.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(offer, _)| offer);
+        assert!(winners.into_iter().any(|winner| *winner == current), "the content is nobody's");
+    }
+}
+
 pub async fn keys_may_have_odd_characters(Subject { store, .. }: &Subject) {
     let mut odd = ["a b", "a+b", "a%20b", "a%b", "ä/ö/€/😀", "q?x=1&y=2", "#hash", "d/..e", "~(!*')@$,;:=", "a\"<>&b"];
     for key in odd {
@@ -274,6 +307,7 @@ pub async fn a_probe_tells_the_truth_and_leaves_nothing(Subject { store, .. }: &
     let abilities = store.probe().await.unwrap();
     assert!(abilities.create_if_absent, "{abilities:?}");
     assert!(abilities.checks_content, "{abilities:?}");
+    assert!(abilities.replace_if_unchanged, "{abilities:?}");
     assert!(keys(store, "").await.is_empty());
 }
 

@@ -1,0 +1,205 @@
+//! Holding the lease: of all that would write to a repository by themselves, one does.
+//!
+//! One object, `control/lease.json`, is changed only by replacing what one has read. Whoever was paused past its time
+//! finds that out with the first replacement: somebody else's generation stands there. What a crash leaves is a lease
+//! that runs out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Repository;
+use crate::clock::Clock;
+use crate::codec::SigningKey;
+use crate::codec::signing::LEASE_PURPOSE;
+use crate::error::{Context, Error, Kind, Result};
+use crate::format::lease::Lease;
+use crate::format::{VERSION, layout};
+use crate::random::Random;
+use crate::storage::StorageError;
+
+/// What someone who would hold the lease brings along.
+#[derive(Debug, Clone)]
+pub struct Applicant {
+    /// Who it is, for people: a host, a process and what it does.
+    pub description: String,
+    /// How long the lease is held without being renewed.
+    pub duration: Duration,
+}
+
+/// The lease while it is ours. Dropped without [`release`](Self::release), it runs out.
+pub struct HeldLease {
+    repository: Repository,
+    signing_key: SigningKey,
+    clock: Clock,
+    duration: Duration,
+    /// What stands in the repository.
+    current: Mutex<Current>,
+}
+
+struct Current {
+    lease: Lease,
+    document: Bytes,
+    /// Before this was sent; by the process's own clock, which nobody sets.
+    renewed_at: Instant,
+}
+
+impl Repository {
+    /// Reads the lease; none when nobody ever held it.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when it was altered; whatever the storage says.
+    pub async fn lease(&self) -> Result<Option<Lease>> {
+        Ok(self.stored_lease().await?.map(|(lease, _)| lease))
+    }
+
+    async fn stored_lease(&self) -> Result<Option<(Lease, Bytes)>> {
+        let document = match self.storage.read(layout::LEASE, None).await {
+            Ok(document) => document,
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let payload = self.keys.verify("the lease", LEASE_PURPOSE, &document);
+        let lease = payload.and_then(|payload| Lease::parse(payload, &self.descriptor.id)).map_err(|error| {
+            error.with_hint(format!("find out who wrote it, then remove {}: it holds nothing else", layout::LEASE))
+        })?;
+        Ok(Some((lease, document)))
+    }
+
+    /// Takes the lease, if it is free.
+    ///
+    /// # Errors
+    /// [`Kind::LeaseHeld`], naming the holder, when it is not; whatever the storage says.
+    pub async fn acquire(
+        &self,
+        applicant: &Applicant,
+        signing_key: &SigningKey,
+        clock: &Clock,
+        random: &Random,
+    ) -> Result<HeldLease> {
+        let now = clock.now();
+        let found = self.stored_lease().await?;
+        if let Some((lease, _)) = &found
+            && !lease.is_free(now)
+        {
+            return Err(held_by(lease));
+        }
+        let lease = Lease {
+            format: Lease::FORMAT.into(),
+            version: VERSION,
+            repository: self.descriptor.id.clone(),
+            generation: found.as_ref().map_or(0, |(lease, _)| lease.generation) + 1,
+            renewals: 0,
+            holder: format!("{:016x}", random.next_u64()),
+            description: applicant.description.clone(),
+            acquired_at: now,
+            expires_at: now + applicant.duration,
+            released: false,
+        };
+        let (renewed_at, document) = (Instant::now(), sign(&lease, signing_key)?);
+        let taken = match found {
+            Some((_, before)) => self.storage.replace(layout::LEASE, before, document.clone()).await,
+            None => self.storage.create(layout::LEASE, document.clone()).await.map(drop),
+        };
+        match taken {
+            Err(StorageError::Changed { .. } | StorageError::AlreadyExists { .. }) => {
+                return Err(match self.lease().await? {
+                    Some(lease) => held_by(&lease),
+                    None => Error::new(Kind::LeaseHeld, "the lease was removed while it was taken"),
+                });
+            }
+            taken => taken.map_err(Error::from).context("cannot take the lease")?,
+        }
+        let current = Mutex::new(Current { lease, document, renewed_at });
+        let (repository, signing_key, clock) = (self.clone(), signing_key.clone(), clock.clone());
+        Ok(HeldLease { repository, signing_key, clock, duration: applicant.duration, current })
+    }
+}
+
+impl HeldLease {
+    /// Makes sure that the lease is still ours and puts its end off: by replacing it, so that the answer is the
+    /// repository's and not a clock's. To be called directly before anything that only the holder may do.
+    ///
+    /// # Errors
+    /// [`Kind::LeaseHeld`] when somebody else has it: nothing may be written any more. Whatever the storage says: it
+    /// may be ours still, which a later call finds out.
+    pub async fn renew(&self) -> Result<()> {
+        let mut current = self.current.lock().await;
+        let lease = Lease {
+            renewals: current.lease.renewals + 1,
+            expires_at: self.clock.now() + self.duration,
+            ..current.lease.clone()
+        };
+        let renewed_at = Instant::now();
+        self.replace(&mut current, lease).await?;
+        current.renewed_at = renewed_at;
+        // The answer may have come late: by now the lease may have run out again.
+        if renewed_at.elapsed() >= self.duration {
+            return Err(Error::failed("renewing the lease took longer than it lasts").transient());
+        }
+        Ok(())
+    }
+
+    /// Gives the lease back, so that the next one need not wait until it runs out.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub async fn release(self) -> Result<()> {
+        let mut current = self.current.lock().await;
+        let lease = Lease { released: true, renewals: current.lease.renewals + 1, ..current.lease.clone() };
+        self.replace(&mut current, lease).await
+    }
+
+    async fn replace(&self, current: &mut Current, lease: Lease) -> Result<()> {
+        let document = sign(&lease, &self.signing_key)?;
+        let before = current.document.clone();
+        match self.repository.storage.replace(layout::LEASE, before, document.clone()).await {
+            Ok(()) => {
+                (current.lease, current.document) = (lease, document);
+                Ok(())
+            }
+            Err(StorageError::Changed { .. }) => self.settle(current).await,
+            Err(error) => Err(Error::from(error).context("cannot renew the lease")),
+        }
+    }
+
+    /// An earlier replacement that seemed to have failed may have taken effect later: that one is ours, too.
+    async fn settle(&self, current: &mut Current) -> Result<()> {
+        match self.repository.stored_lease().await? {
+            Some((lease, document))
+                if lease.holder == current.lease.holder && lease.released == current.lease.released =>
+            {
+                (current.lease, current.document) = (lease, document);
+                Err(Error::failed("cannot renew the lease: an earlier renewal has only just taken effect").transient())
+            }
+            Some((lease, _)) => Err(held_by(&lease)),
+            None => Err(Error::new(Kind::LeaseHeld, "the lease was removed while it was held")),
+        }
+    }
+
+    /// Returns the number of this holder.
+    pub async fn generation(&self) -> u64 {
+        self.current.lock().await.lease.generation
+    }
+
+    /// Returns for how long the lease is surely ours, by the process's own clock.
+    pub async fn remaining(&self) -> Duration {
+        self.duration.saturating_sub(self.current.lock().await.renewed_at.elapsed())
+    }
+}
+
+fn sign(lease: &Lease, key: &SigningKey) -> Result<Bytes> {
+    let payload = serde_json::to_string(lease);
+    let payload = payload.map_err(|error| Error::failed("cannot write the lease").caused_by(error))?;
+    Ok(key.sign(LEASE_PURPOSE, &payload).into())
+}
+
+fn held_by(lease: &Lease) -> Error {
+    let since = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+    let (holder, acquired, expires) = (&lease.description, since(lease.acquired_at), since(lease.expires_at));
+    Error::new(Kind::LeaseHeld, format!("{holder} holds the lease since {acquired}, at least until {expires}"))
+        .with_hint("wait for it to end or stop it; if it was killed, try again when the lease has run out")
+}
