@@ -5,8 +5,10 @@
 
 mod backup;
 mod capture;
+mod expire;
 mod init;
 mod keygen;
+mod lease;
 mod list;
 mod oplog;
 mod output;
@@ -92,6 +94,13 @@ enum Command {
     /// Re-read what is stored and name every damaged or missing object
     #[command(after_help = verify::HELP)]
     Verify(verify::Arguments),
+    /// Apply retention: let old backups and old oplog go
+    #[command(after_help = expire::HELP)]
+    Expire(expire::Arguments),
+    /// Keep a backup whatever retention says
+    Hold(expire::HoldArguments),
+    /// Bring a backup back that has expired, as long as its bytes are there
+    Undelete(expire::UndeleteArguments),
 }
 
 /// What every command gets.
@@ -166,6 +175,9 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
+        Command::Expire(arguments) => expire::run(&session, &arguments).await,
+        Command::Hold(arguments) => expire::hold(&session, &arguments).await,
+        Command::Undelete(arguments) => expire::undelete(&session, &arguments).await,
     }
 }
 

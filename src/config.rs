@@ -17,6 +17,7 @@ pub use place::open_storage;
 use crate::codec::{Identities, Recipients, SigningKey};
 use crate::error::{Error, Result};
 use crate::format::manifest::Encryption;
+use crate::policy::Retention;
 use crate::secret::Secret;
 
 /// Where a configuration is looked for when none is named.
@@ -125,12 +126,19 @@ impl Config {
         SigningKey::parse(&Secret::new(content))
     }
 
+    /// Returns how much is kept; none when the configuration does not say.
+    #[must_use]
+    pub fn retention(&self) -> Option<Retention> {
+        let table = self.file.retention.as_ref()?;
+        let (daily, weekly, monthly) = (table.daily, table.weekly, table.monthly);
+        Some(Retention { daily, weekly, monthly, oplog: table.oplog.map(|oplog| oplog.0) })
+    }
+
     /// Returns the sections that this version reads but does not act on yet.
     #[must_use]
     pub fn not_acted_on(&self) -> Vec<&'static str> {
         let file = &self.file;
         let sections = [
-            ("retention", file.retention.is_some()),
             ("tiers", !file.tiers.is_empty()),
             ("workloads", !file.workloads.is_empty()),
             ("drill", file.drill.is_some()),

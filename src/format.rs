@@ -11,6 +11,7 @@ pub mod header;
 pub mod layout;
 pub mod lease;
 pub mod manifest;
+pub mod mark;
 pub mod oplog;
 pub mod pack;
 pub mod segment;

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod error;
+pub mod expire;
 pub mod filter;
 pub mod format;
 pub mod mongo;

@@ -7,6 +7,7 @@
 
 mod lease;
 mod listing;
+mod marks;
 mod oplog;
 mod window;
 mod writer;

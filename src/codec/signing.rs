@@ -26,6 +26,9 @@ pub const GAP_PURPOSE: &str = "regrow-gap-v1";
 /// The purpose that the lease's signature is made for.
 pub const LEASE_PURPOSE: &str = "regrow-lease-v1";
 
+/// The purpose that a mark's signature is made for.
+pub const MARK_PURPOSE: &str = "regrow-mark-v1";
+
 /// What the key file begins with, so that nobody takes it for something else.
 const FILE_PREFIX: &str = "REGROW-SIGNING-KEY-1 ";
 

@@ -2,6 +2,7 @@
 
 use super::backup_id::BackupId;
 use super::manifest::Encryption;
+use super::mark::MarkKind;
 use super::oplog::{Range, TimelineId};
 use super::time::ClusterTime;
 
@@ -10,6 +11,27 @@ pub const DESCRIPTOR: &str = "regrow-repository.json";
 
 /// The lease's key.
 pub const LEASE: &str = "control/lease.json";
+
+/// Returns the folder of all marks of a kind.
+#[must_use]
+pub fn marks(kind: MarkKind) -> &'static str {
+    match kind {
+        MarkKind::Hold => "control/holds/",
+        MarkKind::Expired => "control/expired/",
+    }
+}
+
+/// Returns the key of a backup's mark.
+#[must_use]
+pub fn mark(kind: MarkKind, id: &BackupId) -> String {
+    format!("{}{id}.json", marks(kind))
+}
+
+/// Returns the id of the backup that a key marks, if it is the key of such a mark.
+#[must_use]
+pub fn marked(kind: MarkKind, key: &str) -> Option<BackupId> {
+    key.strip_prefix(marks(kind))?.strip_suffix(".json")?.parse().ok()
+}
 
 /// The folder of all backups.
 pub const BACKUPS: &str = "backups/";

@@ -141,7 +141,9 @@ impl Retention {
         let kept: Vec<_> = newest_first.iter().map(|backup| self.reasons(backup, &newest_first, base)).collect();
         let verdicts =
             newest_first.iter().zip(kept).map(|(backup, kept)| (backup.id.clone(), verdict(backup, kept, now)));
-        let oplog_until = base.and_then(|base| base.leads_on).map(|(_, replay_from)| replay_from);
+        // The oplog has no marks: it stays as much longer as what has expired can be brought back.
+        let before = now.checked_sub(GRACE).ok().and_then(|before| self.window_base(&newest_first, before));
+        let oplog_until = before.and_then(|base| base.leads_on).map(|(_, replay_from)| replay_from);
         Ok(RetentionPlan { backups: verdicts.collect(), oplog_until })
     }
 
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(reasons(&plan, &backups[2]), [&Reason::Manual]);
         assert_eq!(reasons(&plan, &backups[3]), [&Reason::Window], "36 hours ago it was the newest");
         assert_eq!(reasons(&plan, &backups[4]), [&Reason::LastGood]);
-        assert_eq!(plan.oplog_until, backups[3].leads_on.map(|(_, replay_from)| replay_from));
+        assert_eq!(plan.oplog_until, backups[0].leads_on.map(|(_, replay_from)| replay_from), "three days earlier");
     }
 
     #[test]
@@ -389,10 +391,13 @@ mod tests {
         let newest = |kind, number| {
             newest_first.iter().filter(move |backup| backup.id.kind() == kind).take(number).map(|backup| &backup.id)
         };
-        let week = newest_first.iter().find(|backup| now.duration_since(backup.started_at).as_hours() >= 7 * 24);
+        let aged = |backup: &BackupFacts, days: i64| now.duration_since(backup.started_at).as_hours() >= 24 * days;
+        let week = newest_first.iter().find(|backup| aged(backup, 7));
         let kept =
             newest(BackupKind::Daily, 7).chain(newest(BackupKind::Weekly, 5)).chain(newest(BackupKind::Monthly, 12));
-        let window = week.and_then(|backup| backup.leads_on).map(|(_, replay_from)| replay_from);
-        (kept.chain(week.map(|backup| &backup.id)).collect(), window)
+        let kept: BTreeSet<&BackupId> = kept.chain(week.map(|backup| &backup.id)).collect();
+        let window = newest_first.iter().find(|backup| aged(backup, 7 + 3) && kept.contains(&backup.id));
+        let window = window.and_then(|backup| backup.leads_on).map(|(_, replay_from)| replay_from);
+        (kept, window)
     }
 }

@@ -23,6 +23,8 @@ pub enum Fault {
     FailOnce,
     /// This operation takes effect, but its answer is lost.
     LostReply,
+    /// From this operation on, whatever deletes is denied.
+    DenyDeletes,
 }
 
 /// Counts a store's operations and makes one of them fail.
@@ -76,9 +78,18 @@ impl Plan {
         }
     }
 
+    fn denies_deletes(&self) -> bool {
+        matches!(self.fault, Some((Fault::DenyDeletes, at)) if self.count.load(Ordering::SeqCst) >= at)
+    }
+
     fn has_crashed(&self) -> bool {
         matches!(self.fault, Some((Fault::Crash, at)) if self.count.load(Ordering::SeqCst) >= at)
     }
+}
+
+fn denied(key: &str) -> StorageError {
+    let (operation, reason) = ("delete".to_owned(), "these credentials may not (simulated)".to_owned());
+    StorageError::Denied { place: key.to_owned(), operation, reason }
 }
 
 fn unavailable(operation: &str, reason: &str) -> StorageError {
@@ -117,7 +128,9 @@ impl<S: Storage> Storage for Faulty<S> {
     }
 
     async fn delete(&self, key: &Key) -> StorageResult<()> {
-        self.plan.run(&format!("delete {key}"), self.inner.delete(key)).await
+        let operation = format!("delete {key}");
+        let effect = async { if self.plan.denies_deletes() { Err(denied(key)) } else { self.inner.delete(key).await } };
+        self.plan.run(&operation, effect).await
     }
 
     async fn sweep(&self, prefix: &str, age: Duration) -> StorageResult<usize> {

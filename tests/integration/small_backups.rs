@@ -75,10 +75,21 @@ pub async fn take(
     signing_key: &SigningKey,
     recipients: &[&str],
 ) -> Result<Manifest> {
+    take_as(BackupKind::Manual, plan, storage, signing_key, recipients).await
+}
+
+/// Takes the planned backup anew, as one of this kind.
+pub async fn take_as(
+    kind: BackupKind,
+    plan: &BackupPlan,
+    storage: Arc<dyn Storage>,
+    signing_key: &SigningKey,
+    recipients: &[&str],
+) -> Result<Manifest> {
     let repository = Repository::open(storage).await?;
     let (clock, signing_key) = (Clock::system(), signing_key.clone());
     let mut plan = plan.clone();
-    plan.id = BackupId::generate(clock.now(), BackupKind::Manual, &Random::system());
+    plan.id = BackupId::generate(clock.now(), kind, &Random::system());
     let recipients = Some(Recipients::parse(recipients)?);
     let progress = Progress::default();
     let context = BackupContext { repository, recipients, signing_key, clock, progress, targets: TARGETS };

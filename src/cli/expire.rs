@@ -1,0 +1,206 @@
+//! `regrow expire`: retention now. `regrow hold` and `regrow undelete`: exceptions from it.
+
+use serde_json::{Value, json};
+
+use super::output::{counted, table, time};
+use super::{Session, lease};
+use crate::error::{Error, Result};
+use crate::expire::{self, Expired, ExpiryContext, ExpiryPlan};
+use crate::format::mark::MarkKind;
+use crate::policy::Retention;
+use crate::policy::retention::{Reason, Verdict};
+
+pub(super) const HELP: &str = "\
+Keeps what [retention] says, and always: the newest good backup, what is under hold, what was taken by hand, and what \
+every second of the last [retention] oplog begins with. What expires is marked first and stays for three days, in which \
+'regrow undelete' brings it back; then its bytes go.
+
+Examples:
+  regrow expire --dry-run      # what would happen
+  regrow expire";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Show what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
+    let config = session.config()?;
+    let retention = config.retention().ok_or_else(|| {
+        Error::configuration("the configuration has no [retention]: everything is kept")
+            .with_hint("add [retention] with daily, weekly, monthly and oplog to let old backups go")
+    })?;
+    let repository = session.repository(&config).await?;
+    if arguments.dry_run {
+        let plan = expire::plan(&repository, &retention, session.clock.now()).await?;
+        answer(session, &plan, None);
+        return Ok(());
+    }
+    let signing_key = config.signing_key()?;
+    repository.accept_signer(&signing_key)?;
+    let lease = lease::take(session, &repository, &signing_key, "regrow expire").await?;
+    let context =
+        ExpiryContext { repository: &repository, signing_key: &signing_key, lease: &lease, clock: &session.clock };
+    let outcome = apply(&context, &retention).await;
+    lease::give_back(lease).await;
+    let (plan, done) = outcome?;
+    answer(session, &plan, Some(&done));
+    Ok(())
+}
+
+async fn apply(context: &ExpiryContext<'_>, retention: &Retention) -> Result<(ExpiryPlan, Expired)> {
+    let plan = expire::plan(context.repository, retention, context.clock.now()).await?;
+    let done = expire::execute(&plan, context).await?;
+    Ok((plan, done))
+}
+
+fn answer(session: &Session, plan: &ExpiryPlan, done: Option<&Expired>) {
+    if session.json {
+        println!("{}", as_json(plan, done));
+    } else {
+        print_plan(plan);
+    }
+    if let Some(done) = done {
+        let (expired, removed) =
+            (counted(done.expired.len() as u64, "backup"), counted(done.removed.len() as u64, "backup"));
+        session.say(format_args!("{expired} expired, {removed} removed, {} of the oplog", objects(done.oplog_objects)));
+        if let Some(denied) = &done.denied {
+            session.say(format_args!("note: the rest was not removed: {denied}"));
+            session
+                .say("note: nothing is wrong with that; let a lifecycle rule or another account remove what expired");
+        }
+    } else {
+        session.say("nothing was changed (--dry-run)");
+    }
+    for id in &plan.damaged {
+        session.say(format_args!("warning: {id} is damaged and was left alone; 'regrow verify' says more"));
+    }
+}
+
+fn objects(number: u64) -> String {
+    counted(number, "object")
+}
+
+fn print_plan(plan: &ExpiryPlan) {
+    if !plan.backups.is_empty() {
+        let mut rows = vec![["BACKUP", "FATE", "WHY"].map(str::to_owned)];
+        rows.extend(plan.backups.iter().map(|(id, verdict)| {
+            let (fate, why) = fate(verdict);
+            [id.to_string(), fate.to_owned(), why]
+        }));
+        table(&rows, [false, false, false]);
+    }
+    for id in &plan.remains {
+        println!("{id}  remove  what an interrupted run has left");
+    }
+    if !plan.oplog.is_empty() {
+        println!(
+            "oplog: {} in {} remove: no recovery window needs them",
+            counted(plan.slices, "slice"),
+            objects(plan.oplog.len() as u64)
+        );
+    }
+}
+
+fn fate(verdict: &Verdict) -> (&'static str, String) {
+    match verdict {
+        Verdict::Keep(reasons) => ("keep", reasons.iter().map(|reason| words(*reason)).collect::<Vec<_>>().join(", ")),
+        Verdict::Expire => ("expire", "no rule keeps it".into()),
+        Verdict::Expired(until) => ("expired", format!("can be brought back until {}", time(*until))),
+        Verdict::Remove => ("remove", "it expired, and its grace period is over".into()),
+    }
+}
+
+fn words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Held => "under hold",
+        Reason::Manual => "taken by hand",
+        Reason::Unlimited => "its kind is not limited",
+        Reason::Newest => "one of the newest",
+        Reason::Period => "the newest of its period",
+        Reason::LastGood => "the newest good backup",
+        Reason::LastVerified => "the newest verified backup",
+        Reason::Window => "the recovery window begins with it",
+    }
+}
+
+fn as_json(plan: &ExpiryPlan, done: Option<&Expired>) -> Value {
+    let backups = plan.backups.iter().map(|(id, verdict)| {
+        let (fate, why) = fate(verdict);
+        json!({ "id": id, "fate": fate, "why": why })
+    });
+    json!({
+        "dry_run": done.is_none(),
+        "backups": backups.collect::<Vec<_>>(),
+        "remains": plan.remains,
+        "damaged": plan.damaged,
+        "oplog_slices": plan.slices,
+        "oplog_objects": plan.oplog.len(),
+        "expired": done.map(|done| &done.expired),
+        "removed": done.map(|done| &done.removed),
+        "oplog_objects_removed": done.map(|done| done.oplog_objects),
+        "denied": done.and_then(|done| done.denied.as_ref()),
+    })
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct HoldArguments {
+    /// The backup's id, a unique beginning of it, or latest
+    backup: String,
+    /// Why it must not go, for those who find it
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Take the hold back
+    #[arg(long, conflicts_with = "reason")]
+    release: bool,
+}
+
+pub(super) async fn hold(session: &Session, arguments: &HoldArguments) -> Result<()> {
+    let config = session.config()?;
+    let signing_key = config.signing_key()?;
+    let repository = session.repository(&config).await?;
+    repository.accept_signer(&signing_key)?;
+    let id = repository.resolve(&arguments.backup).await?;
+    let was_held = repository.mark(MarkKind::Hold, &id).await?.is_some();
+    if arguments.release {
+        repository.lift_mark(MarkKind::Hold, &id).await?;
+        let said = if was_held { "no longer under hold: retention decides about it" } else { "not under hold" };
+        session.say(format_args!("{id} is {said}"));
+    } else {
+        let now = session.clock.now();
+        repository.place_mark(MarkKind::Hold, &id, &arguments.reason, now, &signing_key).await?;
+        // An expiry may have been about to remove it.
+        repository.manifest(&id).await?;
+        session.say(format_args!("{id} is under hold: it stays until 'regrow hold {id} --release'"));
+    }
+    if session.json {
+        println!("{}", json!({ "id": id, "held": !arguments.release, "was_held": was_held }));
+    }
+    Ok(())
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UndeleteArguments {
+    /// The backup's id, or a unique beginning of it
+    backup: String,
+}
+
+pub(super) async fn undelete(session: &Session, arguments: &UndeleteArguments) -> Result<()> {
+    let config = session.config()?;
+    let repository = session.repository(&config).await?;
+    let id = repository.resolve(&arguments.backup).await?;
+    let had_expired = repository.mark(MarkKind::Expired, &id).await?.is_some();
+    repository.lift_mark(MarkKind::Expired, &id).await?;
+    repository.manifest(&id).await?;
+    if had_expired {
+        session.say(format_args!("{id} is back; the next expiry lets it go again unless 'regrow hold {id}' keeps it"));
+    } else {
+        session.say(format_args!("{id} had not expired"));
+    }
+    if session.json {
+        println!("{}", json!({ "id": id, "had_expired": had_expired }));
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Applying retention: what expires is marked first; its bytes go after a grace period.
+//!
+//! What a crash leaves: marks that the next run finds, whole backups, and objects without a manifest or a record, which
+//! nothing reads and the next run removes. Credentials that may not delete are no error: what could not be removed is
+//! told, and a lifecycle rule or another account may do it.
+
+mod oplog;
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, civil};
+
+use crate::clock::Clock;
+use crate::codec::SigningKey;
+use crate::error::{Error, Result};
+use crate::format::BackupId;
+use crate::format::manifest::Manifest;
+use crate::format::mark::{Mark, MarkKind};
+use crate::policy::Retention;
+use crate::policy::retention::{BackupFacts, Refusal, RetentionPlan, Verdict};
+use crate::repository::{HeldLease, Listing, Repository};
+use crate::storage::{StorageError, StorageResult};
+
+/// What an interrupted backup has left belongs to none that still runs when it is this old.
+const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What retention would do to a repository.
+#[derive(Debug, Clone)]
+pub struct ExpiryPlan {
+    /// Each good backup's fate, the newest first.
+    pub backups: Vec<(BackupId, Verdict)>,
+    /// Backups whose manifest cannot be believed: they are left alone.
+    pub damaged: Vec<BackupId>,
+    /// Removals that were interrupted, and what interrupted backups have left.
+    pub remains: Vec<BackupId>,
+    /// Keys of the oplog's objects that nothing needs any more, in the order in which they may go.
+    pub oplog: Vec<String>,
+    /// How many slices those are.
+    pub slices: u64,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Backups that have expired now.
+    pub expired: Vec<BackupId>,
+    /// Backups whose bytes are gone now.
+    pub removed: Vec<BackupId>,
+    /// Objects of the oplog that are gone now.
+    pub oplog_objects: u64,
+    /// Why the rest was not removed: the credentials may not delete.
+    pub denied: Option<String>,
+}
+
+/// What executing a plan needs.
+pub struct ExpiryContext<'a> {
+    /// The repository that the plan is about.
+    pub repository: &'a Repository,
+    /// What signs marks.
+    pub signing_key: &'a SigningKey,
+    /// Makes sure that nobody else does the same.
+    pub lease: &'a HeldLease,
+    /// The time.
+    pub clock: &'a Clock,
+}
+
+/// Finds out what retention would do now. Changes nothing.
+///
+/// # Errors
+/// [`Kind::Refused`](crate::error::Kind::Refused) when now is no time to let anything go; whatever the storage says.
+pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp) -> Result<ExpiryPlan> {
+    let (listing, captured) = (repository.list().await?, repository.captured().await?);
+    let holds = repository.marks(MarkKind::Hold).await?;
+    let expired = repository.marks(MarkKind::Expired).await?;
+    let sound: Vec<&Manifest> = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok()).collect();
+    let facts: Vec<BackupFacts> = sound
+        .iter()
+        .map(|manifest| BackupFacts {
+            held: holds.contains_key(&manifest.id),
+            expired_at: expired.get(&manifest.id).map(|mark| mark.placed_at),
+            ..BackupFacts::of(manifest)
+        })
+        .collect();
+    let in_gap = oplog::in_gap(&captured, &facts);
+    let RetentionPlan { backups, oplog_until } = retention.plan(&facts, in_gap, now).map_err(refused)?;
+    let (oplog, slices) = match oplog_until {
+        Some(until) => oplog::unneeded(repository, &captured, until).await?,
+        None => (Vec::new(), 0),
+    };
+    let damaged = listing.backups.iter().filter(|backup| backup.manifest.is_err()).map(|backup| backup.id.clone());
+    Ok(ExpiryPlan { backups, damaged: damaged.collect(), remains: remains(&listing, &expired, now), oplog, slices })
+}
+
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::ClockBehind(newest) => Error::refused(format!(
+            "nothing expires: the clock is behind the newest backup, which was finished {newest}"
+        ))
+        .with_hint("set this machine's clock right"),
+        Refusal::InGap => Error::refused("nothing expires: oplog was lost, and no backup leads on behind the loss")
+            .with_hint("take a backup first ('regrow backup')"),
+    }
+}
+
+/// Returns what is no backup any more, or never was.
+fn remains(listing: &Listing, expired: &BTreeMap<BackupId, Mark>, now: Timestamp) -> Vec<BackupId> {
+    let begun = |id: &BackupId| civil::DateTime::strptime("%Y%m%dT%H%M%SZ", id.second()).ok();
+    let is_abandoned = |id: &BackupId| {
+        let begun = begun(id).and_then(|begun| TimeZone::UTC.to_timestamp(begun).ok());
+        begun.is_some_and(|begun| now.duration_since(begun) > ABANDONED_AFTER)
+    };
+    let leftovers = listing.leftovers.iter().map(|leftover| &leftover.id);
+    let leftovers = leftovers.filter(|id| expired.contains_key(id) || is_abandoned(id));
+    let exists = |id: &&BackupId| listing.backups.iter().any(|backup| backup.id == **id);
+    let mut remains: Vec<BackupId> = leftovers.chain(expired.keys().filter(|id| !exists(id))).cloned().collect();
+    remains.sort();
+    remains.dedup();
+    remains
+}
+
+/// Carries a plan out: marks everything that expires, then removes what may go.
+///
+/// # Errors
+/// [`Kind::LeaseHeld`](crate::error::Kind::LeaseHeld) when the lease is lost; whatever the storage says. What has been
+/// done stays done, and the next run does the rest.
+pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>) -> Result<Expired> {
+    let mut done = Expired::default();
+    let with = |wanted: Verdict| plan.backups.iter().filter(move |(_, verdict)| *verdict == wanted).map(|(id, _)| id);
+    for id in with(Verdict::Expire) {
+        context.lease.renew().await?;
+        let now = context.clock.now();
+        context.repository.place_mark(MarkKind::Expired, id, "retention", now, context.signing_key).await?;
+        done.expired.push(id.clone());
+    }
+    for id in with(Verdict::Remove).chain(&plan.remains) {
+        context.lease.renew().await?;
+        // Somebody may have said so only just now.
+        if context.repository.mark(MarkKind::Hold, id).await?.is_some() {
+            continue;
+        }
+        if !removed(context.repository.remove_backup(id).await, &mut done)? {
+            return Ok(done);
+        }
+        done.removed.push(id.clone());
+    }
+    for (number, key) in plan.oplog.iter().enumerate() {
+        if number % oplog::REMOVED_PER_RENEWAL == 0 {
+            context.lease.renew().await?;
+        }
+        if !removed(context.repository.storage().delete(key).await, &mut done)? {
+            return Ok(done);
+        }
+        done.oplog_objects += 1;
+    }
+    Ok(done)
+}
+
+/// Whether a removal succeeded; one that is not allowed is noted.
+fn removed(outcome: StorageResult<()>, done: &mut Expired) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error @ StorageError::Denied { .. }) => {
+            done.denied = Some(error.to_string());
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,96 @@
+//! Marking backups as held or expired, and removing what has expired.
+//!
+//! A backup is removed manifest first: with that it ceases to exist, whatever happens to the rest. Its mark goes last,
+//! so that a removal that was interrupted is known as one.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Repository;
+use crate::codec::SigningKey;
+use crate::codec::signing::MARK_PURPOSE;
+use crate::error::{Kind, Result};
+use crate::format::mark::{Mark, MarkKind};
+use crate::format::{BackupId, VERSION, layout};
+use crate::storage::{StorageError, StorageResult};
+
+impl Repository {
+    /// Returns all marks of a kind.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when one was altered; whatever the storage says.
+    pub async fn marks(&self, kind: MarkKind) -> Result<BTreeMap<BackupId, Mark>> {
+        let mut marks = BTreeMap::new();
+        for entry in self.storage.list(layout::marks(kind)).await? {
+            let Some(id) = layout::marked(kind, &entry.key) else { continue };
+            // One that vanished meanwhile was taken back.
+            if let Some(mark) = self.mark(kind, &id).await? {
+                marks.insert(id, mark);
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Returns a backup's mark of a kind, if it has one.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`] when it was altered; whatever the storage says.
+    pub async fn mark(&self, kind: MarkKind, id: &BackupId) -> Result<Option<Mark>> {
+        let key = layout::mark(kind, id);
+        let document = match self.storage.read(&key, None).await {
+            Ok(document) => document,
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let payload = self.keys.verify(&key, MARK_PURPOSE, &document)?;
+        Mark::parse(payload, &self.descriptor.id, kind, id).map(Some)
+    }
+
+    /// Marks a backup; one that is marked so already stays as it is.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn place_mark(
+        &self,
+        kind: MarkKind,
+        id: &BackupId,
+        reason: &str,
+        now: Timestamp,
+        key: &SigningKey,
+    ) -> Result<()> {
+        let mark = Mark {
+            format: Mark::FORMAT.into(),
+            version: VERSION,
+            repository: self.descriptor.id.clone(),
+            backup: id.clone(),
+            kind,
+            reason: reason.into(),
+            placed_at: now,
+        };
+        match self.create_signed(&layout::mark(kind, id), MARK_PURPOSE, &mark, key).await {
+            Err(error) if error.kind() == Kind::Refused => self.mark(kind, id).await.map(drop),
+            placed => placed,
+        }
+    }
+
+    /// Takes a mark back; one that is not there is not an error.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn lift_mark(&self, kind: MarkKind, id: &BackupId) -> StorageResult<()> {
+        self.storage.delete(&layout::mark(kind, id)).await
+    }
+
+    /// Removes everything of a backup, and at the end its marks. May be repeated after an error.
+    ///
+    /// # Errors
+    /// Whatever the storage says; then the backup is whole, or does not exist and has left objects that nothing reads.
+    pub async fn remove_backup(&self, id: &BackupId) -> StorageResult<()> {
+        self.storage.delete(&layout::manifest(id)).await?;
+        for entry in self.storage.list(&layout::backup(id)).await? {
+            self.storage.delete(&entry.key).await?;
+        }
+        self.lift_mark(MarkKind::Expired, id).await
+    }
+}
