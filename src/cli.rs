@@ -10,6 +10,7 @@ mod init;
 mod keygen;
 mod lease;
 mod list;
+mod marks;
 mod oplog;
 mod output;
 mod progress;

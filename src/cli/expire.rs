@@ -6,9 +6,11 @@ use super::output::{counted, table, time};
 use super::{Session, lease};
 use crate::error::{Error, Result};
 use crate::expire::{self, Expired, ExpiryContext, ExpiryPlan};
+use crate::format::BackupId;
 use crate::format::mark::MarkKind;
 use crate::policy::Retention;
 use crate::policy::retention::{Reason, Verdict};
+use crate::repository::Repository;
 
 pub(super) const HELP: &str = "\
 Keeps what [retention] says, and always: the newest good backup, what is under hold, what was taken by hand, and what \
@@ -65,7 +67,8 @@ fn answer(session: &Session, plan: &ExpiryPlan, done: Option<&Expired>) {
     if let Some(done) = done {
         let (expired, removed) =
             (counted(done.expired.len() as u64, "backup"), counted(done.removed.len() as u64, "backup"));
-        session.say(format_args!("{expired} expired, {removed} removed, {} of the oplog", objects(done.oplog_objects)));
+        let oplog = objects(done.oplog_objects);
+        session.say(format_args!("{expired} expired; removed: {removed}, {oplog} of the oplog"));
         if let Some(denied) = &done.denied {
             session.say(format_args!("note: the rest was not removed: {denied}"));
             session
@@ -118,8 +121,8 @@ fn words(reason: Reason) -> &'static str {
         Reason::Held => "under hold",
         Reason::Manual => "taken by hand",
         Reason::Unlimited => "its kind is not limited",
-        Reason::Newest => "one of the newest",
-        Reason::Period => "the newest of its period",
+        Reason::Newest => "one of the newest of its kind",
+        Reason::Period => "the newest of its day, week or month",
         Reason::LastGood => "the newest good backup",
         Reason::LastVerified => "the newest verified backup",
         Reason::Window => "the recovery window begins with it",
@@ -150,8 +153,8 @@ pub(super) struct HoldArguments {
     /// The backup's id, a unique beginning of it, or latest
     backup: String,
     /// Why it must not go, for those who find it
-    #[arg(long, default_value = "")]
-    reason: String,
+    #[arg(long)]
+    reason: Option<String>,
     /// Take the hold back
     #[arg(long, conflicts_with = "reason")]
     release: bool,
@@ -170,15 +173,29 @@ pub(super) async fn hold(session: &Session, arguments: &HoldArguments) -> Result
         session.say(format_args!("{id} is {said}"));
     } else {
         let now = session.clock.now();
-        repository.place_mark(MarkKind::Hold, &id, &arguments.reason, now, &signing_key).await?;
-        // An expiry may have been about to remove it.
-        repository.manifest(&id).await?;
-        session.say(format_args!("{id} is under hold: it stays until 'regrow hold {id} --release'"));
+        let reason = arguments.reason.as_deref().unwrap_or_default();
+        repository.place_mark(MarkKind::Hold, &id, reason, now, &signing_key).await?;
+        let had_expired = bring_back(&repository, &id).await?;
+        let back = if had_expired { "back from expiry and " } else { "" };
+        session.say(format_args!("{id} is {back}under hold: it stays until 'regrow hold {id} --release'"));
     }
     if session.json {
         println!("{}", json!({ "id": id, "held": !arguments.release, "was_held": was_held }));
     }
     Ok(())
+}
+
+/// Takes a backup's expiry back; returns whether it had expired.
+///
+/// # Errors
+/// [`Kind::NotFound`](crate::error::Kind::NotFound) when its removal was faster.
+async fn bring_back(repository: &Repository, id: &BackupId) -> Result<bool> {
+    let had_expired = repository.mark(MarkKind::Expired, id).await?.is_some();
+    if had_expired {
+        repository.lift_mark(MarkKind::Expired, id).await?;
+    }
+    repository.manifest(id).await?;
+    Ok(had_expired)
 }
 
 #[derive(Debug, clap::Args)]
@@ -191,9 +208,7 @@ pub(super) async fn undelete(session: &Session, arguments: &UndeleteArguments) -
     let config = session.config()?;
     let repository = session.repository(&config).await?;
     let id = repository.resolve(&arguments.backup).await?;
-    let had_expired = repository.mark(MarkKind::Expired, &id).await?.is_some();
-    repository.lift_mark(MarkKind::Expired, &id).await?;
-    repository.manifest(&id).await?;
+    let had_expired = bring_back(&repository, &id).await?;
     if had_expired {
         session.say(format_args!("{id} is back; the next expiry lets it go again unless 'regrow hold {id}' keeps it"));
     } else {

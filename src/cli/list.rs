@@ -1,17 +1,13 @@
 //! `regrow list`: backups, newest first, and the recovery window.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::Session;
+use super::marks::Marks;
 use super::output::{backup_json, encryption, gap_json, leftovers_json, name_leftovers, table, time};
-use crate::error::{Error, Result};
-use crate::format::BackupId;
+use crate::error::Result;
 use crate::format::manifest::{Encryption, Manifest};
-use crate::format::mark::{Mark, MarkKind};
 use crate::format::oplog::{Gap, Range};
-use crate::policy::retention::GRACE;
 use crate::repository::{CapturedTimeline, ListedBackup, Listing, Repository, recovery_window};
 use crate::units::ByteSize;
 
@@ -40,7 +36,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
         print_window(&window, &gaps);
     }
     name_leftovers(session, &listing.leftovers);
-    marks.name(session);
+    marks.say(session);
     for damaged in &listing.backups {
         if let Err(error) = &damaged.manifest {
             session.say(format_args!("warning: {} cannot be restored: {error}", damaged.id));
@@ -49,46 +45,11 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// What is said about backups after they were taken.
-struct Marks {
-    held: BTreeMap<BackupId, Mark>,
-    expired: BTreeMap<BackupId, Mark>,
-    /// Marks that are not to be believed; backups can be listed and restored all the same.
-    problem: Option<Error>,
-}
-
-impl Marks {
-    async fn read(repository: &Repository) -> Self {
-        let (held, expired) = (repository.marks(MarkKind::Hold).await, repository.marks(MarkKind::Expired).await);
-        let (mut marks, mut problem) = ([held, expired].into_iter(), None);
-        let mut next = || marks.next().and_then(|marks| marks.map_err(|error| problem = Some(error)).ok());
-        let (held, expired) = (next().unwrap_or_default(), next().unwrap_or_default());
-        Self { held, expired, problem }
-    }
-
-    fn name(&self, session: &Session) {
-        for (id, mark) in &self.held {
-            let reason = if mark.reason.is_empty() { String::new() } else { format!(": {}", mark.reason) };
-            session.say(format_args!("note: {id} is under hold since {}{reason}", time(mark.placed_at)));
-        }
-        for (id, mark) in &self.expired {
-            let end = time(mark.placed_at + GRACE);
-            session.say(format_args!("note: {id} has expired; until {end} 'regrow undelete' brings it back"));
-        }
-        if let Some(problem) = &self.problem {
-            session.say(format_args!("warning: what is held or has expired is not known: {problem}"));
-        }
-    }
-}
-
 fn item(backup: &ListedBackup, marks: &Marks) -> Value {
     match &backup.manifest {
         Ok(manifest) => {
             let mut item = backup_json(manifest);
-            item["held"] = marks.held.contains_key(&backup.id).into();
-            if marks.expired.contains_key(&backup.id) {
-                item["state"] = "expired".into();
-            }
+            marks.add_to(&mut item, &backup.id);
             item
         }
         Err(error) => {

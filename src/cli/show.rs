@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Session;
+use super::marks::Marks;
 use super::output::{backup_json, counted, encryption, entries, moment, table, time};
 use crate::error::Result;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, OplogRecord};
@@ -23,8 +24,10 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let identities = config.identities()?;
     let readable = identities.is_some() || manifest.encryption == Encryption::None;
     let catalog = if readable { Some(repository.catalog(&manifest, identities.as_ref()).await?) } else { None };
+    let marks = Marks::read(&repository).await.about(&manifest.id);
     if session.json {
         let mut answer = backup_json(&manifest);
+        marks.add_to(&mut answer, &manifest.id);
         answer["packs"] = json!(manifest.packs.iter().map(|pack| &pack.object).collect::<Vec<_>>());
         answer["catalog"] = json!(manifest.catalog);
         if let Some(catalog) = &catalog {
@@ -53,6 +56,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         Some(catalog) => print_catalog(catalog),
         None => session.say("\nThe namespaces are encrypted; set encryption.identity_file to see them."),
     }
+    marks.say(session);
     Ok(())
 }
 

@@ -80,7 +80,7 @@ pub enum Reason {
     Unlimited,
     /// It is one of so many that are kept of its kind.
     Newest,
-    /// It is the newest of its day, week or month.
+    /// It is none of those, but the newest of its day, week or month.
     Period,
     /// There is no newer one of everything.
     LastGood,
@@ -182,10 +182,11 @@ impl Retention {
                 let alike: Vec<_> = live()
                     .filter(|other| other.id.kind() == backup.id.kind() && other.partial == backup.partial)
                     .collect();
-                note(alike.iter().take(number).any(|other| other.id == backup.id), Reason::Newest);
+                let is_newest = alike.iter().take(number).any(|other| other.id == backup.id);
+                note(is_newest, Reason::Newest);
                 let mut periods = BTreeSet::new();
                 let newest = alike.iter().filter(|other| periods.insert(period(other.started_at))).take(number);
-                note(newest.into_iter().any(|other| other.id == backup.id), Reason::Period);
+                note(!is_newest && newest.into_iter().any(|other| other.id == backup.id), Reason::Period);
             }
         }
         reasons
@@ -322,7 +323,7 @@ mod tests {
         }
         let one = Retention { daily: Some(1), ..Retention::default() };
         let plan = one.plan(&backups, false, at("2026-06-05T00:00:00Z")).unwrap();
-        assert_eq!(reasons(&plan, &backups[0]), [&Reason::Newest, &Reason::Period, &Reason::LastGood]);
+        assert_eq!(reasons(&plan, &backups[0]), [&Reason::Newest, &Reason::LastGood]);
         assert_eq!(expiring(&plan), ["02", "03"]);
     }
 

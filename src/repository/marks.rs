@@ -43,8 +43,13 @@ impl Repository {
             Err(StorageError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let payload = self.keys.verify(&key, MARK_PURPOSE, &document)?;
-        Mark::parse(payload, &self.descriptor.id, kind, id).map(Some)
+        let payload = self.keys.verify(&key, MARK_PURPOSE, &document);
+        let mark = payload.and_then(|payload| Mark::parse(payload, &self.descriptor.id, kind, id));
+        mark.map(Some).map_err(|error| {
+            error.with_hint(format!(
+                "nothing expires until it is clear who wrote it; then remove {key}, and mark {id} anew"
+            ))
+        })
     }
 
     /// Marks a backup; one that is marked so already stays as it is.

@@ -308,18 +308,31 @@ async fn at_the_command_line_what_goes_is_shown_first_and_can_be_brought_back() 
     assert_eq!(fates(dry.json()), expected("expire"));
     assert_eq!(fates(workspace.run(["expire", "--dry-run", "--json"]).exits(0).json()), expected("expire"));
     let done = workspace.run(["expire"]).exits(0);
-    assert!(done.stderr.contains("1 backup expired, 0 backups removed"), "{}", done.stderr);
+    assert!(done.stderr.contains("1 backup expired; removed: 0 backups, 0 objects of the oplog"), "{}", done.stderr);
     let listed = workspace.run(["list"]).exits(0);
     assert!(listed.stderr.contains(&format!("{old} has expired")), "{}", listed.stderr);
     let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
     let states: Vec<_> = listed["backups"].as_array().unwrap().iter().map(|backup| backup["state"].clone()).collect();
     assert_eq!(states, ["complete", "expired"]);
+    assert_eq!(workspace.run(["show", &old, "--json"]).exits(0).json::<Value>()["state"], "expired");
 
     workspace.run(["undelete", &old]).exits(0);
-    workspace.run(["hold", &old, "--reason", "audit"]).exits(0);
+    workspace.run(["expire"]).exits(0);
+    let held = workspace.run(["hold", &old, "--reason", "audit"]).exits(0);
+    assert!(held.stderr.contains("back from expiry and under hold"), "{}", held.stderr);
+    let listed = workspace.run(["list"]).exits(0);
+    assert!(listed.stderr.contains("under hold since") && !listed.stderr.contains("has expired"), "{}", listed.stderr);
     assert_eq!(fates(workspace.run(["expire", "--json"]).exits(0).json()), expected("keep"));
     workspace.run(["hold", &old, "--release"]).exits(0);
     assert_eq!(fates(workspace.run(["expire", "--dry-run", "--json"]).exits(0).json()), expected("expire"));
+    workspace.run(["expire"]).exits(0);
+    let mark = workspace.repository().join(format!("control/expired/{old}.json"));
+    let forged = std::fs::read_to_string(&mark).unwrap().replace("retention", "retentiom");
+    std::fs::write(&mark, forged).unwrap();
+    let refused = workspace.run(["expire"]).exits(5);
+    assert!(refused.stderr.contains("then remove control/expired/"), "{}", refused.stderr);
+    let listed = workspace.run(["list"]).exits(0);
+    assert!(listed.stderr.contains("what is held or has expired is not known"), "{}", listed.stderr);
     workspace.run(["hold", "20200101T000000Z-daily-0000"]).exits(4);
 }
 
