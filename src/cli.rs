@@ -6,6 +6,7 @@
 mod backup;
 mod capture;
 mod expire;
+mod hold;
 mod init;
 mod keygen;
 mod lease;
@@ -16,6 +17,7 @@ mod output;
 mod progress;
 mod restore;
 mod show;
+mod undelete;
 mod verify;
 
 use std::io::IsTerminal;
@@ -99,9 +101,9 @@ enum Command {
     #[command(after_help = expire::HELP)]
     Expire(expire::Arguments),
     /// Keep a backup whatever retention says
-    Hold(expire::HoldArguments),
+    Hold(hold::Arguments),
     /// Bring a backup back that has expired, as long as its bytes are there
-    Undelete(expire::UndeleteArguments),
+    Undelete(undelete::Arguments),
 }
 
 /// What every command gets.
@@ -177,8 +179,8 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
         Command::Expire(arguments) => expire::run(&session, &arguments).await,
-        Command::Hold(arguments) => expire::hold(&session, &arguments).await,
-        Command::Undelete(arguments) => expire::undelete(&session, &arguments).await,
+        Command::Hold(arguments) => hold::run(&session, &arguments).await,
+        Command::Undelete(arguments) => undelete::run(&session, &arguments).await,
     }
 }
 

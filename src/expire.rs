@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::codec::SigningKey;
 use crate::error::{Error, Result};
 use crate::format::BackupId;
-use crate::format::manifest::Manifest;
 use crate::format::mark::{Mark, MarkKind};
 use crate::policy::Retention;
 use crate::policy::retention::{BackupFacts, Refusal, RetentionPlan, Verdict};
@@ -73,9 +72,8 @@ pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp
     let (listing, captured) = (repository.list().await?, repository.captured().await?);
     let holds = repository.marks(MarkKind::Hold).await?;
     let expired = repository.marks(MarkKind::Expired).await?;
-    let sound: Vec<&Manifest> = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok()).collect();
+    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
     let facts: Vec<BackupFacts> = sound
-        .iter()
         .map(|manifest| BackupFacts {
             held: holds.contains_key(&manifest.id),
             expired_at: expired.get(&manifest.id).map(|mark| mark.placed_at),

@@ -129,15 +129,9 @@ impl Repository {
     /// # Errors
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is no such backup, [`Kind::Damaged`] when it was altered.
     pub async fn manifest(&self, id: &BackupId) -> Result<Manifest> {
-        let stored = match self.storage.read(&layout::manifest(id), None).await {
-            Ok(stored) => stored,
-            Err(StorageError::NotFound { .. }) => {
-                return Err(
-                    Error::not_found(format!("there is no backup {id}")).with_hint("'regrow list' shows what there is")
-                );
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let stored = self.find(&layout::manifest(id)).await?.ok_or_else(|| {
+            Error::not_found(format!("there is no backup {id}")).with_hint("'regrow list' shows what there is")
+        })?;
         let what = format!("the manifest of {id}");
         let payload = self.keys.verify(&what, MANIFEST_PURPOSE, &stored)?;
         Manifest::parse(payload, &self.descriptor.id, id)
@@ -156,6 +150,15 @@ impl Repository {
         let opened = opener.open(&subject, &sealed, &record.sha256).context(format!("cannot open {}", record.key));
         let (entries, _) = opened.map_err(with_remedy)?;
         Catalog::decode(&entries).context(format!("cannot read {}", record.key))
+    }
+
+    /// Reads a small object, if it is there.
+    async fn find(&self, key: &str) -> Result<Option<Bytes>> {
+        match self.storage.read(key, None).await {
+            Ok(content) => Ok(Some(content)),
+            Err(StorageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn read_whole(&self, record: &ObjectRecord) -> Result<Bytes> {

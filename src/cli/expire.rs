@@ -1,4 +1,4 @@
-//! `regrow expire`: retention now. `regrow hold` and `regrow undelete`: exceptions from it.
+//! `regrow expire`: retention now.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,8 @@ use super::output::{counted, table, time};
 use super::{Session, lease};
 use crate::error::{Error, Result};
 use crate::expire::{self, Expired, ExpiryContext, ExpiryPlan};
-use crate::format::BackupId;
-use crate::format::mark::MarkKind;
 use crate::policy::Retention;
 use crate::policy::retention::{Reason, Verdict};
-use crate::repository::Repository;
 
 pub(super) const HELP: &str = "\
 Keeps what [retention] says, and always: the newest good backup, what is under hold, what was taken by hand, and what \
@@ -67,7 +64,7 @@ fn answer(session: &Session, plan: &ExpiryPlan, done: Option<&Expired>) {
     if let Some(done) = done {
         let (expired, removed) =
             (counted(done.expired.len() as u64, "backup"), counted(done.removed.len() as u64, "backup"));
-        let oplog = objects(done.oplog_objects);
+        let oplog = counted(done.oplog_objects, "object");
         session.say(format_args!("{expired} expired; removed: {removed}, {oplog} of the oplog"));
         if let Some(denied) = &done.denied {
             session.say(format_args!("note: the rest was not removed: {denied}"));
@@ -80,10 +77,6 @@ fn answer(session: &Session, plan: &ExpiryPlan, done: Option<&Expired>) {
     for id in &plan.damaged {
         session.say(format_args!("warning: {id} is damaged and was left alone; 'regrow verify' says more"));
     }
-}
-
-fn objects(number: u64) -> String {
-    counted(number, "object")
 }
 
 fn print_plan(plan: &ExpiryPlan) {
@@ -102,7 +95,7 @@ fn print_plan(plan: &ExpiryPlan) {
         println!(
             "oplog: {} in {} remove: no recovery window needs them",
             counted(plan.slices, "slice"),
-            objects(plan.oplog.len() as u64)
+            counted(plan.oplog.len() as u64, "object")
         );
     }
 }
@@ -146,76 +139,4 @@ fn as_json(plan: &ExpiryPlan, done: Option<&Expired>) -> Value {
         "oplog_objects_removed": done.map(|done| done.oplog_objects),
         "denied": done.and_then(|done| done.denied.as_ref()),
     })
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct HoldArguments {
-    /// The backup's id, a unique beginning of it, or latest
-    backup: String,
-    /// Why it must not go, for those who find it
-    #[arg(long)]
-    reason: Option<String>,
-    /// Take the hold back
-    #[arg(long, conflicts_with = "reason")]
-    release: bool,
-}
-
-pub(super) async fn hold(session: &Session, arguments: &HoldArguments) -> Result<()> {
-    let config = session.config()?;
-    let signing_key = config.signing_key()?;
-    let repository = session.repository(&config).await?;
-    repository.accept_signer(&signing_key)?;
-    let id = repository.resolve(&arguments.backup).await?;
-    let was_held = repository.mark(MarkKind::Hold, &id).await?.is_some();
-    if arguments.release {
-        repository.lift_mark(MarkKind::Hold, &id).await?;
-        let said = if was_held { "no longer under hold: retention decides about it" } else { "not under hold" };
-        session.say(format_args!("{id} is {said}"));
-    } else {
-        let now = session.clock.now();
-        let reason = arguments.reason.as_deref().unwrap_or_default();
-        repository.place_mark(MarkKind::Hold, &id, reason, now, &signing_key).await?;
-        let had_expired = bring_back(&repository, &id).await?;
-        let back = if had_expired { "back from expiry and " } else { "" };
-        session.say(format_args!("{id} is {back}under hold: it stays until 'regrow hold {id} --release'"));
-    }
-    if session.json {
-        println!("{}", json!({ "id": id, "held": !arguments.release, "was_held": was_held }));
-    }
-    Ok(())
-}
-
-/// Takes a backup's expiry back; returns whether it had expired.
-///
-/// # Errors
-/// [`Kind::NotFound`](crate::error::Kind::NotFound) when its removal was faster.
-async fn bring_back(repository: &Repository, id: &BackupId) -> Result<bool> {
-    let had_expired = repository.mark(MarkKind::Expired, id).await?.is_some();
-    if had_expired {
-        repository.lift_mark(MarkKind::Expired, id).await?;
-    }
-    repository.manifest(id).await?;
-    Ok(had_expired)
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct UndeleteArguments {
-    /// The backup's id, or a unique beginning of it
-    backup: String,
-}
-
-pub(super) async fn undelete(session: &Session, arguments: &UndeleteArguments) -> Result<()> {
-    let config = session.config()?;
-    let repository = session.repository(&config).await?;
-    let id = repository.resolve(&arguments.backup).await?;
-    let had_expired = bring_back(&repository, &id).await?;
-    if had_expired {
-        session.say(format_args!("{id} is back; the next expiry lets it go again unless 'regrow hold {id}' keeps it"));
-    } else {
-        session.say(format_args!("{id} had not expired"));
-    }
-    if session.json {
-        println!("{}", json!({ "id": id, "had_expired": had_expired }));
-    }
-    Ok(())
 }

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::Session;
 use super::output::time;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::format::BackupId;
 use crate::format::mark::{Mark, MarkKind};
 use crate::policy::retention::GRACE;
 use crate::repository::Repository;
 
-/// All marks of a repository.
+/// The marks of a repository, or of one backup.
 pub(super) struct Marks {
     held: BTreeMap<BackupId, Mark>,
     expired: BTreeMap<BackupId, Mark>,
@@ -22,18 +22,21 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) async fn read(repository: &Repository) -> Self {
-        let mut problems = Vec::new();
-        let mut known = |marks: Result<_, Error>| marks.map_err(|error| problems.push(error)).unwrap_or_default();
-        let held = known(repository.marks(MarkKind::Hold).await);
-        let expired = known(repository.marks(MarkKind::Expired).await);
-        Self { held, expired, problems }
+        Self::new(repository.marks(MarkKind::Hold).await, repository.marks(MarkKind::Expired).await)
     }
 
-    /// Leaves only what is said about one backup.
-    pub(super) fn about(mut self, id: &BackupId) -> Self {
-        self.held.retain(|held, _| held == id);
-        self.expired.retain(|expired, _| expired == id);
-        self
+    /// Reads only what is said about one backup.
+    pub(super) async fn about(repository: &Repository, id: &BackupId) -> Self {
+        let named = |mark: Option<Mark>| mark.into_iter().map(|mark| (id.clone(), mark)).collect();
+        let held = repository.mark(MarkKind::Hold, id).await.map(named);
+        Self::new(held, repository.mark(MarkKind::Expired, id).await.map(named))
+    }
+
+    fn new(held: Result<BTreeMap<BackupId, Mark>>, expired: Result<BTreeMap<BackupId, Mark>>) -> Self {
+        let mut problems = Vec::new();
+        let mut known = |marks: Result<_>| marks.map_err(|error| problems.push(error)).unwrap_or_default();
+        let (held, expired) = (known(held), known(expired));
+        Self { held, expired, problems }
     }
 
     /// Adds to a backup's JSON whether it is held or has expired.

@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let identities = config.identities()?;
     let readable = identities.is_some() || manifest.encryption == Encryption::None;
     let catalog = if readable { Some(repository.catalog(&manifest, identities.as_ref()).await?) } else { None };
-    let marks = Marks::read(&repository).await.about(&manifest.id);
+    let marks = Marks::about(&repository, &manifest.id).await;
     if session.json {
         let mut answer = backup_json(&manifest);
         marks.add_to(&mut answer, &manifest.id);

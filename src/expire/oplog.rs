@@ -1,6 +1,6 @@
 //! What of the captured oplog nothing needs any more.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::format::layout::{self, OplogObject};
@@ -16,10 +16,8 @@ pub(super) const REMOVED_PER_RENEWAL: usize = 16;
 pub(super) fn in_gap(captured: &[CapturedTimeline], backups: &[BackupFacts]) -> bool {
     let Some(last) = captured.last() else { return false };
     let begin = last.gaps.iter().map(|gap| gap.end).max().unwrap_or(last.timeline.begin);
-    let leads_on = |backup: &BackupFacts| {
-        backup.expired_at.is_none() && backup.leads_on.is_some_and(|(_, replay_from)| replay_from >= begin)
-    };
-    !backups.iter().any(leads_on)
+    let leads_on = |backup: &BackupFacts| backup.leads_on.is_some_and(|(_, replay_from)| replay_from >= begin);
+    !backups.iter().any(|backup| backup.is_live() && leads_on(backup))
 }
 
 /// Returns the keys of what ends up to `until`, in the order in which they may go, and how many slices that is: the
@@ -32,28 +30,26 @@ pub(super) async fn unneeded(
     captured: &[CapturedTimeline],
     until: ClusterTime,
 ) -> Result<(Vec<String>, u64)> {
-    let stored = repository.storage().list(layout::OPLOG).await?;
-    let stored: Vec<(TimelineId, Range, String)> = stored
-        .into_iter()
-        .filter_map(|entry| match layout::oplog_object(&entry.key)? {
-            (id, OplogObject::Slice(range)) => Some((id, range, entry.key)),
-            _ => None,
-        })
-        .collect();
+    let mut stored: BTreeMap<TimelineId, BTreeMap<Range, Vec<String>>> = BTreeMap::new();
+    for entry in repository.storage().list(layout::OPLOG).await? {
+        if let Some((id, OplogObject::Slice(range))) = layout::oplog_object(&entry.key) {
+            stored.entry(id).or_default().entry(range).or_default().push(entry.key);
+        }
+    }
     let newest = captured.last().and_then(|last| Some((&last.timeline.id, last.slices.last()?)));
     let (mut keys, mut slices) = (Vec::new(), 0);
     for CapturedTimeline { timeline, slices: committed, .. } in captured {
-        let of_timeline = || stored.iter().filter(|(id, ..)| *id == timeline.id);
-        let goes = |range: &&Range| range.end <= until && newest != Some((&timeline.id, range));
-        let stays: BTreeSet<&Range> = committed.iter().filter(|range| !goes(range)).collect();
-        for range in committed.iter().filter(goes) {
-            slices += 1;
-            keys.push(layout::slice_record(&timeline.id, range.begin));
-            keys.extend(of_timeline().filter(|(_, stored, _)| stored == range).map(|(.., key)| key.clone()));
+        let mut stored = stored.remove(&timeline.id).unwrap_or_default();
+        for range in committed {
+            let objects = stored.remove(range).unwrap_or_default();
+            if range.end <= until && newest != Some((&timeline.id, range)) {
+                slices += 1;
+                keys.push(layout::slice_record(&timeline.id, range.begin));
+                keys.extend(objects);
+            }
         }
         // What captures that were interrupted, or that came second, have left.
-        let is_orphan = |range: &Range| range.end <= until && !committed.contains(range) && !stays.contains(range);
-        keys.extend(of_timeline().filter(|(_, range, _)| is_orphan(range)).map(|(.., key)| key.clone()));
+        keys.extend(stored.into_iter().filter(|(range, _)| range.end <= until).flat_map(|(_, objects)| objects));
     }
     Ok((keys, slices))
 }

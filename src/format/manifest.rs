@@ -179,6 +179,13 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Returns the moment that it shows and from where on the oplog must be read to go on from there; none where no way
+    /// leads on, as from a backup of a part.
+    #[must_use]
+    pub fn leads_on(&self) -> Option<(ClusterTime, ClusterTime)> {
+        self.cluster_time.zip(self.replay_from).filter(|_| !self.partial)
+    }
+
     /// Returns every object but the manifest itself.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectRecord> {
         self.packs.iter().map(|pack| &pack.object).chain(std::iter::once(&self.catalog))

@@ -3,7 +3,7 @@
 //! Whatever is in doubt is kept. A backup counts as good when its manifest is sound; one that is damaged neither
 //! counts nor goes: that is for a person to look at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
@@ -36,7 +36,7 @@ pub struct BackupFacts {
     pub started_at: Timestamp,
     /// When it was complete.
     pub finished_at: Timestamp,
-    /// The moment that it shows, and from where on the oplog must be read to go on from there; none where no way does.
+    /// What [`Manifest::leads_on`] tells.
     pub leads_on: Option<(ClusterTime, ClusterTime)>,
     /// Whether it holds only chosen namespaces.
     pub partial: bool,
@@ -56,7 +56,7 @@ impl BackupFacts {
             id: manifest.id.clone(),
             started_at: manifest.started_at,
             finished_at: manifest.finished_at,
-            leads_on: if manifest.partial { None } else { manifest.cluster_time.zip(manifest.replay_from) },
+            leads_on: manifest.leads_on(),
             partial: manifest.partial,
             verified: false,
             held: false,
@@ -64,7 +64,9 @@ impl BackupFacts {
         }
     }
 
-    fn is_live(&self) -> bool {
+    /// Whether it has not expired.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
         self.expired_at.is_none()
     }
 }
@@ -137,14 +139,16 @@ impl Retention {
         }
         let mut newest_first: Vec<&BackupFacts> = backups.iter().collect();
         newest_first.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
-        let base = self.window_base(&newest_first, now);
-        let kept: Vec<_> = newest_first.iter().map(|backup| self.reasons(backup, &newest_first, base)).collect();
-        let verdicts =
-            newest_first.iter().zip(kept).map(|(backup, kept)| (backup.id.clone(), verdict(backup, kept, now)));
+        let mut kept = self.reasons(&newest_first, now);
+        let verdicts = newest_first.iter().map(|backup| {
+            let kept = kept.remove(&backup.id).unwrap_or_default();
+            (backup.id.clone(), verdict(backup, kept, now))
+        });
+        let verdicts = verdicts.collect();
         // The oplog has no marks: it stays as much longer as what has expired can be brought back.
         let before = now.checked_sub(GRACE).ok().and_then(|before| self.window_base(&newest_first, before));
         let oplog_until = before.and_then(|base| base.leads_on).map(|(_, replay_from)| replay_from);
-        Ok(RetentionPlan { backups: verdicts.collect(), oplog_until })
+        Ok(RetentionPlan { backups: verdicts, oplog_until })
     }
 
     /// Returns the backup that the recovery window begins with: the newest that is as old as the window is long. None
@@ -156,66 +160,67 @@ impl Retention {
         newest_first.iter().copied().find(|backup| backup.is_live() && shown_before(backup))
     }
 
-    fn reasons(
+    /// Returns why backups are kept, rule by rule; those that no rule keeps are not in it.
+    fn reasons<'a>(
         &self,
-        backup: &BackupFacts,
-        newest_first: &[&BackupFacts],
-        base: Option<&BackupFacts>,
-    ) -> BTreeSet<Reason> {
-        let is = |other: Option<&&BackupFacts>| other.is_some_and(|other| other.id == backup.id);
-        let live = || newest_first.iter().filter(|other| other.is_live());
-        let mut reasons = BTreeSet::new();
-        let mut note = |holds: bool, reason: Reason| {
-            if holds {
-                reasons.insert(reason);
-            }
+        newest_first: &[&'a BackupFacts],
+        now: Timestamp,
+    ) -> BTreeMap<&'a BackupId, BTreeSet<Reason>> {
+        let mut reasons: BTreeMap<&BackupId, BTreeSet<Reason>> = BTreeMap::new();
+        let mut keep = |reason: Reason, backup: &'a BackupFacts| {
+            reasons.entry(&backup.id).or_default().insert(reason);
         };
-        note(backup.held, Reason::Held);
-        note(is(live().find(|other| !other.partial)), Reason::LastGood);
-        note(is(live().find(|other| !other.partial && other.verified)), Reason::LastVerified);
-        note(is(base.as_ref()), Reason::Window);
-        match self.limit(backup.id.kind()) {
-            Limit::Manual => note(true, Reason::Manual),
-            Limit::None => note(true, Reason::Unlimited),
-            Limit::Of(number, period) => {
-                // Backups of a part are counted by themselves: they replace no backup of everything.
-                let alike: Vec<_> = live()
-                    .filter(|other| other.id.kind() == backup.id.kind() && other.partial == backup.partial)
-                    .collect();
-                let is_newest = alike.iter().take(number).any(|other| other.id == backup.id);
-                note(is_newest, Reason::Newest);
-                let mut periods = BTreeSet::new();
-                let newest = alike.iter().filter(|other| periods.insert(period(other.started_at))).take(number);
-                note(!is_newest && newest.into_iter().any(|other| other.id == backup.id), Reason::Period);
+        let all = || newest_first.iter().copied();
+        let live = || all().filter(|backup| backup.is_live());
+        for backup in all().filter(|backup| backup.held) {
+            keep(Reason::Held, backup);
+        }
+        let single = [
+            (Reason::LastGood, live().find(|backup| !backup.partial)),
+            (Reason::LastVerified, live().find(|backup| !backup.partial && backup.verified)),
+            (Reason::Window, self.window_base(newest_first, now)),
+        ];
+        for (reason, backup) in single {
+            if let Some(backup) = backup {
+                keep(reason, backup);
+            }
+        }
+        for backup in all().filter(|backup| backup.id.kind() == BackupKind::Manual) {
+            keep(Reason::Manual, backup);
+        }
+        let limits =
+            [(BackupKind::Daily, self.daily), (BackupKind::Weekly, self.weekly), (BackupKind::Monthly, self.monthly)];
+        for (kind, limit) in limits {
+            let of_kind = |backup: &&BackupFacts| backup.id.kind() == kind;
+            let Some(number) = limit.map(|number| number as usize) else {
+                all().filter(of_kind).for_each(|backup| keep(Reason::Unlimited, backup));
+                continue;
+            };
+            // Backups of a part are counted by themselves: they replace no backup of everything.
+            for partial in [false, true] {
+                let alike: Vec<_> = live().filter(of_kind).filter(|backup| backup.partial == partial).collect();
+                let (newest, others) = alike.split_at(number.min(alike.len()));
+                for backup in newest {
+                    keep(Reason::Newest, backup);
+                }
+                let mut periods: BTreeSet<_> = newest.iter().map(|backup| period(backup)).collect();
+                let of_another =
+                    others.iter().filter(|backup| periods.len() < number && periods.insert(period(backup)));
+                of_another.for_each(|backup| keep(Reason::Period, backup));
             }
         }
         reasons
     }
-
-    fn limit(&self, kind: BackupKind) -> Limit {
-        let (number, period): (_, Period) = match kind {
-            BackupKind::Daily => (self.daily, |day| day),
-            BackupKind::Weekly => {
-                (self.weekly, |day| day.iso_week_date().first_of_week().map_or(day, civil::ISOWeekDate::date))
-            }
-            BackupKind::Monthly => (self.monthly, |day| day.first_of_month()),
-            BackupKind::Manual => return Limit::Manual,
-        };
-        number.map_or(Limit::None, |number| {
-            Limit::Of(number as usize, Box::new(move |time| period(TimeZone::UTC.to_datetime(time).date())))
-        })
-    }
 }
 
-/// Returns the first day of the period that a day lies in.
-type Period = fn(civil::Date) -> civil::Date;
-
-/// How many of a kind are kept.
-enum Limit {
-    Manual,
-    None,
-    /// So many, and of so many periods.
-    Of(usize, Box<dyn Fn(Timestamp) -> civil::Date>),
+/// Returns the first day of the day, week or month (UTC) that a backup is of.
+fn period(backup: &BackupFacts) -> civil::Date {
+    let day = TimeZone::UTC.to_datetime(backup.started_at).date();
+    match backup.id.kind() {
+        BackupKind::Daily | BackupKind::Manual => day,
+        BackupKind::Weekly => day.iso_week_date().first_of_week().map_or(day, civil::ISOWeekDate::date),
+        BackupKind::Monthly => day.first_of_month(),
+    }
 }
 
 fn verdict(backup: &BackupFacts, kept: BTreeSet<Reason>, now: Timestamp) -> Verdict {

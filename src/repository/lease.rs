@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Repository;
+use super::writer::signed;
 use crate::clock::Clock;
 use crate::codec::SigningKey;
 use crate::codec::signing::LEASE_PURPOSE;
@@ -57,11 +58,7 @@ impl Repository {
     }
 
     async fn stored_lease(&self) -> Result<Option<(Lease, Bytes)>> {
-        let document = match self.storage.read(layout::LEASE, None).await {
-            Ok(document) => document,
-            Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(document) = self.find(layout::LEASE).await? else { return Ok(None) };
         let payload = self.keys.verify("the lease", LEASE_PURPOSE, &document);
         let lease = payload.and_then(|payload| Lease::parse(payload, &self.descriptor.id)).map_err(|error| {
             error.with_hint(format!("find out who wrote it, then remove {}: it holds nothing else", layout::LEASE))
@@ -169,9 +166,7 @@ impl HeldLease {
     /// An earlier replacement that seemed to have failed may have taken effect later: that one is ours, too.
     async fn settle(&self, current: &mut Current) -> Result<()> {
         match self.repository.stored_lease().await? {
-            Some((lease, document))
-                if lease.holder == current.lease.holder && lease.released == current.lease.released =>
-            {
+            Some((lease, document)) if lease.holder == current.lease.holder => {
                 (current.lease, current.document) = (lease, document);
                 Err(Error::failed("cannot renew the lease: an earlier renewal has only just taken effect").transient())
             }
@@ -192,9 +187,7 @@ impl HeldLease {
 }
 
 fn sign(lease: &Lease, key: &SigningKey) -> Result<Bytes> {
-    let payload = serde_json::to_string(lease);
-    let payload = payload.map_err(|error| Error::failed("cannot write the lease").caused_by(error))?;
-    Ok(key.sign(LEASE_PURPOSE, &payload).into())
+    signed(layout::LEASE, LEASE_PURPOSE, lease, key)
 }
 
 fn held_by(lease: &Lease) -> Error {

@@ -13,7 +13,7 @@ use crate::codec::signing::MARK_PURPOSE;
 use crate::error::{Kind, Result};
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::{BackupId, VERSION, layout};
-use crate::storage::{StorageError, StorageResult};
+use crate::storage::StorageResult;
 
 impl Repository {
     /// Returns all marks of a kind.
@@ -38,11 +38,7 @@ impl Repository {
     /// [`Kind::Damaged`] when it was altered; whatever the storage says.
     pub async fn mark(&self, kind: MarkKind, id: &BackupId) -> Result<Option<Mark>> {
         let key = layout::mark(kind, id);
-        let document = match self.storage.read(&key, None).await {
-            Ok(document) => document,
-            Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(document) = self.find(&key).await? else { return Ok(None) };
         let payload = self.keys.verify(&key, MARK_PURPOSE, &document);
         let mark = payload.and_then(|payload| Mark::parse(payload, &self.descriptor.id, kind, id));
         mark.map(Some).map_err(|error| {
@@ -87,7 +83,20 @@ impl Repository {
         self.storage.delete(&layout::mark(kind, id)).await
     }
 
-    /// Removes everything of a backup, and at the end its marks. May be repeated after an error.
+    /// Takes a backup's expiry back; returns whether it had expired.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when its removal was faster; whatever the storage says.
+    pub async fn bring_back(&self, id: &BackupId) -> Result<bool> {
+        let had_expired = self.mark(MarkKind::Expired, id).await?.is_some();
+        if had_expired {
+            self.lift_mark(MarkKind::Expired, id).await?;
+        }
+        self.manifest(id).await?;
+        Ok(had_expired)
+    }
+
+    /// Removes everything of a backup, and at the end the mark of its expiry. May be repeated after an error.
     ///
     /// # Errors
     /// Whatever the storage says; then the backup is whole, or does not exist and has left objects that nothing reads.

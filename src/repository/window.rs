@@ -95,10 +95,7 @@ fn stretches<'a>(
     backup: &Manifest,
     captured: &'a [CapturedTimeline],
 ) -> impl Iterator<Item = (&'a CapturedTimeline, Range)> {
-    let leads_on = match (backup.cluster_time, backup.replay_from) {
-        (Some(at), Some(from)) if !backup.partial => Some((at, from)),
-        _ => None,
-    };
+    let leads_on = backup.leads_on();
     let replica_set_id = backup.replica_set_id.clone();
     let same_set = captured
         .iter()

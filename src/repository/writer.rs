@@ -167,9 +167,7 @@ impl Repository {
         payload: &impl serde::Serialize,
         key: &SigningKey,
     ) -> Result<()> {
-        let payload = serde_json::to_string(payload)
-            .map_err(|error| Error::failed(format!("cannot write {place}")).caused_by(error))?;
-        let document = Bytes::from(key.sign(purpose, &payload));
+        let document = signed(place, purpose, payload, key)?;
         match self.storage.create(place, document.clone()).await {
             Err(StorageError::AlreadyExists { key }) => return Err(Error::refused(format!("{key} exists already"))),
             created => created?,
@@ -200,4 +198,11 @@ impl Repository {
         }
         Ok((at, hasher.finalize().into()))
     }
+}
+
+/// Returns the signed document to store at `place`.
+pub(super) fn signed(place: &str, purpose: &str, payload: &impl serde::Serialize, key: &SigningKey) -> Result<Bytes> {
+    let payload = serde_json::to_string(payload);
+    let payload = payload.map_err(|error| Error::failed(format!("cannot write {place}")).caused_by(error))?;
+    Ok(key.sign(purpose, &payload).into())
 }

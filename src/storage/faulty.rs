@@ -78,12 +78,9 @@ impl Plan {
         }
     }
 
-    fn denies_deletes(&self) -> bool {
-        matches!(self.fault, Some((Fault::DenyDeletes, at)) if self.count.load(Ordering::SeqCst) >= at)
-    }
-
-    fn has_crashed(&self) -> bool {
-        matches!(self.fault, Some((Fault::Crash, at)) if self.count.load(Ordering::SeqCst) >= at)
+    /// Whether it is this fault, and the operation that meets it has come.
+    fn has_met(&self, fault: Fault) -> bool {
+        self.fault.is_some_and(|(planned, at)| planned == fault && self.count.load(Ordering::SeqCst) >= at)
     }
 }
 
@@ -129,7 +126,9 @@ impl<S: Storage> Storage for Faulty<S> {
 
     async fn delete(&self, key: &Key) -> StorageResult<()> {
         let operation = format!("delete {key}");
-        let effect = async { if self.plan.denies_deletes() { Err(denied(key)) } else { self.inner.delete(key).await } };
+        let effect = async {
+            if self.plan.has_met(Fault::DenyDeletes) { Err(denied(key)) } else { self.inner.delete(key).await }
+        };
         self.plan.run(&operation, effect).await
     }
 
@@ -187,7 +186,7 @@ impl Upload for FaultyUpload {
 impl Drop for FaultyUpload {
     fn drop(&mut self) {
         // A killed process cleans nothing up: forgetting the upload keeps its own `drop` from doing so.
-        if self.plan.has_crashed() {
+        if self.plan.has_met(Fault::Crash) {
             std::mem::forget(self.inner.take());
         }
     }

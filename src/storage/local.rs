@@ -2,9 +2,10 @@
 //!
 //! Invariants: an object is written to a temporary file beside its place, synced, read again and compared
 //! with what was sent, and only then moved to its name, which fails if the name is taken. Afterwards the
-//! directories up to the root are synced. An object that is replaced is locked first, so that others who would replace
-//! it wait; a lock ends with its process, but one that is stopped in that instant keeps it. So a crash leaves the whole object or none, and at most a file
-//! whose name begins with `.tmp-`, which listings never show and [`Storage::sweep`] removes. The root
+//! directories up to the root are synced. So a crash leaves the whole object or none, and at most a file
+//! whose name begins with `.tmp-`, which listings never show and [`Storage::sweep`] removes. An object that
+//! is replaced is locked first, so that others who would replace it wait; the lock ends with its process,
+//! but one that is stopped in that very instant keeps it. The root
 //! itself is never created on the way: where a backup disk is not mounted, the backup must fail rather
 //! than fill the disk below the mount point.
 //!

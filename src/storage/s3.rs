@@ -4,8 +4,9 @@
 //! the same SHA-256. A create asks whether the key is taken and then sends `If-None-Match: *`. Stores that
 //! ignore that header (Garage, rclone) leave a window between the question and the create in which a second
 //! writer would replace the first one's object; keys therefore carry ids that no two writers share, and
-//! [`Storage::probe`] tells which kind of store it is. A replacement is a write with `If-Match`. A request is made once; repeating it is the work of
-//! [`Retrying`](super::Retrying), but for the parts of an upload, which are repeated here.
+//! [`Storage::probe`] tells which kind of store it is. A replacement is a write with `If-Match`. A request
+//! is made once; repeating it is the work of [`Retrying`](super::Retrying), but for the parts of an upload,
+//! which are repeated here.
 //!
 //! A crash leaves at most parts of an unfinished upload, invisible to readers and removed by
 //! [`Storage::sweep`] or by a lifecycle rule of the bucket.

@@ -84,14 +84,7 @@ impl Bench {
 
     async fn expire_through(&self, storage: Arc<dyn Storage>) -> Result<Expired> {
         let repository = Repository::open(storage).await?;
-        let applicant = Applicant { description: "a test".into(), duration: Duration::from_secs(30) };
-        let lease = repository.acquire(&applicant, &self.key, &self.clock, &Random::system()).await?;
-        let plan = expire::plan(&repository, &ONE_DAILY, self.clock.now()).await?;
-        let (signing_key, clock) = (&self.key, &self.clock);
-        let context = ExpiryContext { repository: &repository, signing_key, lease: &lease, clock };
-        let done = expire::execute(&plan, &context).await?;
-        lease.release().await?;
-        Ok(done)
+        run(&repository, &ONE_DAILY, &self.key, &self.clock).await.map(|(_, done)| done)
     }
 
     /// Checks that every backup that is there is whole; returns them, newest last.
@@ -115,6 +108,22 @@ impl Bench {
         let entries = self.store().list("").await.unwrap();
         entries.into_iter().map(|entry| entry.key).filter(|key| !key.starts_with("control/lease")).collect()
     }
+}
+
+/// Plans and executes under the lease.
+async fn run(
+    repository: &Repository,
+    retention: &Retention,
+    signing_key: &SigningKey,
+    clock: &Clock,
+) -> Result<(ExpiryPlan, Expired)> {
+    let applicant = Applicant { description: "a test".into(), duration: Duration::from_secs(30) };
+    let lease = repository.acquire(&applicant, signing_key, clock, &Random::system()).await?;
+    let plan = expire::plan(repository, retention, clock.now()).await?;
+    let context = ExpiryContext { repository, signing_key, lease: &lease, clock };
+    let done = expire::execute(&plan, &context).await?;
+    lease.release().await?;
+    Ok((plan, done))
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -244,20 +253,14 @@ async fn the_oplog_goes_up_to_the_backup_that_the_window_begins_with() {
     let slices = |captured: Vec<regrow::repository::CapturedTimeline>| captured[0].slices.clone();
     let before = slices(repository.captured().await.unwrap());
     let newest = repository.list().await.unwrap().backups.swap_remove(0).manifest.unwrap();
-    let key = std::fs::read_to_string(workspace.path("regrow-signing.key")).unwrap();
-    let key = SigningKey::parse(&regrow::secret::Secret::new(key)).unwrap();
+    let key = small_backups::signing_key(&workspace);
     let retention = Retention { oplog: Some(Duration::from_hours(24)), ..ONE_DAILY };
     let now: Timestamp = Clock::system().now();
 
     let soon = expire::plan(&repository, &retention, now + SignedDuration::from_hours(95)).await.unwrap();
     assert_eq!((soon.slices, soon.oplog.len()), (0, 0), "a day and three of grace");
     let clock = Clock::manual(now + SignedDuration::from_hours(97));
-    let applicant = Applicant { description: "a test".into(), duration: Duration::from_secs(30) };
-    let lease = repository.acquire(&applicant, &key, &clock, &Random::system()).await.unwrap();
-    let plan = expire::plan(&repository, &retention, clock.now()).await.unwrap();
-    let context = ExpiryContext { repository: &repository, signing_key: &key, lease: &lease, clock: &clock };
-    let done = expire::execute(&plan, &context).await.unwrap();
-    lease.release().await.unwrap();
+    let (plan, done) = run(&repository, &retention, &key, &clock).await.unwrap();
     assert_eq!(done.oplog_objects, plan.slices * 2);
 
     let left = slices(repository.captured().await.unwrap());
@@ -344,8 +347,7 @@ async fn while_another_run_holds_the_lease_expiry_waits() {
     workspace.set("retention.daily", 1);
     workspace.run(["init"]).exits(0);
     let repository = Repository::open(local(&workspace.repository())).await.unwrap();
-    let key = std::fs::read_to_string(workspace.path("regrow-signing.key")).unwrap();
-    let key = SigningKey::parse(&regrow::secret::Secret::new(key)).unwrap();
+    let key = small_backups::signing_key(&workspace);
     let applicant = Applicant { description: "the service on alpha".into(), duration: Duration::from_mins(5) };
     let lease = repository.acquire(&applicant, &key, &Clock::system(), &Random::system()).await.unwrap();
     let refused = workspace.run(["expire"]).exits(75);

@@ -98,10 +98,15 @@ pub async fn take_as(
 
 /// Takes a small backup of `db` into a workspace's repository, where the real binary finds it.
 pub async fn take_into(workspace: &Workspace, servers: &Servers, db: &str) -> Manifest {
-    let key = std::fs::read_to_string(workspace.path("regrow-signing.key")).expect("regrow init has made the key");
-    let key = SigningKey::parse(&Secret::new(key)).unwrap();
+    let key = signing_key(workspace);
     let plan = plan(servers, db).await;
     take(&plan, local(&workspace.repository()), &key, &[workspace.recipient()]).await.unwrap()
+}
+
+/// Returns the key that `regrow init` has made.
+pub fn signing_key(workspace: &Workspace) -> SigningKey {
+    let key = std::fs::read_to_string(workspace.path("regrow-signing.key")).expect("regrow init has made the key");
+    SigningKey::parse(&Secret::new(key)).unwrap()
 }
 
 /// Returns the store in a directory.

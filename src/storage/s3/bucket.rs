@@ -87,12 +87,7 @@ impl Bucket {
         self.check_free(key).await?;
         let answered =
             self.under(Condition::Free, |condition| self.put(key, content.clone(), sha256, condition)).await?;
-        let confirmed = match answered {
-            None => false,
-            Some(checksum) if checksum == encode(sha256) => true,
-            Some(_) => return Err(self.request(key, "write", "s3:PutObject").mismatch("the store's SHA-256 differs")),
-        };
-        Ok(Stored { size: content.len() as u64, confirmed })
+        Ok(Stored { size: content.len() as u64, confirmed: self.confirms(key, answered, sha256)? })
     }
 
     /// Returns [`StorageError::AlreadyExists`] if the key is taken: for stores that ignore `If-None-Match`.
@@ -138,9 +133,18 @@ impl Bucket {
         Ok(self.request(key, "write", "s3:PutObject").send(size, sending).await?.checksum_sha256)
     }
 
+    /// Whether the store answered a write with the SHA-256 of what was sent, if it answered with one.
+    fn confirms(&self, key: &str, answered: Option<String>, sha256: &Sha256) -> StorageResult<bool> {
+        match answered {
+            None => Ok(false),
+            Some(checksum) if checksum == encode(sha256) => Ok(true),
+            Some(_) => Err(self.request(key, "write", "s3:PutObject").mismatch("the store's SHA-256 differs")),
+        }
+    }
+
     /// Puts `new` into the place of an object that is still `old`.
     pub(super) async fn replace(&self, key: &str, old: &Bytes, new: Bytes) -> StorageResult<()> {
-        let (found, tag) = match self.read_tagged(key).await {
+        let (found, tag) = match self.get(key, None).await {
             Err(StorageError::NotFound { key }) => return Err(StorageError::Changed { key }),
             read => read?,
         };
@@ -149,10 +153,7 @@ impl Bucket {
         }
         let (condition, sha256) = (tag.map_or(Condition::Always, Condition::Unchanged), Hasher::digest(&new).into());
         match self.under(condition, |condition| self.put(key, new.clone(), &sha256, condition)).await {
-            Ok(Some(checksum)) if checksum != encode(&sha256) => {
-                Err(self.request(key, "replace", "s3:PutObject").mismatch("the store's SHA-256 differs"))
-            }
-            Ok(_) => Ok(()),
+            Ok(answered) => self.confirms(key, answered, &sha256).map(drop),
             Err(StorageError::AlreadyExists { key } | StorageError::NotFound { key }) => {
                 Err(StorageError::Changed { key })
             }
@@ -160,10 +161,10 @@ impl Bucket {
         }
     }
 
-    /// Reads an object and the entity tag that the store knows it by.
-    async fn read_tagged(&self, key: &str) -> StorageResult<(Bytes, Option<String>)> {
+    /// Reads an object, or a stretch of it in HTTP's words, and the entity tag that the store knows it by.
+    async fn get(&self, key: &str, range: Option<String>) -> StorageResult<(Bytes, Option<String>)> {
         let request = self.request(key, "read", "s3:GetObject");
-        let get = self.client.get_object().bucket(&self.name).key(self.full(key));
+        let get = self.client.get_object().bucket(&self.name).key(self.full(key)).set_range(range);
         match request.send(0, get.send()).await {
             Ok(mut answer) => {
                 let tag = answer.e_tag.take();
@@ -190,25 +191,21 @@ impl Bucket {
     }
 
     pub(super) async fn read(&self, key: &str, range: Option<Range<u64>>) -> StorageResult<Bytes> {
-        let request = self.request(key, "read", "s3:GetObject");
-        let get = self.client.get_object().bucket(&self.name).key(self.full(key));
-        let get = match &range {
+        let header = match &range {
             // HTTP cannot ask for nothing, but whether the object exists is still asked.
             Some(range) if range.is_empty() => return self.read_nothing(key).await,
-            Some(range) => get.range(format!("bytes={}-{}", range.start, range.end - 1)),
-            None => get,
+            range => range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1)),
         };
-        let answer = match request.send(0, get.send()).await {
-            Ok(answer) => answer,
-            Err(StorageError::NotFound { .. }) => return Err(self.missing(key).await),
+        let content = match self.get(key, header).await {
+            Ok((content, _)) => content,
             // HTTP 416: the range begins at or beyond the object's end.
             Err(StorageError::Other { reason, .. }) if range.is_some() && is_beyond_end(&reason) => {
                 return Ok(Bytes::new());
             }
             Err(error) => return Err(error),
         };
-        let content = collect(&request, answer.body, answer.content_length).await?;
         if range.is_some_and(|range| content.len() as u64 > range.end - range.start) {
+            let request = self.request(key, "read", "s3:GetObject");
             return Err(request.mismatch("the store answered with more than the range that was asked for"));
         }
         Ok(content)

@@ -17,7 +17,7 @@ impl Bucket {
         let marker = format!("control/probe-{number:016x}");
         let altered = format!("control/probe-{number:016x}-altered");
         let create_if_absent = self.refuses_second_create(&marker).await;
-        let replace_if_unchanged = self.refuses_to_replace_changed(&marker).await;
+        let replace_if_unchanged = self.refuses(&marker, Condition::Unchanged(TAG_OF_NOTHING.to_owned())).await;
         let checks_content = self.refuses_wrong_checksum(&altered).await;
         // A store may keep what it refused, so both markers go, whatever the answers were.
         self.delete(&marker).await?;
@@ -33,16 +33,12 @@ impl Bucket {
         let sha256 = Hasher::digest(MARKER).into();
         self.create(marker, MARKER, &sha256).await?;
         // Not through `create`, whose own question whether the key is free would hide the store's answer.
-        match self.put(marker, MARKER, &sha256, Condition::Free).await {
-            Err(StorageError::AlreadyExists { .. }) => Ok(true),
-            Ok(_) | Err(StorageError::Other { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.refuses(marker, Condition::Free).await
     }
 
-    async fn refuses_to_replace_changed(&self, marker: &str) -> StorageResult<bool> {
-        let (sha256, before) = (Hasher::digest(MARKER).into(), Condition::Unchanged(TAG_OF_NOTHING.to_owned()));
-        match self.put(marker, MARKER, &sha256, before).await {
+    /// Whether a write to the marker is refused for a condition that does not hold.
+    async fn refuses(&self, marker: &str, condition: Condition) -> StorageResult<bool> {
+        match self.put(marker, MARKER, &Hasher::digest(MARKER).into(), condition).await {
             Err(StorageError::AlreadyExists { .. }) => Ok(true),
             Ok(_) | Err(StorageError::Other { .. }) => Ok(false),
             Err(error) => Err(error),
