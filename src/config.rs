@@ -6,6 +6,7 @@
 
 mod explain;
 mod file;
+mod notify;
 mod place;
 pub mod schedules;
 
@@ -17,6 +18,7 @@ pub use place::open_storage;
 use crate::codec::{Identities, Recipients, SigningKey};
 use crate::error::{Error, Result};
 use crate::format::manifest::Encryption;
+use crate::notify::NotifySettings;
 use crate::policy::Retention;
 use crate::secret::Secret;
 
@@ -134,6 +136,15 @@ impl Config {
         Some(Retention { daily, weekly, monthly, oplog: table.oplog.map(|oplog| oplog.0) })
     }
 
+    /// Returns who is told what; nobody when the configuration does not say.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration), naming the key, when a secret cannot be resolved or
+    /// a value makes no sense.
+    pub fn notifications(&self) -> Result<NotifySettings> {
+        self.file.notify.as_ref().map_or_else(|| Ok(NotifySettings::default()), notify::Notify::resolve)
+    }
+
     /// Returns the sections that this version reads but does not act on yet.
     #[must_use]
     pub fn not_acted_on(&self) -> Vec<&'static str> {
@@ -143,6 +154,7 @@ impl Config {
             ("workloads", !file.workloads.is_empty()),
             ("drill", file.drill.is_some()),
             ("server", file.server.is_some()),
+            ("notify", file.notify.is_some()),
         ];
         sections.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
     }

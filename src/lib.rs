@@ -16,6 +16,7 @@ pub mod filter;
 pub mod format;
 pub mod mongo;
 pub mod namespace;
+pub mod notify;
 pub mod operations;
 pub mod pattern;
 pub mod policy;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::explain::explain;
+use super::notify::Notify;
 use crate::error::{Error, Result};
 use crate::mongo::NodePreference;
 use crate::units::Span;
@@ -35,6 +36,8 @@ pub struct File {
     pub drill: Option<Drill>,
     /// The service's own endpoint.
     pub server: Option<Server>,
+    /// Who is told what.
+    pub notify: Option<Notify>,
 }
 
 /// `[source]`
@@ -238,6 +241,10 @@ mod tests {
             target = "env:DRILL_URI"
             [server]
             listen = "127.0.0.1:8787"
+            [notify]
+            repeat = "4h"
+            [[notify.slack]]
+            url = "env:SLACK_URL"
         "#;
         let file = File::parse(text, "regrow.toml").unwrap();
         assert_eq!(file.tiers["critical"].rpo.0.as_secs(), 900);

@@ -9,6 +9,8 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod fail_point;
+mod mail_server;
+mod receiver;
 mod running;
 mod s3;
 mod servers;
@@ -17,6 +19,8 @@ mod workspace;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use mail_server::{Mail, MailServer};
+pub use receiver::{Answer, Received, Receiver};
 pub use running::{Invocation, Run, Running};
 pub use s3::S3;
 pub use servers::{Host, Options, Servers, Topology};

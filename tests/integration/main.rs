@@ -13,6 +13,7 @@ mod floors;
 mod harness;
 mod interrupted;
 mod lease;
+mod notify;
 mod point_in_time;
 mod round_trip;
 mod servers;
