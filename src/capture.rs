@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::codec::{Recipients, SigningKey};
 use crate::error::Result;
-use crate::format::ClusterTime;
 use crate::format::oplog::{MAX_SLICE_BYTES, Range, SliceRecord, Timeline};
+use crate::format::{ClusterTime, TimelineId};
 use crate::mongo::{Deployment, NodePreference};
 use crate::random::Random;
 use crate::repository::Repository;
@@ -96,6 +96,8 @@ pub enum CaptureEvent {
     },
     /// Entries are lost.
     Gap {
+        /// Of which timeline.
+        timeline: TimelineId,
         /// Which.
         range: Range,
         /// Why.
@@ -111,6 +113,11 @@ pub enum CaptureEvent {
         reason: String,
         /// How many bytes wait.
         waiting: u64,
+    },
+    /// How far the server's oplog reaches back, as looked at now and then.
+    Window {
+        /// How far the newest entry lies behind the oldest.
+        reaches_back: Duration,
     },
     /// The oplog may roll over before it is captured.
     WindowCloses {

@@ -5,6 +5,7 @@
 
 mod backup;
 mod capture;
+mod daemon;
 mod expire;
 mod hold;
 mod init;
@@ -15,8 +16,10 @@ mod marks;
 mod oplog;
 mod output;
 mod progress;
+mod record;
 mod restore;
 mod show;
+mod status;
 mod undelete;
 mod verify;
 
@@ -97,6 +100,12 @@ enum Command {
     /// Re-read what is stored and name every damaged or missing object
     #[command(after_help = verify::HELP)]
     Verify(verify::Arguments),
+    /// Say how things stand: what could be lost, how the jobs fare, what is wrong
+    #[command(after_help = status::HELP)]
+    Status(status::Arguments),
+    /// Run the service: capture, scheduled jobs, alerts and metrics
+    #[command(after_help = daemon::HELP)]
+    Daemon(daemon::Arguments),
     /// Apply retention: let old backups and old oplog go
     #[command(after_help = expire::HELP)]
     Expire(expire::Arguments),
@@ -142,7 +151,8 @@ const MORE_BLOCKING_THREADS: usize = 2;
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging(arguments.verbose, arguments.quiet);
+    let is_service = matches!(arguments.command, Command::Daemon(_));
+    start_logging(arguments.verbose + u8::from(is_service), arguments.quiet);
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + MORE_BLOCKING_THREADS;
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(threads).enable_all().build();
     let runtime = match runtime {
@@ -178,6 +188,8 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
+        Command::Status(arguments) => status::run(&session, &arguments).await,
+        Command::Daemon(arguments) => daemon::run(&session, &arguments).await,
         Command::Expire(arguments) => expire::run(&session, &arguments).await,
         Command::Hold(arguments) => hold::run(&session, &arguments).await,
         Command::Undelete(arguments) => undelete::run(&session, &arguments).await,

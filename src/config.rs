@@ -11,19 +11,30 @@ mod place;
 pub mod schedules;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use file::{EncryptionTable, File};
-pub use place::open_storage;
+pub use place::{open_storage, open_unpatient};
 
+use crate::capture::CaptureSettings;
 use crate::codec::{Identities, Recipients, SigningKey};
 use crate::error::{Error, Result};
+use crate::format::evidence::WorkloadRecord;
 use crate::format::manifest::Encryption;
 use crate::notify::NotifySettings;
 use crate::policy::Retention;
 use crate::secret::Secret;
+use crate::status::Objectives;
+use crate::units::Span;
 
 /// Where a configuration is looked for when none is named.
 const DEFAULT_PATHS: [&str; 2] = ["./regrow.toml", "/etc/regrow/regrow.toml"];
+
+/// The folder of the schedules, beside the configuration.
+const DEFAULT_SCHEDULES: &str = "schedules";
+
+/// Each slice is an object in the store, and each costs requests.
+const SHORTEST_SLICE: Duration = Duration::from_secs(1);
 
 /// The signing key's file, beside the configuration, unless `signing.key_file` says otherwise.
 const DEFAULT_KEY_FILE: &str = "regrow-signing.key";
@@ -145,18 +156,56 @@ impl Config {
         self.file.notify.as_ref().map_or_else(|| Ok(NotifySettings::default()), notify::Notify::resolve)
     }
 
+    /// Returns the objectives of every workload.
+    #[must_use]
+    pub fn objectives(&self) -> Objectives {
+        let record = |workload: &file::Workload| {
+            let tier = self.file.tiers.get(&workload.tier)?;
+            Some(WorkloadRecord {
+                name: workload.name.clone(),
+                tier: workload.tier.clone(),
+                rpo_seconds: tier.rpo.0.as_secs(),
+                rto_seconds: tier.rto.0.as_secs(),
+            })
+        };
+        let workloads = self.file.workloads.iter().filter_map(record).collect();
+        Objectives { workloads, budget: self.file.repository.budget.map(|budget| budget.0) }
+    }
+
+    /// Returns how the oplog is captured; none when that is switched off.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when slices would be too short.
+    pub fn capture(&self) -> Result<Option<CaptureSettings>> {
+        let mut settings = CaptureSettings::default();
+        let Some(oplog) = &self.file.oplog else { return Ok(Some(settings)) };
+        if let Some(Span(interval)) = oplog.slice_interval {
+            if interval < SHORTEST_SLICE {
+                return Err(Error::configuration(format!("oplog.slice_interval is {} ms", interval.as_millis()))
+                    .with_hint("set it to 1s or more: each slice is an object in the store"));
+            }
+            settings.slice_interval = interval;
+        }
+        settings.preference = oplog.read_preference.unwrap_or_default();
+        Ok((oplog.enabled != Some(false)).then_some(settings))
+    }
+
+    /// Returns the folder of the schedules: `schedules` beside the configuration, unless it says otherwise.
+    #[must_use]
+    pub fn schedules_folder(&self) -> PathBuf {
+        self.beside(Path::new(self.file.schedules.as_deref().unwrap_or(DEFAULT_SCHEDULES)))
+    }
+
+    /// Returns where it was read from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the sections that this version reads but does not act on yet.
     #[must_use]
     pub fn not_acted_on(&self) -> Vec<&'static str> {
-        let file = &self.file;
-        let sections = [
-            ("tiers", !file.tiers.is_empty()),
-            ("workloads", !file.workloads.is_empty()),
-            ("drill", file.drill.is_some()),
-            ("server", file.server.is_some()),
-            ("notify", file.notify.is_some()),
-        ];
-        sections.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
+        self.file.drill.iter().map(|_| "drill").collect()
     }
 
     fn encryption_table(&self) -> file::Encryption {

@@ -15,14 +15,20 @@ use crate::clock::Clock;
 use crate::codec::SigningKey;
 use crate::error::{Error, Result};
 use crate::format::BackupId;
+use crate::format::evidence::{Event, Run};
 use crate::format::mark::{Mark, MarkKind};
 use crate::policy::Retention;
+use crate::policy::history::Soundness;
 use crate::policy::retention::{BackupFacts, Refusal, RetentionPlan, Verdict};
-use crate::repository::{HeldLease, Listing, Repository};
+use crate::repository::{EvidenceLog, HeldLease, Listing, Repository};
 use crate::storage::{StorageError, StorageResult};
 
 /// What an interrupted backup has left belongs to none that still runs when it is this old.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How far back evidence of verifications is looked for. Everything is verified each week; what was not for so long counts
+/// as not verified.
+const VERIFIED_WITHIN: SignedDuration = SignedDuration::from_hours(100 * 24);
 
 /// What retention would do to a repository.
 #[derive(Debug, Clone)]
@@ -52,6 +58,15 @@ pub struct Expired {
     pub denied: Option<String>,
 }
 
+impl Expired {
+    /// Returns what is recorded of it as evidence.
+    #[must_use]
+    pub fn event(&self, run: Run) -> Event {
+        let Self { expired, removed, oplog_objects, denied } = self.clone();
+        Event::Expiry { run, expired, removed, oplog_objects, denied }
+    }
+}
+
 /// What executing a plan needs.
 pub struct ExpiryContext<'a> {
     /// The repository that the plan is about.
@@ -70,11 +85,15 @@ pub struct ExpiryContext<'a> {
 /// [`Kind::Refused`](crate::error::Kind::Refused) when now is no time to let anything go; whatever the storage says.
 pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp) -> Result<ExpiryPlan> {
     let (listing, captured) = (repository.list().await?, repository.captured().await?);
+    let mut evidence = EvidenceLog::since(now - VERIFIED_WITHIN);
+    evidence.refresh(repository, now).await?;
+    let verified = Soundness::of(evidence.records()).verified;
     let holds = repository.marks(MarkKind::Hold).await?;
     let expired = repository.marks(MarkKind::Expired).await?;
     let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
     let facts: Vec<BackupFacts> = sound
         .map(|manifest| BackupFacts {
+            verified: verified.contains_key(&manifest.id),
             held: holds.contains_key(&manifest.id),
             expired_at: expired.get(&manifest.id).map(|mark| mark.placed_at),
             ..BackupFacts::of(manifest)

@@ -1,13 +1,17 @@
-//! What a repository is made of: typed ids, the descriptor, segments, packs, manifests, catalogs, the oplog.
+//! What a repository is made of: typed ids, the descriptor, segments, packs, manifests, catalogs, the oplog,
+//! evidence.
 //!
 //! `docs/FORMAT.md` is the specification. Invariants: every on-disk type lives here and only here, and
 //! nothing here does I/O, encrypts or compresses. Bytes that come from a store are hostile until a
 //! parser here has accepted them: parsers return errors, they never panic.
 
+pub mod alerts;
 pub mod backup_id;
 pub mod catalog;
 pub mod descriptor;
+pub mod evidence;
 pub mod header;
+pub mod job;
 pub mod layout;
 pub mod lease;
 pub mod manifest;
@@ -21,6 +25,7 @@ pub mod time;
 pub use backup_id::{BackupId, BackupKind};
 pub use descriptor::{Descriptor, RepositoryId, SigningKeyEntry};
 pub use header::{Header, Subject};
+pub use job::Job;
 pub use oplog::TimelineId;
 pub use time::ClusterTime;
 

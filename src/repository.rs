@@ -5,6 +5,8 @@
 //! backup exists exactly when its manifest does; whatever is read is checked against a signature or a
 //! recorded hash before it is believed.
 
+mod alerts;
+mod evidence;
 mod lease;
 mod listing;
 mod marks;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use evidence::{EvidenceLog, Recorder};
 pub use lease::{Applicant, HeldLease};
 pub use listing::{Leftover, ListedBackup, Listing};
 pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};

@@ -21,7 +21,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 pub use entries::Entries;
-pub use plan::{RestoreItem, RestorePlan, RestoreRequest};
+pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate};
 pub use replay::Replayed;
 pub use survey::Recovery;
 

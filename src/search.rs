@@ -62,7 +62,7 @@ impl Searchable {
     pub async fn find(repository: &Repository, identities: Option<&Identities>, range: Range) -> Result<Self> {
         let mut searchable = Self { slices: Vec::new(), stretches: Vec::new(), gaps: Vec::new() };
         for captured in repository.captured().await? {
-            let CapturedTimeline { timeline, slices, gaps } = &captured;
+            let CapturedTimeline { timeline, slices, gaps, .. } = &captured;
             let overlaps = |other: &Range| other.end > range.begin && other.begin < range.end;
             for gap in gaps.iter().filter(|gap| overlaps(gap)) {
                 searchable.gaps.push(repository.gap(&timeline.id, *gap).await?);

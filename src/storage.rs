@@ -11,6 +11,7 @@
 mod backoff;
 mod error;
 mod faulty;
+mod fenced;
 mod key;
 mod local;
 mod retry;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 pub use backoff::Backoff;
 pub use error::{StorageError, StorageResult};
 pub use faulty::{Fault, Faulty};
+pub use fenced::{Fenced, Gate};
 pub use local::Local;
 pub use retry::Retrying;
 pub use s3::{S3, S3Credentials, S3Options};

@@ -28,7 +28,37 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A duration that prints for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`.
+impl<'de> serde::Deserialize<'de> for ByteSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads a whole number and a unit: `512B`, `500GiB`, `2TB`.
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let complain = || format!("'{text}' is no size; write a whole number and MiB, GiB or TiB, such as 500GiB");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(complain)?;
+        let number: u64 = text[..digits].parse().map_err(|_| complain())?;
+        let (power, base): (u32, u64) = match text[digits..].trim_start() {
+            "B" => (0, 1024),
+            "KiB" => (1, 1024),
+            "MiB" => (2, 1024),
+            "GiB" => (3, 1024),
+            "TiB" => (4, 1024),
+            "kB" => (1, 1000),
+            "MB" => (2, 1000),
+            "GB" => (3, 1000),
+            "TB" => (4, 1000),
+            _ => return Err(complain()),
+        };
+        number.checked_mul(base.pow(power)).map(Self).ok_or_else(complain)
+    }
+}
+
+/// A duration that prints for people: `0.4 s`, `12 s`, `3 min 20 s`, `15 min`, `2 h 05 min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed(pub Duration);
 
@@ -38,6 +68,8 @@ impl fmt::Display for Elapsed {
         let text = match seconds {
             0..=9 => format!("{:.1} s", self.0.as_secs_f64()),
             10..=119 => format!("{seconds} s"),
+            120..=3599 if seconds % 60 == 0 => format!("{} min", seconds / 60),
+            3600.. if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
             120..=7199 => format!("{} min {:02} s", seconds / 60, seconds % 60),
             _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
         };
@@ -86,9 +118,19 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_parsed_or_refused() {
+        assert_eq!("500GiB".parse(), Ok(ByteSize(500 << 30)));
+        assert_eq!("2 TB".parse(), Ok(ByteSize(2_000_000_000_000)));
+        for wrong in ["", "5", "GiB", "1.5GiB", "-1B", "5 gib", "99999999999TiB"] {
+            assert!(wrong.parse::<ByteSize>().is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
     fn durations_read_well() {
-        let shown = [400, 12_000, 200_000, 7_500_000].map(|ms| Elapsed(Duration::from_millis(ms)).to_string());
-        assert_eq!(shown, ["0.4 s", "12 s", "3 min 20 s", "2 h 05 min"]);
+        let shown = [400, 12_000, 200_000, 900_000, 3_600_000, 7_500_000]
+            .map(|ms| Elapsed(Duration::from_millis(ms)).to_string());
+        assert_eq!(shown, ["0.4 s", "12 s", "3 min 20 s", "15 min", "1 h", "2 h 05 min"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Kind, Result};
+use crate::format::evidence::{self, Event, MAX_NAMED, Run, VerificationResult};
 use crate::format::manifest::{Manifest, ObjectRecord, PackRecord};
 use crate::format::{BackupId, layout};
 use crate::progress::Progress;
@@ -30,6 +31,17 @@ pub enum Level {
     Structure,
     /// And every byte hashes to what was recorded.
     Checksum,
+}
+
+impl Level {
+    /// Returns the word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Structure => "structure",
+            Self::Checksum => "checksum",
+        }
+    }
 }
 
 impl FromStr for Level {
@@ -65,14 +77,41 @@ impl Finding {
 /// The outcome of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// How many backups were checked.
-    pub backups: u64,
+    /// The backups that were checked.
+    pub backups: Vec<BackupId>,
+    /// Whether that is everything, the captured oplog too.
+    pub everything: bool,
     /// How many objects.
     pub checked_objects: u64,
     /// How many bytes were read; 0 at level `structure`.
     pub checked_bytes: u64,
     /// What is wrong; empty when everything is as recorded.
     pub findings: Vec<Finding>,
+}
+
+impl Verification {
+    /// Returns what is recorded of it as evidence.
+    #[must_use]
+    pub fn event(&self, run: Run, level: Level) -> Event {
+        let is_damaged = |id: &BackupId| self.findings.iter().any(|finding| finding.backup.as_ref() == Some(id));
+        let (damaged, sound) = self.backups.iter().cloned().partition(is_damaged);
+        let of_oplog = self.findings.iter().filter(|finding| finding.backup.is_none());
+        let named = self.findings.iter().take(MAX_NAMED);
+        let result = VerificationResult {
+            level: level.as_str().into(),
+            everything: self.everything,
+            sound,
+            damaged,
+            checked_objects: self.checked_objects,
+            checked_bytes: self.checked_bytes,
+            findings: self.findings.len() as u64,
+            oplog_findings: of_oplog.count() as u64,
+            named: named
+                .map(|finding| evidence::Finding { object: finding.object.clone(), problem: finding.problem.clone() })
+                .collect(),
+        };
+        Event::Verification { run, result }
+    }
 }
 
 /// Checks `backups`, or all of them and the captured oplog when none is named.
@@ -87,10 +126,10 @@ pub async fn verify(
 ) -> Result<Verification> {
     let stored = repository.storage().list(layout::BACKUPS).await?;
     let stored: BTreeMap<String, u64> = stored.into_iter().map(|entry| (entry.key, entry.size)).collect();
-    let mut verification = Verification::default();
+    let mut verification = Verification { everything: backups.is_empty(), ..Verification::default() };
     let mut to_read = Vec::new();
     for id in chosen(&stored, backups) {
-        verification.backups += 1;
+        verification.backups.push(id.clone());
         verification.checked_objects += 1;
         match repository.manifest(&id).await {
             Ok(manifest) => to_read.extend(check_structure(&manifest, &stored, &mut verification)),

@@ -232,7 +232,8 @@ impl Reader<'_> {
             "the oplog rolled over before it was captured: it begins at {},{} now",
             first.time, first.increment
         );
-        (self.context.report)(&CaptureEvent::Gap { range, cause: cause.clone(), behind_backup });
+        let timeline = self.timeline.id.clone();
+        (self.context.report)(&CaptureEvent::Gap { timeline, range, cause: cause.clone(), behind_backup });
         self.order(Order::Gap { timeline: self.timeline.id.clone(), range, cause }).await?;
         self.open = OpenRun::behind(goes_on);
         Ok(true)

@@ -13,7 +13,10 @@ use crate::mongo::oplog;
 /// How often the oplog's reach is looked at, at least, and what lies between two warnings.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Warns while there is time: when the repository is half the oplog's reach behind. Never ends by itself; beside the
+/// By how much the oplog must reach further back than the repository is behind.
+const FACTOR: u32 = 3;
+
+/// Warns while there is time: when the repository is a third of the oplog's reach behind. Never ends by itself; beside the
 /// reading half and not within, because that waits while the spool is full.
 pub(super) async fn watch(context: &CaptureContext, stored: &Stored) -> Infallible {
     let mut warned_at: Option<Instant> = None;
@@ -33,6 +36,7 @@ async fn closing(context: &CaptureContext, stored: &Stored) -> Result<Option<Cap
     let window = oplog::window(&node).await?;
     let seconds = |from: u32| Duration::from_secs(u64::from(window.last.time.saturating_sub(from)));
     let (behind, window) = (seconds(stored.end().t), seconds(window.first.time));
-    let closes = behind * 2 > window && behind > context.settings.slice_interval * 2;
+    (context.report)(&CaptureEvent::Window { reaches_back: window });
+    let closes = behind * FACTOR > window && behind > context.settings.slice_interval * 2;
     Ok(closes.then_some(CaptureEvent::WindowCloses { behind, window }))
 }

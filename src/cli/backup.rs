@@ -1,11 +1,12 @@
 //! `regrow backup`: a backup now.
 
 use super::output::{backup_json, counted, moment, name_leftovers};
-use super::{Session, progress, stop_requested};
+use super::{Session, progress, record, stop_requested};
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
 use crate::error::Result;
-use crate::format::BackupKind;
+use crate::format::evidence::Event;
 use crate::format::manifest::{Consistency, Encryption, Manifest};
+use crate::format::{BackupKind, Job};
 use crate::mongo::Deployment;
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
@@ -57,12 +58,20 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
         );
     }
     let progress = Progress::default();
-    let clock = session.clock.clone();
-    let targets = Targets::default();
-    let context = BackupContext { repository, recipients, signing_key, clock, progress: progress.clone(), targets };
+    let (clock, targets) = (session.clock.clone(), Targets::default());
+    let context = BackupContext {
+        repository: repository.clone(),
+        recipients,
+        signing_key: signing_key.clone(),
+        clock,
+        progress: progress.clone(),
+        targets,
+    };
     let manifest =
         progress::show(session, "backup", &progress, Box::pin(backup::execute(plan, context, stop_requested())))
             .await?;
+    let run = record::by_hand(session, Job::Backup(kind), manifest.started_at);
+    record::record(session, &repository, &signing_key, Event::Backup { run, backup: manifest.id.clone() }).await;
     answer(session, &manifest);
     Ok(())
 }

@@ -1,15 +1,14 @@
 //! `regrow capture`: continuous oplog capture in the foreground.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::output::{entries, moment};
 use super::{Session, stop_requested};
 use crate::capture::{self, CaptureContext, CaptureEvent, CaptureSettings};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::mongo::Deployment;
+use crate::repository::Repository;
 use crate::units::{ByteSize, Elapsed};
 
 pub(super) const HELP: &str = "\
@@ -34,6 +33,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let (recipients, signing_key) = (config.recipients()?, config.signing_key()?);
     let repository = session.repository(&config).await?;
     repository.accept_signer(&signing_key)?;
+    refuse_beside_the_service(session, &repository).await?;
     let deployment = Deployment::connect(&config.source_uri()?).await?;
     let (json, quiet) = (session.json, session.quiet);
     let context = CaptureContext {
@@ -51,25 +51,21 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
 }
 
 fn settings(config: &Config, arguments: &Arguments) -> Result<CaptureSettings> {
-    let mut settings = CaptureSettings { once: arguments.once, ..CaptureSettings::default() };
-    let Some(oplog) = &config.file.oplog else { return Ok(settings) };
-    if oplog.enabled == Some(false) {
-        return Err(Error::configuration("[oplog] enabled = false switches capture off")
-            .with_hint("set it to true to capture the oplog"));
-    }
-    if let Some(interval) = oplog.slice_interval {
-        settings.slice_interval = at_least_a_second(interval.0)?;
-    }
-    settings.preference = oplog.read_preference.unwrap_or_default();
-    Ok(settings)
+    let settings = config.capture()?.ok_or_else(|| {
+        Error::configuration("[oplog] enabled = false switches capture off")
+            .with_hint("set it to true to capture the oplog")
+    })?;
+    Ok(CaptureSettings { once: arguments.once, ..settings })
 }
 
-fn at_least_a_second(interval: Duration) -> Result<Duration> {
-    if interval >= Duration::from_secs(1) {
-        return Ok(interval);
+/// Two that capture would take turns at failing.
+async fn refuse_beside_the_service(session: &Session, repository: &Repository) -> Result<()> {
+    let Some(lease) = repository.lease().await? else { return Ok(()) };
+    if !lease.service || lease.is_free(session.clock.now()) {
+        return Ok(());
     }
-    Err(Error::configuration(format!("oplog.slice_interval is {} ms", interval.as_millis()))
-        .with_hint("set it to 1s or more: each slice is an object in the store"))
+    Err(Error::new(Kind::LeaseHeld, format!("{} captures the oplog already", lease.description))
+        .with_hint("there is nothing to do; 'regrow status' shows how far it is"))
 }
 
 fn report(event: &CaptureEvent, json: bool, quiet: bool) {
@@ -83,8 +79,11 @@ fn report(event: &CaptureEvent, json: bool, quiet: bool) {
     }
     if let Some(warning) = warning(event) {
         eprintln!("warning: {warning}");
-    } else if !quiet && !json {
-        eprintln!("{}", remark(event));
+    } else if !quiet
+        && !json
+        && let Some(remark) = remark(event)
+    {
+        eprintln!("{remark}");
     }
     if event.asks_for_backup() {
         eprintln!("take a backup now: only what follows a backup can be restored ('regrow backup')");
@@ -93,7 +92,10 @@ fn report(event: &CaptureEvent, json: bool, quiet: bool) {
 
 fn warning(event: &CaptureEvent) -> Option<String> {
     let text = match event {
-        CaptureEvent::Resumed(_) | CaptureEvent::NewTimeline { .. } | CaptureEvent::Stored { .. } => return None,
+        CaptureEvent::Resumed(_)
+        | CaptureEvent::NewTimeline { .. }
+        | CaptureEvent::Stored { .. }
+        | CaptureEvent::Window { .. } => return None,
         CaptureEvent::Gap { range, cause, .. } => {
             format!("a gap: the oplog from {} to {} is lost; {cause}", moment(range.begin), moment(range.end))
         }
@@ -110,8 +112,8 @@ fn warning(event: &CaptureEvent) -> Option<String> {
     Some(text)
 }
 
-fn remark(event: &CaptureEvent) -> String {
-    match event {
+fn remark(event: &CaptureEvent) -> Option<String> {
+    let text = match event {
         CaptureEvent::Resumed(end) => format!("going on from {}", moment(*end)),
         CaptureEvent::NewTimeline { timeline, .. } => {
             format!("beginning timeline {} at {}: {}", timeline.id, moment(timeline.begin), timeline.cause)
@@ -123,6 +125,7 @@ fn remark(event: &CaptureEvent) -> String {
             ByteSize(record.object.size),
             Elapsed(*behind)
         ),
-        other => warning(other).unwrap_or_default(),
-    }
+        _ => return None,
+    };
+    Some(text)
 }

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::output::{counted, table, time};
-use super::{Session, lease};
+use super::{Session, lease, record};
 use crate::error::{Error, Result};
 use crate::expire::{self, Expired, ExpiryContext, ExpiryPlan};
+use crate::format::Job;
 use crate::policy::Retention;
 use crate::policy::retention::{Reason, Verdict};
 
@@ -42,9 +43,12 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let lease = lease::take(session, &repository, &signing_key, "regrow expire").await?;
     let context =
         ExpiryContext { repository: &repository, signing_key: &signing_key, lease: &lease, clock: &session.clock };
+    let started_at = session.clock.now();
     let outcome = apply(&context, &retention).await;
-    lease::give_back(lease).await;
+    lease::give_back(&lease).await;
     let (plan, done) = outcome?;
+    let run = record::by_hand(session, Job::Expire, started_at);
+    record::record(session, &repository, &signing_key, done.event(run)).await;
     answer(session, &plan, Some(&done));
     Ok(())
 }

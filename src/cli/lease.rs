@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Session;
+use super::record::who;
 use crate::codec::SigningKey;
 use crate::error::Result;
 use crate::repository::{Applicant, HeldLease, Repository};
@@ -20,14 +21,13 @@ pub(super) async fn take(
     key: &SigningKey,
     what: &str,
 ) -> Result<HeldLease> {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "an unknown host".into());
-    let description = format!("{what} on {} (process {})", host.trim(), std::process::id());
-    let applicant = Applicant { description, duration: DURATION };
+    let description = format!("{what} on {}", who());
+    let applicant = Applicant { description, duration: DURATION, service: false };
     repository.acquire(&applicant, key, &session.clock, &session.random).await
 }
 
 /// Gives the lease back. What was done under it is done: a lease that is not given back runs out.
-pub(super) async fn give_back(lease: HeldLease) {
+pub(super) async fn give_back(lease: &HeldLease) {
     if let Err(error) = lease.release().await {
         tracing::info!(%error, "the lease was not given back; it runs out by itself");
     }

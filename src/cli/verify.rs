@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::output::{counted, leftovers_json, name_leftovers};
-use super::{Session, progress, stop_requested};
+use super::{Session, progress, record, stop_requested};
 use crate::error::{Error, Kind, Result};
+use crate::format::Job;
 use crate::progress::Progress;
 use crate::units::ByteSize;
 use crate::verify::{self, Finding, Level};
@@ -34,7 +35,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     }
     // A backup whose manifest is lost looks like one that was never finished, so those are named here too.
     let leftovers = if backups.is_empty() { repository.list().await?.leftovers } else { Vec::new() };
-    let progress = Progress::default();
+    let (progress, started_at) = (Progress::default(), session.clock.now());
     let verification = progress::show(session, "verify", &progress, async {
         tokio::select! {
             verification = verify::verify(&repository, &backups, level, &progress) => verification,
@@ -42,6 +43,12 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         }
     })
     .await?;
+    if let Ok(signing_key) = config.signing_key() {
+        let run = record::by_hand(session, Job::Verify, started_at);
+        record::record(session, &repository, &signing_key, verification.event(run, level)).await;
+    } else {
+        session.say("note: there is no signing key here, so this verification is not recorded as evidence");
+    }
     let findings = &verification.findings;
     if session.json {
         let listed = findings
@@ -60,7 +67,8 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
             println!("{}: {}", finding.object, finding.problem);
         }
     }
-    let (objects, backups) = (counted(verification.checked_objects, "object"), counted(verification.backups, "backup"));
+    let (objects, backups) =
+        (counted(verification.checked_objects, "object"), counted(verification.backups.len() as u64, "backup"));
     session.say(format_args!("Checked {objects} of {backups}, read {}.", ByteSize(verification.checked_bytes)));
     name_leftovers(session, &leftovers);
     if findings.is_empty() {

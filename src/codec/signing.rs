@@ -29,6 +29,12 @@ pub const LEASE_PURPOSE: &str = "regrow-lease-v1";
 /// The purpose that a mark's signature is made for.
 pub const MARK_PURPOSE: &str = "regrow-mark-v1";
 
+/// The purpose that the signature of evidence is made for.
+pub const EVIDENCE_PURPOSE: &str = "regrow-evidence-v1";
+
+/// The purpose that the signature of what is known of alerts is made for.
+pub const ALERTS_PURPOSE: &str = "regrow-alerts-v1";
+
 /// What the key file begins with, so that nobody takes it for something else.
 const FILE_PREFIX: &str = "REGROW-SIGNING-KEY-1 ";
 

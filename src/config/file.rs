@@ -1,6 +1,7 @@
 //! The shape of `regrow.toml`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
@@ -8,7 +9,7 @@ use super::explain::explain;
 use super::notify::Notify;
 use crate::error::{Error, Result};
 use crate::mongo::NodePreference;
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -38,6 +39,8 @@ pub struct File {
     pub server: Option<Server>,
     /// Who is told what.
     pub notify: Option<Notify>,
+    /// The folder of the schedules.
+    pub schedules: Option<String>,
 }
 
 /// `[source]`
@@ -60,6 +63,8 @@ pub struct Repository {
     pub region: Option<String>,
     /// The URL of an S3-compatible store.
     pub endpoint: Option<String>,
+    /// How much it may hold before that is said.
+    pub budget: Option<ByteSize>,
 }
 
 /// `encryption = "none"`, or `[encryption]`.
@@ -180,7 +185,9 @@ pub struct Drill {
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// Address and port.
-    pub listen: String,
+    pub listen: Option<SocketAddr>,
+    /// What those who read metrics and status must show: `env:NAME`, `file:/path`, or the token itself.
+    pub token: Option<String>,
 }
 
 impl File {

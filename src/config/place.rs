@@ -20,6 +20,20 @@ pub async fn open_storage(
     clock: &Clock,
     random: &Random,
 ) -> Result<Arc<dyn Storage>> {
+    let store = open_unpatient(repository, create, clock, random).await?;
+    Ok(Arc::new(Retrying::new(store, clock.clone(), random.clone())))
+}
+
+/// Opens the store that `repository` names, without making failed requests again.
+///
+/// # Errors
+/// As [`open_storage`].
+pub async fn open_unpatient(
+    repository: &Repository,
+    create: bool,
+    clock: &Clock,
+    random: &Random,
+) -> Result<Arc<dyn Storage>> {
     let url = repository.url.as_str();
     if let Some(path) = url.strip_prefix("file://") {
         refuse_s3_settings(repository)?;
@@ -31,7 +45,7 @@ pub async fn open_storage(
         if create {
             local.create_root().await?;
         }
-        return Ok(Arc::new(Retrying::new(local, clock.clone(), random.clone())));
+        return Ok(Arc::new(local));
     }
     let Some(place) = url.strip_prefix("s3://") else {
         return Err(Error::configuration(format!("repository.url: '{url}' is no place that Regrow knows"))
@@ -49,8 +63,7 @@ pub async fn open_storage(
         endpoint: repository.endpoint.clone(),
         ..S3Options::default()
     };
-    let s3 = S3::connect(options, clock.clone(), random.clone()).await?;
-    Ok(Arc::new(Retrying::new(s3, clock.clone(), random.clone())))
+    Ok(Arc::new(S3::connect(options, clock.clone(), random.clone()).await?))
 }
 
 /// A setting that does nothing would be a setting silently ignored.

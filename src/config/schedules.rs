@@ -8,8 +8,8 @@ use toml::Spanned;
 
 use super::explain::{explain, place};
 use crate::error::{Error, Result};
-use crate::format::BackupKind;
-use crate::policy::{Job, Schedule, Timetable};
+use crate::format::{BackupKind, Job};
+use crate::policy::{Schedule, Timetable};
 use crate::units::Span;
 
 /// How often a run that failed is tried again, unless a schedule says otherwise.
@@ -128,6 +128,7 @@ mod tests {
         let expected = [
             ("daily", Job::Backup(BackupKind::Daily)),
             ("drill", Job::Drill),
+            ("expire", Job::Expire),
             ("monthly", Job::Backup(BackupKind::Monthly)),
             ("report", Job::Report),
             ("verify", Job::Verify),

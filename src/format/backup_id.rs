@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::random::Random;
 
 /// Why a backup was taken; retention treats each kind by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackupKind {
     /// The backup of a day.

@@ -1,5 +1,9 @@
 //! Where things lie in a repository: the only place that spells keys.
 
+use jiff::Timestamp;
+use jiff::civil;
+use jiff::tz::TimeZone;
+
 use super::backup_id::BackupId;
 use super::manifest::Encryption;
 use super::mark::MarkKind;
@@ -32,6 +36,33 @@ pub fn mark(kind: MarkKind, id: &BackupId) -> String {
 pub fn marked(kind: MarkKind, key: &str) -> Option<BackupId> {
     key.strip_prefix(marks(kind))?.strip_suffix(".json")?.parse().ok()
 }
+
+/// The folder of all evidence.
+pub const EVIDENCE: &str = "evidence/";
+
+/// Returns the key of a record of evidence.
+#[must_use]
+pub fn evidence(recorded_at: Timestamp, kind: &str, id: &str) -> String {
+    format!("{EVIDENCE}{}-{kind}-{id}.json", recorded_at.strftime("%Y/%m/%Y%m%dT%H%M%SZ"))
+}
+
+/// Returns the folder of a year's evidence.
+#[must_use]
+pub fn evidence_of_year(year: i16) -> String {
+    format!("{EVIDENCE}{year:04}/")
+}
+
+/// Returns when the evidence of a key was recorded, to the second, if it is the key of any.
+#[must_use]
+pub fn evidence_time(key: &str) -> Option<Timestamp> {
+    let (_, name) = key.strip_prefix(EVIDENCE)?.strip_suffix(".json")?.rsplit_once('/')?;
+    let (time, _) = name.split_once('-')?;
+    let time = civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    TimeZone::UTC.to_timestamp(time).ok()
+}
+
+/// What of alerts is open and has been said; see [`super::alerts`].
+pub const ALERTS: &str = "control/alerts.json";
 
 /// The folder of all backups.
 pub const BACKUPS: &str = "backups/";

@@ -29,6 +29,9 @@ pub struct Lease {
     pub holder: String,
     /// Who that is, for people: a host, a process and what it does.
     pub description: String,
+    /// Whether the holder is the service, and not a single command.
+    #[serde(default)]
+    pub service: bool,
     /// Since when the holder has it.
     pub acquired_at: Timestamp,
     /// Up to when it is the holder's, unless it is renewed.

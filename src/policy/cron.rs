@@ -1,7 +1,7 @@
 //! Cron expressions as people write them.
 //!
-//! Five fields: minute, hour, day of the month, month, day of the week, where both 0 and 7 are Sunday. The `cron` crate
-//! finds the dates; its own dialect has seconds in front and counts days of the week from Sunday = 1, so every field
+//! Five fields: minute, hour, day of the month, month, day of the week, where both 0 and 7 are Sunday; a sixth in front
+//! of them is the second. The `cron` crate finds the dates; its own dialect has seconds in front and counts days of the week from Sunday = 1, so every field
 //! is read here and handed on as a list of numbers.
 
 use std::collections::BTreeSet;
@@ -56,16 +56,17 @@ impl FromStr for CronExpression {
         };
         let written = in_fields(text.trim());
         let fields: Vec<&str> = written.split_whitespace().collect();
-        let [minute, hour, day, month, weekday] = fields[..] else {
-            let hint = if fields.len() == 6 { "; leave out the seconds" } else { "" };
-            return Err(wrong(&format!("it has {} fields{hint}", fields.len())));
+        let (second, [minute, hour, day, month, weekday]) = match fields[..] {
+            [minute, hour, day, month, weekday] => ("0", [minute, hour, day, month, weekday]),
+            [second, minute, hour, day, month, weekday] => (second, [minute, hour, day, month, weekday]),
+            _ => return Err(wrong(&format!("it has {} fields", fields.len()))),
         };
         let numbers = |field: &Field, text: &str| field.numbers(text).map_err(|reason| wrong(&reason));
-        let (minutes, hours) = (numbers(&MINUTE, minute)?, numbers(&HOUR, hour)?);
+        let (seconds, minutes, hours) = (numbers(&SECOND, second)?, numbers(&MINUTE, minute)?, numbers(&HOUR, hour)?);
         let (days, months) = (numbers(&DAY, day)?, numbers(&MONTH, month)?);
         // Sunday is 1 in the crate's dialect.
         let weekdays: BTreeSet<u8> = numbers(&WEEKDAY, weekday)?.into_iter().map(|day| day % 7 + 1).collect();
-        let times = format!("0 {} {}", list(&minutes), list(&hours));
+        let times = format!("{} {} {}", list(&seconds), list(&minutes), list(&hours));
         let months = list(&months);
         let dates = if day.starts_with('*') || weekday.starts_with('*') {
             vec![format!("{} {months} {}", list(&days), list(&weekdays))]
@@ -104,6 +105,7 @@ struct Field {
     names: &'static [&'static str],
 }
 
+const SECOND: Field = Field { name: "second", range: 0..=59, names: &[] };
 const MINUTE: Field = Field { name: "minute", range: 0..=59, names: &[] };
 const HOUR: Field = Field { name: "hour", range: 0..=23, names: &[] };
 const DAY: Field = Field { name: "day of the month", range: 1..=31, names: &[] };
@@ -217,6 +219,7 @@ mod tests {
         assert_eq!(next("50/5 * * * *", 2), ["Mon 06-01 00:50", "Mon 06-01 00:55"]);
         assert_eq!(next("0 8-18/5 * * *", 3), ["Mon 06-01 08:00", "Mon 06-01 13:00", "Mon 06-01 18:00"]);
         assert_eq!(next("0 0 29 feb *", 1), ["Tue 02-29 00:00"]);
+        assert_eq!(next("*/30 59 3 * * *", 3), ["Mon 06-01 03:59", "Mon 06-01 03:59", "Tue 06-02 03:59"]);
         assert_eq!(next("@monthly", 2), ["Wed 07-01 00:00", "Sat 08-01 00:00"]);
         assert_eq!(
             next("0 0 13 * fri", 3),
@@ -230,7 +233,8 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         for (text, reason) in [
             ("0 2 * *", "it has 4 fields"),
-            ("0 0 2 * * *", "leave out the seconds"),
+            ("0 0 2 * * * 2026", "it has 7 fields"),
+            ("60 0 2 * * *", "the second '60' is not from 0 to 59"),
             ("60 2 * * *", "the minute '60' is not from 0 to 59"),
             ("0 24 * * *", "the hour '24' is not from 0 to 23"),
             ("0 0 0 * *", "the day of the month '0' is not from 1 to 31"),

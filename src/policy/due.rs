@@ -13,6 +13,10 @@ const PUNCTUAL: Duration = Duration::from_mins(1);
 const FIRST_RETRY: Duration = Duration::from_mins(1);
 const LONGEST_RETRY: Duration = Duration::from_hours(1);
 
+/// The longest wait before a run that found a server or a store away is tried again: it is to be noticed soon that they
+/// are back.
+const LONGEST_ABSENCE: Duration = Duration::from_mins(5);
+
 /// What to do about a schedule at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -45,8 +49,19 @@ impl Schedule {
         if failures > self.retries {
             return None;
         }
-        let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-        let at = now.checked_add(doubled.min(LONGEST_RETRY)).ok()?;
+        self.again_at(due, failures, LONGEST_RETRY, now)
+    }
+
+    /// Returns when a run of `due` that found a server or a store away, at its attempt number `attempts`, is tried
+    /// again: that may last, and is no fault of the run. None when the next run comes first.
+    #[must_use]
+    pub fn back_at(&self, due: Timestamp, attempts: u32, now: Timestamp) -> Option<Timestamp> {
+        self.again_at(due, attempts, LONGEST_ABSENCE, now)
+    }
+
+    fn again_at(&self, due: Timestamp, tried: u32, longest: Duration, now: Timestamp) -> Option<Timestamp> {
+        let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(tried.saturating_sub(1)));
+        let at = now.checked_add(doubled.min(longest)).ok()?;
         let next = self.timetable.next_after(due);
         next.is_none_or(|next| at < next).then_some(at)
     }
@@ -59,7 +74,8 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::policy::{Job, Timetable};
+    use crate::format::Job;
+    use crate::policy::Timetable;
     use crate::random::Random;
 
     fn schedule(cron: &str, catch_up: bool) -> Schedule {

@@ -1,37 +1,9 @@
 //! What the service does by itself, and when.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::Timetable;
-use crate::format::BackupKind;
-
-/// Something that the service does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Job {
-    /// Takes a backup.
-    Backup(BackupKind),
-    /// Reads everything that is stored and holds it against what was recorded.
-    Verify,
-    /// Restores into scratch databases.
-    Drill,
-    /// Writes the compliance report.
-    Report,
-    /// Applies retention.
-    Expire,
-}
-
-impl fmt::Display for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Backup(kind) => write!(f, "the {kind} backup"),
-            Self::Verify => f.write_str("the verification"),
-            Self::Drill => f.write_str("the drill"),
-            Self::Report => f.write_str("the report"),
-            Self::Expire => f.write_str("the expiry"),
-        }
-    }
-}
+use crate::format::Job;
 
 /// A job and its times.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp, civil};
 use super::CronExpression;
 use crate::error::{Error, Result};
 
-/// How far back by the clock on the wall to begin, so that an hour that comes twice is seen twice.
+/// How far back by the clock on the wall to begin after clocks were changed, so that an hour that comes twice is seen
+/// twice.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(3);
 
 /// A cron expression, read by the clock on the wall of one time zone.
@@ -35,10 +36,25 @@ impl Timetable {
         Ok(Self { cron, zone: found })
     }
 
+    /// Returns the expression.
+    #[must_use]
+    pub fn cron(&self) -> &CronExpression {
+        &self.cron
+    }
+
+    /// Returns the time zone's name.
+    #[must_use]
+    pub fn zone_name(&self) -> &str {
+        self.zone.iana_name().unwrap_or("UTC")
+    }
+
     /// Returns when it is due next, behind `after`; none where the calendar has no more.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let mut time = self.zone.to_datetime(after).checked_sub(LOOK_BACK).ok()?;
+        let changed_at = self.zone.preceding(after).next().map(|change| change.timestamp());
+        let is_settled = changed_at.is_none_or(|at| after.duration_since(at) > LOOK_BACK);
+        let look_back = if is_settled { SignedDuration::ZERO } else { LOOK_BACK };
+        let mut time = self.zone.to_datetime(after).checked_sub(look_back).ok()?;
         let mut next: Option<Timestamp> = None;
         loop {
             let Some(found) = self.cron.next_after(time) else { return next };

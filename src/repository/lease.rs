@@ -4,8 +4,10 @@
 //! finds that out with the first replacement: somebody else's generation stands there. What a crash leaves is a lease
 //! that runs out.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
@@ -20,7 +22,10 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::format::lease::Lease;
 use crate::format::{VERSION, layout};
 use crate::random::Random;
-use crate::storage::StorageError;
+use crate::storage::{Gate, StorageError, StorageResult};
+
+/// What must be left of the lease for a write to begin: the request itself takes its time.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// What someone who would hold the lease brings along.
 #[derive(Debug, Clone)]
@@ -29,6 +34,8 @@ pub struct Applicant {
     pub description: String,
     /// How long the lease is held without being renewed.
     pub duration: Duration,
+    /// Whether it is the service, and not a single command.
+    pub service: bool,
 }
 
 /// The lease while it is ours. Dropped without [`release`](Self::release), it runs out.
@@ -39,6 +46,8 @@ pub struct HeldLease {
     duration: Duration,
     /// What stands in the repository.
     current: Mutex<Current>,
+    /// Who has it now, once it is somebody else's.
+    lost: OnceLock<String>,
 }
 
 struct Current {
@@ -92,6 +101,7 @@ impl Repository {
             renewals: 0,
             holder: format!("{:016x}", random.next_u64()),
             description: applicant.description.clone(),
+            service: applicant.service,
             acquired_at: now,
             expires_at: now + applicant.duration,
             released: false,
@@ -112,7 +122,7 @@ impl Repository {
         }
         let current = Mutex::new(Current { lease, document, renewed_at });
         let (repository, signing_key, clock) = (self.clone(), signing_key.clone(), clock.clone());
-        Ok(HeldLease { repository, signing_key, clock, duration: applicant.duration, current })
+        Ok(HeldLease { repository, signing_key, clock, duration: applicant.duration, current, lost: OnceLock::new() })
     }
 }
 
@@ -144,10 +154,13 @@ impl HeldLease {
     ///
     /// # Errors
     /// As [`renew`](Self::renew).
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(&self) -> Result<()> {
         let mut current = self.current.lock().await;
-        let lease = Lease { released: true, renewals: current.lease.renewals + 1, ..current.lease.clone() };
-        self.replace(&mut current, lease).await
+        let (expires_at, renewals) = (self.clock.now(), current.lease.renewals + 1);
+        let lease = Lease { released: true, renewals, expires_at, ..current.lease.clone() };
+        self.replace(&mut current, lease).await?;
+        let _ = self.lost.set("the lease was given back".into());
+        Ok(())
     }
 
     async fn replace(&self, current: &mut Current, lease: Lease) -> Result<()> {
@@ -158,7 +171,11 @@ impl HeldLease {
                 (current.lease, current.document) = (lease, document);
                 Ok(())
             }
-            Err(StorageError::Changed { .. }) => self.settle(current).await,
+            Err(StorageError::Changed { .. }) => self.settle(current).await.inspect_err(|error| {
+                if error.kind() == Kind::LeaseHeld {
+                    let _ = self.lost.set(error.to_string());
+                }
+            }),
             Err(error) => Err(Error::from(error).context("cannot renew the lease")),
         }
     }
@@ -183,6 +200,37 @@ impl HeldLease {
     /// Returns for how long the lease is surely ours, by the process's own clock.
     pub async fn remaining(&self) -> Duration {
         self.duration.saturating_sub(self.current.lock().await.renewed_at.elapsed())
+    }
+
+    /// Returns who has it now, once it is known to be somebody else's or was given back.
+    #[must_use]
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
+    }
+}
+
+impl HeldLease {
+    /// Whether it is ours for as long as a write may take: by both clocks, because the process's own stands still while
+    /// its machine sleeps, and the other may be set.
+    async fn is_safely_ours(&self) -> bool {
+        let current = self.current.lock().await;
+        let own = self.duration.saturating_sub(current.renewed_at.elapsed());
+        own > MARGIN && self.clock.now() + MARGIN < current.lease.expires_at
+    }
+}
+
+/// Lets writes begin while the lease is surely ours; where it may have run out, it is renewed first.
+#[async_trait]
+impl Gate for HeldLease {
+    async fn pass(&self) -> StorageResult<()> {
+        let renewed = if self.is_safely_ours().await { Ok(()) } else { self.renew().await };
+        match (self.lost(), renewed) {
+            (Some(reason), _) => Err(StorageError::LeaseLost { reason: reason.to_owned() }),
+            (None, Ok(())) => Ok(()),
+            (None, Err(error)) => {
+                Err(StorageError::Unavailable { operation: "renew the lease".into(), reason: error.to_string() })
+            }
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Leftover {
 }
 
 /// Everything below `backups/`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listing {
     /// The committed backups, newest first.
     pub backups: Vec<ListedBackup>,
@@ -44,6 +44,17 @@ impl Repository {
     /// # Errors
     /// Whatever the storage says; a damaged manifest is part of the listing, not an error.
     pub async fn list(&self) -> Result<Listing> {
+        self.list_again(Listing::default()).await
+    }
+
+    /// Lists as [`list`](Self::list) does, and reads only manifests that are not in an earlier listing: they never
+    /// change.
+    ///
+    /// # Errors
+    /// As those of [`list`](Self::list).
+    pub async fn list_again(&self, known: Listing) -> Result<Listing> {
+        let known = known.backups.into_iter().filter_map(|backup| Some((backup.id, backup.manifest.ok()?)));
+        let mut known: BTreeMap<BackupId, Manifest> = known.collect();
         let mut found: BTreeMap<BackupId, (bool, Leftover)> = BTreeMap::new();
         for entry in self.storage.list(layout::BACKUPS).await? {
             let Some(id) = layout::backup_of(&entry.key) else { continue };
@@ -57,7 +68,10 @@ impl Repository {
         let mut listing = Listing { backups: Vec::new(), leftovers: Vec::new() };
         for (id, (committed, leftover)) in found.into_iter().rev() {
             if committed {
-                let manifest = self.manifest(&id).await;
+                let manifest = match known.remove(&id) {
+                    Some(manifest) => Ok(manifest),
+                    None => self.manifest(&id).await,
+                };
                 listing.backups.push(ListedBackup { id, manifest });
             } else {
                 listing.leftovers.push(leftover);

@@ -71,7 +71,7 @@ impl Repository {
         };
         match self.create_signed(&layout::mark(kind, id), MARK_PURPOSE, &mark, key).await {
             Err(error) if error.kind() == Kind::Refused => self.mark(kind, id).await.map(drop),
-            placed => placed,
+            placed => placed.map(drop),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct CapturedTimeline {
     pub slices: Vec<Range>,
     /// The ranges known to be missing.
     pub gaps: Vec<Range>,
+    /// The stored bytes of all its objects.
+    pub stored_bytes: u64,
 }
 
 impl CapturedTimeline {
@@ -87,7 +89,9 @@ impl Repository {
         let mut found: BTreeMap<TimelineId, Found> = BTreeMap::new();
         for entry in self.storage.list(layout::OPLOG).await? {
             let Some((id, object)) = layout::oplog_object(&entry.key) else { continue };
-            found.entry(id).or_default().add(object);
+            let found = found.entry(id).or_default();
+            found.add(object);
+            found.bytes += entry.size;
         }
         let mut timelines = Vec::new();
         for (id, found) in found {
@@ -122,7 +126,8 @@ impl Repository {
             };
             slices.push(Range { begin, end });
         }
-        Ok(CapturedTimeline { timeline, slices, gaps: found.gaps.into_iter().collect() })
+        let gaps = found.gaps.into_iter().collect();
+        Ok(CapturedTimeline { timeline, slices, gaps, stored_bytes: found.bytes })
     }
 
     /// Reads a slice's record and checks its signature.
@@ -179,7 +184,7 @@ impl Repository {
     /// # Errors
     /// Whatever the storage says.
     pub async fn begin_timeline(&self, timeline: &Timeline, key: &SigningKey) -> Result<()> {
-        self.create_signed(&layout::timeline(&timeline.id), TIMELINE_PURPOSE, timeline, key).await
+        self.create_signed(&layout::timeline(&timeline.id), TIMELINE_PURPOSE, timeline, key).await.map(drop)
     }
 
     /// Stores a slice and its record; when it returns, the slice can be restored. May be repeated after an error.
@@ -213,7 +218,7 @@ impl Repository {
         };
         let place = layout::slice_record(timeline, record.begin);
         match self.create_signed(&place, SLICE_PURPOSE, &record, signing_key).await {
-            Ok(()) => Ok(record),
+            Ok(_) => Ok(record),
             Err(error) if error.kind() == Kind::Refused => self.settle_slice(record).await,
             Err(error) => Err(error),
         }
@@ -267,7 +272,7 @@ impl Repository {
             cause: cause.into(),
             found_at: now,
         };
-        self.create_signed(&layout::gap(timeline, range), GAP_PURPOSE, &gap, key).await
+        self.create_signed(&layout::gap(timeline, range), GAP_PURPOSE, &gap, key).await.map(drop)
     }
 
     /// Reads a gap's record and checks its signature.
@@ -323,6 +328,7 @@ struct Found {
     /// The ends of the slices that begin there, committed or not.
     stored: BTreeMap<ClusterTime, Vec<ClusterTime>>,
     gaps: BTreeSet<Range>,
+    bytes: u64,
 }
 
 impl Found {

@@ -133,7 +133,7 @@ mod tests {
             cause: String::new(),
         };
         let ranges = |pairs: &[(u32, u32)]| pairs.iter().map(|&(begin, end)| range(begin, end)).collect();
-        CapturedTimeline { timeline, slices: ranges(slices), gaps: ranges(gaps) }
+        CapturedTimeline { timeline, slices: ranges(slices), gaps: ranges(gaps), stored_bytes: 0 }
     }
 
     fn backup(at: u32, replay_from: u32, replica_set_id: &str) -> Manifest {

@@ -95,7 +95,7 @@ impl BackupWriter {
     /// it is whole then.
     pub async fn commit(&mut self, manifest: &Manifest, key: &SigningKey) -> Result<()> {
         self.manifest_tried = true;
-        self.repository.create_signed(&layout::manifest(&self.id), MANIFEST_PURPOSE, manifest, key).await
+        self.repository.create_signed(&layout::manifest(&self.id), MANIFEST_PURPOSE, manifest, key).await.map(drop)
     }
 
     /// Removes what was written, after a failure before the commit. Returns the keys that remain.
@@ -105,10 +105,10 @@ impl BackupWriter {
         if self.manifest_tried {
             return Vec::new();
         }
-        if let Some(open) = self.open.take()
-            && let Err(error) = open.upload.abort().await
+        if let Some(OpenPack { key, upload, .. }) = self.open.take()
+            && let Err(error) = upload.abort().await
         {
-            tracing::warn!(key = open.key, %error, "cannot abort the upload");
+            tracing::warn!(key, %error, "cannot abort the upload");
         }
         let mut remaining = Vec::new();
         for key in std::mem::take(&mut self.written) {
@@ -120,7 +120,7 @@ impl BackupWriter {
         remaining
     }
 
-    async fn open_pack(&self) -> Result<OpenPack> {
+    async fn open_pack(&mut self) -> Result<OpenPack> {
         let number = u32::try_from(self.packs.len() + 1).map_err(|_| Error::failed("there are too many packs"))?;
         let key = layout::pack(&self.id, number);
         let upload = self.repository.storage.upload(&key).await?;
@@ -155,7 +155,7 @@ impl Repository {
         Ok(record)
     }
 
-    /// Signs and creates a record: the moment that what it describes begins to exist.
+    /// Signs and creates a record: the moment that what it describes begins to exist. Returns the document as stored.
     ///
     /// # Errors
     /// [`Kind::Refused`](crate::error::Kind::Refused) when there is one already, another than this; whatever the
@@ -166,7 +166,7 @@ impl Repository {
         purpose: &str,
         payload: &impl serde::Serialize,
         key: &SigningKey,
-    ) -> Result<()> {
+    ) -> Result<Bytes> {
         let document = signed(place, purpose, payload, key)?;
         match self.storage.create(place, document.clone()).await {
             Err(StorageError::AlreadyExists { key }) => return Err(Error::refused(format!("{key} exists already"))),
@@ -177,7 +177,7 @@ impl Repository {
             return Err(Error::damaged(format!("{place} is not stored as it was sent"))
                 .with_hint("the store alters data, or two writers have met; try again"));
         }
-        Ok(())
+        Ok(document)
     }
 
     /// Reads an object from front to back and returns its size and SHA-256.

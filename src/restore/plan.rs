@@ -147,8 +147,7 @@ impl RestorePlan {
     pub fn estimate(&self) -> Duration {
         let (entries, entry_bytes) =
             self.recovery.as_ref().map_or((0, 0), |recovery| (recovery.outlook.entries, recovery.bytes()));
-        let load = (self.bytes() + entry_bytes) / LOADED_PER_SECOND;
-        Duration::from_secs(1 + load + entries / REPLAYED_PER_SECOND)
+        estimate(self.bytes() + entry_bytes, entries)
     }
 
     /// Makes sure that nothing is in the way.
@@ -183,6 +182,12 @@ impl RestorePlan {
         Err(Error::refused(format!("{count} target {noun} already: {}{more}", existing.join(", ")))
             .with_hint("nothing was changed; restore under other names with --map FROM=TO, to another server with --to, or drop them first"))
     }
+}
+
+/// Returns about how long it takes to load and index so many bytes and to replay so many entries of the oplog.
+#[must_use]
+pub fn estimate(bytes: u64, entries: u64) -> Duration {
+    Duration::from_secs(1 + bytes / LOADED_PER_SECOND + entries / REPLAYED_PER_SECOND)
 }
 
 /// Pairs each time series with its buckets and gives everything its new name.

@@ -56,6 +56,12 @@ pub enum StorageError {
         /// The place.
         place: String,
     },
+    /// Who wanted to write has lost the right to.
+    #[error("nothing is written any more: {reason}")]
+    LeaseLost {
+        /// Who has it now.
+        reason: String,
+    },
     /// The store did not answer or failed in a way that may pass.
     #[error("cannot {operation}: {reason}")]
     Unavailable {
@@ -101,6 +107,7 @@ impl From<StorageError> for Error {
                 Kind::Damaged,
                 Some("the store or the network alters data; try again, and check its disks if it repeats"),
             ),
+            StorageError::LeaseLost { .. } => (Kind::LeaseHeld, None),
             StorageError::Full { .. } => (Kind::Failed, Some("free space or enlarge the store, then try again")),
             StorageError::Unavailable { .. } => {
                 (Kind::Failed, Some("check that the store runs and can be reached, then try again"))
@@ -108,6 +115,7 @@ impl From<StorageError> for Error {
             StorageError::Other { .. } => (Kind::Failed, None),
         };
         let converted = Self::new(kind, error.to_string());
+        let converted = if error.is_transient() { converted.transient() } else { converted };
         match hint {
             Some(hint) => converted.with_hint(hint),
             None => converted,

@@ -91,7 +91,7 @@ impl Bench {
         let manifests: Vec<_> = manifests.collect::<Result<_>>().unwrap_or_else(|error| panic!("{case}: {error}"));
         let verified = verify(&repository, &[], Level::Checksum, &Progress::default()).await.unwrap();
         assert_eq!(verified.findings, [], "{case}");
-        assert_eq!(verified.backups, manifests.len() as u64, "{case}");
+        assert_eq!(verified.backups.len(), manifests.len(), "{case}");
         let named: u64 = listing.leftovers.iter().map(|leftover| leftover.objects).sum();
         let whole: u64 = manifests.iter().map(|manifest| manifest.objects().count() as u64 + 1).sum();
         let stored = repository.storage().list("backups/").await.unwrap().len() as u64;

@@ -117,7 +117,7 @@ async fn run(
     signing_key: &SigningKey,
     clock: &Clock,
 ) -> Result<(ExpiryPlan, Expired)> {
-    let applicant = Applicant { description: "a test".into(), duration: Duration::from_secs(30) };
+    let applicant = Applicant { description: "a test".into(), duration: Duration::from_secs(30), service: false };
     let lease = repository.acquire(&applicant, signing_key, clock, &Random::system()).await?;
     let plan = expire::plan(repository, retention, clock.now()).await?;
     let context = ExpiryContext { repository, signing_key, lease: &lease, clock };
@@ -348,7 +348,8 @@ async fn while_another_run_holds_the_lease_expiry_waits() {
     workspace.run(["init"]).exits(0);
     let repository = Repository::open(local(&workspace.repository())).await.unwrap();
     let key = small_backups::signing_key(&workspace);
-    let applicant = Applicant { description: "the service on alpha".into(), duration: Duration::from_mins(5) };
+    let applicant =
+        Applicant { description: "the service on alpha".into(), duration: Duration::from_mins(5), service: false };
     let lease = repository.acquire(&applicant, &key, &Clock::system(), &Random::system()).await.unwrap();
     let refused = workspace.run(["expire"]).exits(75);
     assert!(refused.stderr.contains("the service on alpha holds the lease"), "{}", refused.stderr);

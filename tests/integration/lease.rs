@@ -52,7 +52,7 @@ impl Place {
     }
 
     async fn acquire_through(&self, storage: Arc<dyn Storage>, who: &str) -> Result<HeldLease> {
-        let applicant = Applicant { description: who.into(), duration: DURATION };
+        let applicant = Applicant { description: who.into(), duration: DURATION, service: false };
         let repository = Repository::open(storage).await?;
         repository.acquire(&applicant, &self.key, &self.clock, &Random::system()).await
     }

@@ -17,6 +17,7 @@ mod notify;
 mod point_in_time;
 mod round_trip;
 mod servers;
+mod service;
 mod small_backups;
 mod stock_tools;
 mod storage_contract;

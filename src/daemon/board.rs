@@ -1,0 +1,87 @@
+//! What the parts of the service tell each other and those who ask: how things stand in this process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::format::Job;
+use crate::notify::{Alert, Severity};
+use crate::status::Status;
+
+/// Shared by everything in the process; clones are the same board.
+#[derive(Debug, Clone)]
+pub struct Board(Arc<Mutex<Notes>>);
+
+/// What stands on it.
+#[derive(Debug)]
+pub struct Notes {
+    /// Whether this process leads.
+    pub leads: bool,
+    /// Whether this process waits for the one that leads.
+    pub stands_by: bool,
+    /// How things stood when the repository was read last.
+    pub status: Option<Arc<Status>>,
+    /// Whether capture follows the oplog.
+    pub capture_runs: bool,
+    /// How far the server's oplog reaches back, in seconds.
+    pub oplog_window: Option<u64>,
+    /// What is wrong in this process, by key: what the repository cannot tell.
+    pub troubles: BTreeMap<String, Alert>,
+    /// What runs, and since when.
+    pub running: BTreeMap<Job, Timestamp>,
+    /// What is wrong, as people have been told.
+    pub open_alerts: BTreeMap<Severity, u64>,
+    /// How often a channel did not take a notice.
+    pub notification_failures: BTreeMap<String, u64>,
+    /// When the main loop last came round.
+    pub beat: Instant,
+}
+
+impl Board {
+    /// Makes an empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Notes {
+            leads: false,
+            stands_by: false,
+            status: None,
+            capture_runs: false,
+            oplog_window: None,
+            troubles: BTreeMap::new(),
+            running: BTreeMap::new(),
+            open_alerts: BTreeMap::new(),
+            notification_failures: BTreeMap::new(),
+            beat: Instant::now(),
+        })))
+    }
+
+    /// Returns what stands on it, to read or to change. Never held across a wait.
+    pub fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that something is wrong; since when stays as it is while it lasts.
+    pub fn trouble(&self, mut alert: Alert) {
+        let mut notes = self.notes();
+        if let Some(before) = notes.troubles.get(&alert.key) {
+            alert.since = before.since;
+        }
+        notes.troubles.insert(alert.key.clone(), alert);
+    }
+
+    /// Notes that something is wrong no more.
+    pub fn clear(&self, key: &str) {
+        self.notes().troubles.remove(key);
+    }
+
+    /// Forgets everything that only who leads knows.
+    pub fn step_down(&self) {
+        let mut notes = self.notes();
+        notes.leads = false;
+        notes.capture_runs = false;
+        notes.troubles.clear();
+        notes.running.clear();
+    }
+}

@@ -1,0 +1,170 @@
+//! Running one job once. Each runs in a task of its own: one that panics or hangs takes nothing along.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::Settings;
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
+use crate::clock::Clock;
+use crate::error::{Error, Kind, Result};
+use crate::expire::{self, ExpiryContext};
+use crate::format::evidence::{Event, Run};
+use crate::format::{BackupKind, Job};
+use crate::mongo::Deployment;
+use crate::progress::Progress;
+use crate::random::Random;
+use crate::repository::{HeldLease, Repository};
+use crate::verify::{self, Level};
+
+/// How long a job that was told to stop may take to clean up.
+const CLEAN_UP: Duration = Duration::from_secs(20);
+
+/// What a job needs.
+#[derive(Clone)]
+pub(super) struct Bench {
+    pub(super) settings: Arc<Settings>,
+    pub(super) repository: Repository,
+    pub(super) lease: Arc<HeldLease>,
+    pub(super) clock: Clock,
+    pub(super) random: Random,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    /// The job.
+    pub(super) job: Job,
+    /// The time of the schedule that it is for, if any.
+    pub(super) due: Option<Timestamp>,
+    /// How often it has been tried, this time included.
+    pub(super) attempt: u32,
+}
+
+/// How it went: what happened, or what went wrong; and the run in either case.
+pub(super) struct Report {
+    pub(super) run: Run,
+    pub(super) outcome: Result<Event>,
+}
+
+/// Whether this version can do a job at all.
+pub(super) fn is_supported(job: Job) -> bool {
+    !matches!(job, Job::Drill | Job::Report)
+}
+
+impl Bench {
+    /// Runs a job to its end, its time-out or `stop`.
+    pub(super) async fn run(self, order: Order, stop: CancellationToken) -> Report {
+        let (started_at, clock) = (self.clock.now(), self.clock.clone());
+        let run = move || Run {
+            job: order.job,
+            due: order.due,
+            started_at,
+            finished_at: clock.now(),
+            attempts: order.attempt,
+        };
+        let timeout = self.timeout(order.job);
+        let given_up = stop.child_token();
+        let (begin_stop, work_run) = (given_up.clone(), run.clone());
+        let mut work = tokio::spawn(async move { Box::pin(self.work(order, &given_up, work_run)).await });
+        let ended = tokio::select! {
+            ended = &mut work => Some(ended),
+            () = timed_out(timeout) => None,
+        };
+        let outcome = match ended {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(panic)) => Err(Error::failed(format!("{} ended by a fault in Regrow", order.job))
+                .caused_by(panic)
+                .with_hint("report it, with the log around this time; what was stored before is not affected")),
+            None => {
+                begin_stop.cancel();
+                if tokio::time::timeout(CLEAN_UP, &mut work).await.is_err() {
+                    work.abort();
+                }
+                let limit = timeout.unwrap_or_default().as_secs();
+                Err(Error::failed(format!("{} took longer than its time-out of {limit} s", order.job))
+                    .with_hint("raise the schedule's timeout, or find out what is slow"))
+            }
+        };
+        Report { run: run(), outcome }
+    }
+
+    fn timeout(&self, job: Job) -> Option<Duration> {
+        self.settings.schedules.iter().find(|schedule| schedule.job == job)?.timeout
+    }
+
+    async fn work(self, order: Order, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        match order.job {
+            Job::Backup(kind) => self.back_up(kind, stop, run).await,
+            Job::Verify => self.verify(stop, run).await,
+            Job::Expire => self.expire(stop, run).await,
+            Job::Drill | Job::Report => Err(Error::failed("this version of Regrow does not do this yet")),
+        }
+    }
+
+    async fn back_up(self, kind: BackupKind, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        let Self { settings, repository, clock, random, .. } = self;
+        let planned = async {
+            let deployment = Deployment::connect(&settings.source_uri).await?;
+            let request = BackupRequest { source: settings.source.clone(), kind, patterns: Vec::new() };
+            BackupPlan::make(&deployment, request, &clock, &random).await
+        };
+        let plan = unless_stopped(stop, planned).await?;
+        let (recipients, signing_key) = (settings.recipients.clone(), settings.signing_key.clone());
+        let (progress, targets) = (Progress::default(), Targets::default());
+        let context = BackupContext { repository, recipients, signing_key, clock, progress, targets };
+        let manifest = backup::execute(plan, context, stop.cancelled()).await?;
+        tracing::info!(backup = %manifest.id, documents = manifest.documents, bytes_stored = manifest.bytes_stored, "backup committed");
+        Ok(Event::Backup { run: run(), backup: manifest.id })
+    }
+
+    async fn verify(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        let (level, progress) = (Level::Checksum, Progress::default());
+        let verification = unless_stopped(stop, verify::verify(&self.repository, &[], level, &progress)).await?;
+        let (objects, findings) = (verification.checked_objects, verification.findings.len());
+        if findings == 0 {
+            tracing::info!(objects, bytes = verification.checked_bytes, "everything stored is as it was written");
+        } else {
+            let first = &verification.findings[0];
+            tracing::error!(objects, findings, object = first.object, problem = first.problem, "damage found");
+        }
+        Ok(verification.event(run(), level))
+    }
+
+    async fn expire(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        let Some(retention) = self.settings.retention else {
+            return Err(Error::configuration("the configuration has no [retention]"));
+        };
+        let expired = async {
+            let plan = expire::plan(&self.repository, &retention, self.clock.now()).await?;
+            let (repository, signing_key) = (&self.repository, &self.settings.signing_key);
+            let context = ExpiryContext { repository, signing_key, lease: &self.lease, clock: &self.clock };
+            expire::execute(&plan, &context).await
+        };
+        // Each step is whole, so it may be broken off between any two.
+        let done = unless_stopped(stop, expired).await?;
+        tracing::info!(
+            expired = done.expired.len(),
+            removed = done.removed.len(),
+            oplog_objects = done.oplog_objects,
+            "retention applied"
+        );
+        Ok(done.event(run()))
+    }
+}
+
+async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, "it was told to stop")),
+    }
+}
+
+async fn timed_out(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}

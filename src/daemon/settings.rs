@@ -1,0 +1,125 @@
+//! What the service needs, resolved and checked before anything begins.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use crate::capture::CaptureSettings;
+use crate::codec::{Recipients, SigningKey};
+use crate::config::{Config, schedules};
+use crate::error::{Error, Result};
+use crate::format::Job;
+use crate::notify::NotifySettings;
+use crate::policy::{Retention, Schedule};
+use crate::secret::Secret;
+use crate::status::Objectives;
+
+/// Everything that the service works with. Made anew when it is told to read its configuration again.
+#[derive(Clone)]
+pub struct Settings {
+    /// The configuration that it was made of.
+    pub config: Config,
+    /// What is done when.
+    pub schedules: Vec<Schedule>,
+    /// The configured name of the source.
+    pub source: String,
+    /// Where the source is.
+    pub source_uri: Secret,
+    /// Whom everything is encrypted to.
+    pub recipients: Option<Recipients>,
+    /// What signs everything.
+    pub signing_key: SigningKey,
+    /// What is to be reached.
+    pub objectives: Objectives,
+    /// How the oplog is captured; none where it is not.
+    pub capture: Option<CaptureSettings>,
+    /// How much is kept; all of it where nothing is said.
+    pub retention: Option<Retention>,
+    /// Who is told what.
+    pub notify: NotifySettings,
+    /// Where metrics and health are asked for; none where nowhere.
+    pub server: Option<ServerSettings>,
+}
+
+/// `[server]`, resolved.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// What those who read metrics and status must show.
+    pub token: Option<Secret>,
+}
+
+/// Where metrics and health are asked for, unless the configuration says otherwise: nobody else can ask.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+
+impl Settings {
+    /// Reads the configuration and the schedules, and resolves every secret.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration), naming file, line and the nearest right thing, when
+    /// anything is wrong.
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        let config = Config::load(path)?;
+        let schedules = schedules::load(&config.schedules_folder())?;
+        let retention = config.retention();
+        if let Some(expiry) = schedules.iter().find(|schedule| schedule.job == Job::Expire)
+            && retention.is_none()
+        {
+            return Err(Error::configuration(format!(
+                "{}.toml schedules the expiry, and the configuration has no [retention]",
+                config.schedules_folder().join(&expiry.name).display()
+            ))
+            .with_hint(
+                "add [retention] with daily, weekly, monthly and oplog, or remove the file to keep everything",
+            ));
+        }
+        Ok(Self {
+            source: config.source_name().to_owned(),
+            source_uri: config.source_uri()?,
+            recipients: config.recipients()?,
+            signing_key: config.signing_key()?,
+            objectives: config.objectives(),
+            capture: config.capture()?,
+            notify: config.notifications()?,
+            server: server(&config)?,
+            retention,
+            schedules,
+            config,
+        })
+    }
+
+    /// Returns what has to be restarted for, of what differs in `other`; none where it can be taken over as it is.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
+        let place = |settings: &Self| {
+            let repository = &settings.config.file.repository;
+            (repository.url.clone(), repository.region.clone(), repository.endpoint.clone())
+        };
+        let listen = |settings: &Self| {
+            settings
+                .server
+                .as_ref()
+                .map(|server| (server.listen, server.token.as_ref().map(|token| token.reveal().to_owned())))
+        };
+        if place(self) != place(other) {
+            return Some("[repository]");
+        }
+        if self.signing_key.entry() != other.signing_key.entry() {
+            return Some("the signing key");
+        }
+        (listen(self) != listen(other)).then_some("[server]")
+    }
+}
+
+fn server(config: &Config) -> Result<Option<ServerSettings>> {
+    let Some(server) = &config.file.server else { return Ok(None) };
+    let token = server.token.as_ref().map(|token| Secret::resolve("server.token", token)).transpose()?;
+    let listen = server.listen.unwrap_or(DEFAULT_LISTEN);
+    if !listen.ip().is_loopback() && token.is_none() {
+        return Err(Error::configuration(format!(
+            "server.listen is {listen}, where others can ask, and there is no server.token"
+        ))
+        .with_hint("set server.token (env:NAME or file:/path), or listen on 127.0.0.1"));
+    }
+    Ok(Some(ServerSettings { listen, token }))
+}

@@ -1,0 +1,289 @@
+//! Evidence: signed records of what happened, each naming the ones before it.
+//!
+//! Records are created once and never changed. Because each names its predecessors with their hashes, one that was
+//! removed or altered later is missed by those that follow. Two writers may follow the same record; the next one names
+//! both.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::backup_id::BackupId;
+use super::descriptor::RepositoryId;
+use super::job::Job;
+use super::oplog::{Range, TimelineId};
+use super::{check_version, hex_digest, layout, malformed};
+use crate::error::Result;
+
+/// How many damaged objects one record names.
+pub const MAX_NAMED: usize = 100;
+
+/// The payload of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Always `regrow-evidence`.
+    pub format: String,
+    /// The format's version.
+    pub version: u32,
+    /// The repository it belongs to.
+    pub repository: RepositoryId,
+    /// 16 random hex digits.
+    pub id: String,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Who recorded it, for people: a host and a process.
+    pub recorded_by: String,
+    /// The records before it that no other one names: one as a rule, several where several writers met, none for the
+    /// first.
+    pub previous: Vec<Predecessor>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// A record that another follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its key.
+    pub key: String,
+    /// The SHA-256 of the object as stored.
+    #[serde(with = "hex_digest")]
+    pub sha256: [u8; 32],
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "details", rename_all = "lowercase")]
+pub enum Event {
+    /// A backup was taken.
+    Backup {
+        /// How it ran.
+        run: Run,
+        /// The backup.
+        backup: BackupId,
+    },
+    /// What is stored was read again.
+    Verification {
+        /// How it ran.
+        run: Run,
+        /// What was found.
+        result: VerificationResult,
+    },
+    /// Retention was applied.
+    Expiry {
+        /// How it ran.
+        run: Run,
+        /// Backups that expired.
+        expired: Vec<BackupId>,
+        /// Backups whose bytes were removed.
+        removed: Vec<BackupId>,
+        /// How many objects of the oplog were removed.
+        oplog_objects: u64,
+        /// Why not everything was removed, where the credentials may not delete.
+        denied: Option<String>,
+    },
+    /// A run failed as often as it was tried.
+    Failure {
+        /// How it ran.
+        run: Run,
+        /// What went wrong.
+        problem: String,
+    },
+    /// Times passed at which a job was due and did not run.
+    Missed {
+        /// The job.
+        job: Job,
+        /// The first of the times.
+        first_due: Timestamp,
+        /// The last of them.
+        last_due: Timestamp,
+        /// How many there were.
+        times: u64,
+        /// Why, as far as known.
+        cause: String,
+    },
+    /// Oplog was lost before it was captured.
+    Gap {
+        /// Of which timeline.
+        timeline: TimelineId,
+        /// What is lost.
+        range: Range,
+        /// Why.
+        cause: String,
+    },
+    /// What the service is to do and to reach, from here on.
+    Configuration {
+        /// Its schedules.
+        schedules: Vec<ScheduleRecord>,
+        /// Its objectives.
+        workloads: Vec<WorkloadRecord>,
+    },
+}
+
+/// One run of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The job.
+    pub job: Job,
+    /// The time of the schedule that it was for; none when a person started it, or something that happened.
+    pub due: Option<Timestamp>,
+    /// When its last attempt began.
+    pub started_at: Timestamp,
+    /// When that ended.
+    pub finished_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl Run {
+    /// Returns how long the last attempt took.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.finished_at.duration_since(self.started_at).unsigned_abs()
+    }
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerificationResult {
+    /// `structure` or `checksum`.
+    pub level: String,
+    /// Whether everything in the repository was checked, the captured oplog too.
+    pub everything: bool,
+    /// The backups of which everything is as recorded.
+    pub sound: Vec<BackupId>,
+    /// The backups of which something is not.
+    pub damaged: Vec<BackupId>,
+    /// How many objects were checked.
+    pub checked_objects: u64,
+    /// How many bytes were read.
+    pub checked_bytes: u64,
+    /// How many objects are not as recorded.
+    pub findings: u64,
+    /// How many of those belong to the captured oplog.
+    pub oplog_findings: u64,
+    /// The first [`MAX_NAMED`] of them, each with what is wrong.
+    pub named: Vec<Finding>,
+}
+
+/// An object that is not as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Its key.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// A schedule in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleRecord {
+    /// The job.
+    pub job: Job,
+    /// When: a cron expression.
+    pub cron: String,
+    /// The time zone by whose clock it is read.
+    pub timezone: String,
+    /// Whether a run that was missed is made up for.
+    pub catch_up: bool,
+}
+
+/// An objective in force. No namespaces: evidence is not encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadRecord {
+    /// The workload's name.
+    pub name: String,
+    /// The tier's name.
+    pub tier: String,
+    /// The recovery point objective.
+    pub rpo_seconds: u64,
+    /// The recovery time objective.
+    pub rto_seconds: u64,
+}
+
+impl Event {
+    /// Returns its name, as in keys.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Backup { .. } => "backup",
+            Self::Verification { .. } => "verification",
+            Self::Expiry { .. } => "expiry",
+            Self::Failure { .. } => "failure",
+            Self::Missed { .. } => "missed",
+            Self::Gap { .. } => "gap",
+            Self::Configuration { .. } => "configuration",
+        }
+    }
+
+    /// Returns how a job ran, if one did.
+    #[must_use]
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Backup { run, .. }
+            | Self::Verification { run, .. }
+            | Self::Expiry { run, .. }
+            | Self::Failure { run, .. } => Some(run),
+            Self::Missed { .. } | Self::Gap { .. } | Self::Configuration { .. } => None,
+        }
+    }
+}
+
+impl Evidence {
+    /// The name that its `format` field bears.
+    pub const FORMAT: &'static str = "regrow-evidence";
+
+    /// Returns the key that it is stored under.
+    #[must_use]
+    pub fn key(&self) -> String {
+        layout::evidence(self.recorded_at, self.event.kind(), &self.id)
+    }
+
+    /// Reads a payload whose signature has been checked, and holds it against its place.
+    ///
+    /// # Errors
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is none, or another's.
+    pub fn parse(payload: &[u8], repository: &RepositoryId, key: &str) -> Result<Self> {
+        let evidence: Self = serde_json::from_slice(payload).map_err(|error| malformed(key, error))?;
+        check_version(key, Self::FORMAT, &evidence.format, evidence.version)?;
+        if evidence.repository != *repository || evidence.key() != key {
+            return Err(malformed(key, "it belongs elsewhere"));
+        }
+        Ok(evidence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_what_happened_and_where_it_belongs() {
+        let repository = RepositoryId("9f0c".into());
+        let at: Timestamp = "2026-11-23T02:00:00Z".parse().unwrap();
+        let run = Run {
+            job: Job::Backup(super::super::BackupKind::Daily),
+            due: Some(at),
+            started_at: at,
+            finished_at: at,
+            attempts: 1,
+        };
+        let evidence = Evidence {
+            format: Evidence::FORMAT.into(),
+            version: 1,
+            repository: repository.clone(),
+            id: "00000000000000aa".into(),
+            recorded_at: at,
+            recorded_by: "alpha".into(),
+            previous: vec![Predecessor { key: "evidence/x".into(), sha256: [7; 32] }],
+            event: Event::Backup { run, backup: "20261123T020000Z-daily-7f3a".parse().unwrap() },
+        };
+        let json = serde_json::to_string(&evidence).unwrap();
+        assert!(json.contains(r#""kind":"backup","details":{"run":{"job":"backup-daily","due":"2026-11-23"#), "{json}");
+        let key = "evidence/2026/11/20261123T020000Z-backup-00000000000000aa.json";
+        assert_eq!(Evidence::parse(json.as_bytes(), &repository, key).unwrap(), evidence);
+        assert!(Evidence::parse(json.as_bytes(), &repository, "evidence/2026/11/other.json").is_err());
+        assert!(Evidence::parse(json.as_bytes(), &RepositoryId("aa".into()), key).is_err());
+    }
+}

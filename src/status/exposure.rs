@@ -1,0 +1,70 @@
+//! What could be restored if everything but the repository were lost now.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Facts;
+use crate::format::ClusterTime;
+use crate::format::layout::{self, OplogObject};
+use crate::format::manifest::Manifest;
+use crate::format::oplog::Range;
+use crate::repository::{CapturedTimeline, recovery_window, route};
+
+/// What can be restored.
+pub(super) struct Reach {
+    /// The moments.
+    pub(super) window: Vec<Range>,
+    /// The newest of them.
+    pub(super) end: Option<ClusterTime>,
+    /// The backup from which the way to it begins.
+    pub(super) base: Option<Manifest>,
+}
+
+/// Finds out what can be restored from what is not known to be damaged.
+pub(super) fn reach(facts: &Facts) -> Reach {
+    let backups: Vec<&Manifest> = facts.sound_backups().collect();
+    let captured = facts.sound_oplog();
+    let window = recovery_window(backups.iter().copied(), &captured);
+    let end = window.iter().map(|range| range.end).max();
+    let base = end.and_then(|end| route(&backups, &captured, end).ok()).map(|route| route.backup.clone());
+    Reach { window, end, base }
+}
+
+/// Returns how long ago a cluster time was.
+pub(super) fn since(time: ClusterTime, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(time.wall())).unwrap_or_default()
+}
+
+impl Facts {
+    /// Returns the backups that nothing is known against, the newest first.
+    pub(super) fn sound_backups(&self) -> impl Iterator<Item = &Manifest> {
+        self.backups().filter(|manifest| !self.soundness.damaged.contains_key(&manifest.id))
+    }
+
+    /// Returns what is captured of the oplog, without the slices that are known to be damaged; nothing where it is not
+    /// known which those are.
+    pub(super) fn sound_oplog(&self) -> Vec<CapturedTimeline> {
+        let Some(damage) = &self.soundness.oplog_damage else { return self.captured.clone() };
+        if damage.more {
+            return Vec::new();
+        }
+        let mut captured = self.captured.clone();
+        for (id, object) in damage.objects.iter().filter_map(|key| layout::oplog_object(key)) {
+            let begin = match object {
+                OplogObject::Slice(range) => range.begin,
+                OplogObject::SliceRecord(begin) => begin,
+                // A timeline's own record: nothing of it can be relied on.
+                OplogObject::Timeline => {
+                    captured.retain(|timeline| timeline.timeline.id != id);
+                    continue;
+                }
+                OplogObject::Gap(_) => continue,
+            };
+            for timeline in captured.iter_mut().filter(|timeline| timeline.timeline.id == id) {
+                timeline.slices.retain(|slice| slice.begin != begin);
+            }
+        }
+        captured
+    }
+}
