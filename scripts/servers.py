@@ -2,6 +2,7 @@
 """Real servers for everyone: MongoDB and S3 on free local ports, for tests, measurements and a first try.
 
   servers.py fetch                        fetches what is not there yet
+  servers.py where TOOL                   prints where a tool is: promtool, kubectl, hadolint
   servers.py serve [OPTIONS]              prints one JSON line, serves until stdin ends
   servers.py run [OPTIONS] -- COMMAND…    runs a command with the servers in its environment
 
@@ -138,6 +139,11 @@ def fetch(_: argparse.Namespace) -> int:
     return 0
 
 
+def where(options: argparse.Namespace) -> int:
+    print(getattr(prerequisites, options.tool)())
+    return 0
+
+
 def answer(value: dict) -> None:
     print(json.dumps(value), flush=True)
 
@@ -163,8 +169,11 @@ def arguments() -> argparse.Namespace:
     )
 
     program = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = program.add_subparsers(required=True, metavar="fetch|serve|run")
+    commands = program.add_subparsers(required=True, metavar="fetch|where|serve|run")
     commands.add_parser("fetch").set_defaults(do=fetch)
+    finder = commands.add_parser("where")
+    finder.add_argument("tool", choices=["promtool", "kubectl", "hadolint"])
+    finder.set_defaults(do=where)
     commands.add_parser("serve", parents=[servers]).set_defaults(do=serve)
     runner = commands.add_parser("run", parents=[servers])
     runner.add_argument("command", nargs="*", metavar="COMMAND")

@@ -8,6 +8,7 @@ mod capture;
 mod commit_protocol;
 mod contents;
 mod damage;
+mod deploy;
 mod expire;
 mod floors;
 mod harness;
