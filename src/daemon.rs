@@ -6,6 +6,7 @@
 
 mod board;
 mod capture;
+mod desk;
 mod http;
 mod jobs;
 mod keys;
@@ -21,7 +22,6 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use settings::{ServerSettings, Settings};
@@ -121,11 +121,10 @@ impl Daemon {
         };
         let mut waited_for = String::new();
         while !stop.is_cancelled() {
-            board.notes().beat = Instant::now();
             while let Ok(newer) = reloads.try_recv() {
                 settings = newer;
             }
-            let delay = match self.acquire(&place, &settings).await {
+            let delay = match board.while_waiting(self.acquire(&place, &settings)).await {
                 Ok(lease) => {
                     waited_for.clear();
                     board.notes().stands_by = false;
@@ -157,11 +156,15 @@ impl Daemon {
     /// Opens the repository; one that is away is waited for.
     async fn open(&self, board: &Board) -> Result<Place> {
         loop {
-            match self.try_open().await {
-                Ok(place) => return Ok(place),
+            match Box::pin(board.while_waiting(self.try_open())).await {
+                Ok(place) => {
+                    let mut notes = board.notes();
+                    (notes.source, notes.repository) = (self.settings.source.clone(), place.repository.location());
+                    drop(notes);
+                    return Ok(place);
+                }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "the repository cannot be reached; trying again");
-                    board.notes().beat = Instant::now();
                     tokio::time::sleep(DELAY).await;
                 }
                 Err(error) => return Err(error),

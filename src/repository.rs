@@ -23,6 +23,8 @@ pub use evidence::{EvidenceLog, Recorder};
 pub use lease::{Applicant, HeldLease};
 pub use listing::{Leftover, ListedBackup, Listing};
 pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};
+#[cfg(test)]
+pub(crate) use window::tests as window_tests;
 pub use window::{Route, Stretch, Unreachable, recovery_window, route};
 pub use writer::BackupWriter;
 

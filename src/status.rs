@@ -7,12 +7,15 @@
 mod exposure;
 mod facts;
 mod problems;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use facts::{Facts, Observer};
 
@@ -139,6 +142,17 @@ pub struct JobStatus {
     pub trouble: Option<Trouble>,
     /// The same for people.
     pub problem: Option<String>,
+}
+
+impl Status {
+    /// Returns what programs read, the same from the command line and from the service.
+    #[must_use]
+    pub fn to_json(&self, source: &str, repository: &str) -> Value {
+        let mut answer = json!(self);
+        answer["source"] = source.into();
+        answer["repository"] = repository.into();
+        answer
+    }
 }
 
 /// Judges what was read of a repository at `facts.now`.

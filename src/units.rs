@@ -68,8 +68,8 @@ impl fmt::Display for Elapsed {
         let text = match seconds {
             0..=9 => format!("{:.1} s", self.0.as_secs_f64()),
             10..=119 => format!("{seconds} s"),
-            120..=3599 if seconds % 60 == 0 => format!("{} min", seconds / 60),
-            3600.. if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+            120..=3599 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+            3600.. if seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
             120..=7199 => format!("{} min {:02} s", seconds / 60, seconds % 60),
             _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
         };

@@ -1,5 +1,6 @@
 //! `regrow show`: one backup, and with an identity what it holds.
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::Session;
@@ -9,6 +10,8 @@ use crate::error::Result;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, OplogRecord};
 use crate::format::manifest::{Encryption, Manifest};
 use crate::namespace::visible_name;
+use crate::policy::history::Soundness;
+use crate::repository::{EvidenceLog, Repository};
 use crate::units::{ByteSize, Elapsed};
 
 #[derive(Debug, clap::Args)]
@@ -25,8 +28,10 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let readable = identities.is_some() || manifest.encryption == Encryption::None;
     let catalog = if readable { Some(repository.catalog(&manifest, identities.as_ref()).await?) } else { None };
     let marks = Marks::about(&repository, &manifest.id).await;
+    let verified_at = verified_at(&repository, &manifest, session.clock.now()).await?;
     if session.json {
         let mut answer = backup_json(&manifest);
+        answer["verified_at"] = json!(verified_at);
         marks.add_to(&mut answer, &manifest.id);
         answer["packs"] = json!(manifest.packs.iter().map(|pack| &pack.object).collect::<Vec<_>>());
         answer["catalog"] = json!(manifest.catalog);
@@ -52,12 +57,23 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         return Ok(());
     }
     print_manifest(&manifest);
+    match verified_at {
+        Some(at) => println!("verified     {}: every byte was as it was written", time(at)),
+        None => println!("verified     not yet ('regrow verify {}')", manifest.id),
+    }
     match &catalog {
         Some(catalog) => print_catalog(catalog),
         None => session.say("\nThe namespaces are encrypted; set encryption.identity_file to see them."),
     }
     marks.say(session);
     Ok(())
+}
+
+/// Returns when every byte of a backup was last found as it was written.
+async fn verified_at(repository: &Repository, manifest: &Manifest, now: Timestamp) -> Result<Option<Timestamp>> {
+    let mut evidence = EvidenceLog::since(manifest.started_at);
+    evidence.refresh(repository, now).await?;
+    Ok(Soundness::of(evidence.records()).verified.get(&manifest.id).copied())
 }
 
 /// Returns what a person calls collections, each with the record that counts its documents.

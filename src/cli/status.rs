@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::Session;
 use super::output::{counted, moment, table, time};
 use crate::error::{Error, Kind, Result};
@@ -39,10 +37,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     }
     let status = assess(&facts, &objectives);
     if session.json {
-        let mut answer = json!(status);
-        answer["source"] = config.source_name().into();
-        answer["repository"] = repository.location().into();
-        println!("{answer}");
+        println!("{}", status.to_json(config.source_name(), &repository.location()));
     } else {
         print(session, &status);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -10,6 +11,9 @@ use crate::format::Job;
 use crate::notify::{Alert, Severity};
 use crate::status::Status;
 
+/// How often a sign is given while something is waited for.
+const BEAT: Duration = Duration::from_secs(5);
+
 /// Shared by everything in the process; clones are the same board.
 #[derive(Debug, Clone)]
 pub struct Board(Arc<Mutex<Notes>>);
@@ -17,6 +21,10 @@ pub struct Board(Arc<Mutex<Notes>>);
 /// What stands on it.
 #[derive(Debug)]
 pub struct Notes {
+    /// The configured name of the source.
+    pub source: String,
+    /// Where the repository lies.
+    pub repository: String,
     /// Whether this process leads.
     pub leads: bool,
     /// Whether this process waits for the one that leads.
@@ -44,6 +52,8 @@ impl Board {
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Notes {
+            source: String::new(),
+            repository: String::new(),
             leads: false,
             stands_by: false,
             status: None,
@@ -60,6 +70,17 @@ impl Board {
     /// Returns what stands on it, to read or to change. Never held across a wait.
     pub fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for something that may take long, and is seen to be alive meanwhile.
+    pub async fn while_waiting<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            self.notes().beat = Instant::now();
+            if let Ok(outcome) = tokio::time::timeout(BEAT, &mut work).await {
+                return outcome;
+            }
+        }
     }
 
     /// Notes that something is wrong; since when stays as it is while it lasts.

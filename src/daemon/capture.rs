@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
-use super::leader::Request;
+use super::desk::Request;
+use super::leader::Leader;
 use super::settings::Settings;
 use crate::capture::{self, CaptureContext, CaptureEvent, CaptureSettings};
 use crate::clock::Clock;
@@ -16,8 +18,6 @@ use crate::error::{Error, Kind, Result};
 use crate::format::evidence::Event;
 use crate::mongo::Deployment;
 use crate::notify::{Alert, Severity};
-use crate::random::Random;
-use crate::repository::Repository;
 use crate::units::{ByteSize, Elapsed};
 
 /// The wait before capture begins again; doubled each time that it ends soon.
@@ -27,26 +27,67 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A capture that ran for so long did not end for a reason that was there from its begin.
 const HEALTHY: Duration = Duration::from_mins(1);
 
-/// What the supervisor needs.
-pub(super) struct Supervisor {
-    pub(super) settings: Arc<Settings>,
-    pub(super) repository: Repository,
-    pub(super) board: Board,
-    pub(super) requests: mpsc::Sender<Request>,
-    pub(super) clock: Clock,
-    pub(super) random: Random,
+/// The capture of a leader, and the way to end it; clones are the same one.
+#[derive(Clone)]
+pub(super) struct Capturing {
+    leader: Leader,
+    requests: mpsc::Sender<Request>,
+    running: Arc<Mutex<Running>>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Capturing {
+    /// Begins to capture.
+    pub(super) fn start(leader: Leader, requests: mpsc::Sender<Request>) -> Self {
+        let running = Running::start(leader.clone(), requests.clone());
+        Self { leader, requests, running: Arc::new(Mutex::new(running)) }
+    }
+
+    /// Ends it; what has been read is stored first.
+    pub(super) async fn stop(&self) {
+        let mut running = self.running.lock().await;
+        running.stop.cancel();
+        if let Some(task) = running.task.take() {
+            let _ = task.await;
+        }
+    }
+
+    /// Ends it and begins again with other settings.
+    pub(super) async fn restart(&self, settings: Arc<Settings>) {
+        self.stop().await;
+        let leader = Leader { settings, ..self.leader.clone() };
+        *self.running.lock().await = Running::start(leader, self.requests.clone());
+    }
+}
+
+impl Running {
+    fn start(leader: Leader, requests: mpsc::Sender<Request>) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(Supervisor { leader, requests }.run(stop.clone()));
+        Self { stop, task: Some(task) }
+    }
+}
+
+/// Begins capture again whatever ends it.
+struct Supervisor {
+    leader: Leader,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Supervisor {
     /// Captures until `stop`; what has been read is stored then.
-    pub(super) async fn run(self, stop: CancellationToken) {
-        let Some(capture) = self.settings.capture.clone() else { return };
+    async fn run(self, stop: CancellationToken) {
+        let Some(capture) = self.leader.settings.capture.clone() else { return };
         let mut delay = FIRST_DELAY;
         let mut said = String::new();
         while !stop.is_cancelled() {
             let begun = Instant::now();
             let outcome = Box::pin(self.capture(capture.clone(), &stop)).await;
-            self.board.notes().capture_runs = false;
+            self.leader.board.notes().capture_runs = false;
             let Err(error) = outcome else { return };
             if stop.is_cancelled() {
                 tracing::warn!(%error, "capture was stopped with something in hand; the next one reads it again");
@@ -59,7 +100,7 @@ impl Supervisor {
                 tracing::error!(%error, hint = error.hint(), "capture ended; beginning again");
                 said = error.to_string();
             }
-            self.board.trouble(self.ended(&error));
+            self.leader.board.trouble(self.ended(&error));
             delay = if begun.elapsed() > HEALTHY { FIRST_DELAY } else { (delay * 2).min(LONGEST_DELAY) };
             let _ = tokio::time::timeout(delay, stop.cancelled()).await;
         }
@@ -67,25 +108,25 @@ impl Supervisor {
 
     async fn capture(&self, settings: CaptureSettings, stop: &CancellationToken) -> Result<()> {
         let deployment = tokio::select! {
-            deployment = Deployment::connect(&self.settings.source_uri) => deployment?,
+            deployment = Deployment::connect(&self.leader.settings.source_uri) => deployment?,
             () = stop.cancelled() => return Ok(()),
         };
-        let (board, requests, clock) = (self.board.clone(), self.requests.clone(), self.clock.clone());
+        let (board, requests, clock) = (self.leader.board.clone(), self.requests.clone(), self.leader.clock.clone());
         let context = CaptureContext {
             deployment,
-            repository: self.repository.clone(),
-            recipients: self.settings.recipients.clone(),
-            signing_key: self.settings.signing_key.clone(),
-            source: self.settings.source.clone(),
+            repository: self.leader.repository.clone(),
+            recipients: self.leader.settings.recipients.clone(),
+            signing_key: self.leader.settings.signing_key.clone(),
+            source: self.leader.settings.source.clone(),
             settings,
-            clock: self.clock.clone(),
-            random: self.random.clone(),
+            clock: self.leader.clock.clone(),
+            random: self.leader.random.clone(),
             report: Box::new(move |event| note(event, &board, &requests, &clock)),
         };
         // Nothing is stored yet where it only begins; what could not be reached says so by itself.
         let run = capture::run(&context, stop.cancelled());
-        self.board.notes().capture_runs = true;
-        run.await
+        self.leader.board.notes().capture_runs = true;
+        Box::pin(run).await
     }
 
     fn ended(&self, error: &Error) -> Alert {
@@ -94,7 +135,7 @@ impl Supervisor {
             key: "capture".into(),
             severity: if error.is_transient() { Severity::Warning } else { Severity::Critical },
             what: format!("the oplog is not captured: {error}"),
-            since: self.clock.now(),
+            since: self.leader.clock.now(),
             meaning: "what is written meanwhile could be lost in a disaster; it is caught up if the oplog reaches back so far"
                 .into(),
             remedy: if error.kind() == Kind::LeaseHeld { "let only one capture run for a repository".into() } else { remedy.into() },
@@ -116,12 +157,12 @@ fn note(event: &CaptureEvent, board: &Board, requests: &mpsc::Sender<Request>, c
             }
         }
         CaptureEvent::Gap { range, cause, .. } => {
-            tracing::error!(begin = %range.begin, end = %range.end, cause, "oplog is lost")
+            tracing::error!(begin = %range.begin, end = %range.end, cause, "oplog is lost");
         }
-        CaptureEvent::SourceAway(reason) => board.trouble(away("capture/source", reason.clone(), clock)),
+        CaptureEvent::SourceAway(reason) => wait_for(board, "capture/source", reason, clock),
         CaptureEvent::RepositoryAway { reason, waiting } => {
             let what = format!("{reason}; {} wait for the repository", ByteSize(*waiting));
-            board.trouble(away("capture/repository", what, clock));
+            wait_for(board, "capture/repository", &what, clock);
         }
         CaptureEvent::Window { reaches_back } => board.notes().oplog_window = Some(reaches_back.as_secs()),
         CaptureEvent::WindowCloses { behind, window } => {
@@ -144,15 +185,19 @@ fn ask(requests: &mpsc::Sender<Request>, request: Request) {
     }
 }
 
-fn away(key: &str, reason: String, clock: &Clock) -> Alert {
-    Alert {
+/// Notes that capture waits for something; logged when it begins to.
+fn wait_for(board: &Board, key: &str, reason: &str, clock: &Clock) {
+    if !board.notes().troubles.contains_key(key) {
+        tracing::warn!(reason, "capture waits");
+    }
+    board.trouble(Alert {
         key: key.into(),
         severity: Severity::Warning,
         what: format!("capture waits: {reason}"),
         since: clock.now(),
         meaning: "what is written meanwhile could be lost in a disaster; it is caught up when this has passed".into(),
         remedy: "bring the server or the store back; capture goes on by itself".into(),
-    }
+    });
 }
 
 fn closing(behind: Duration, window: Duration, clock: &Clock) -> Alert {

@@ -143,9 +143,10 @@ fn readings(board: &Board) -> String {
 fn status(board: &Board) -> Response<Full<Bytes>> {
     let notes = board.notes();
     let status = notes.status.clone().filter(|_| notes.leads);
+    let (source, repository) = (notes.source.clone(), notes.repository.clone());
     drop(notes);
     match status {
-        Some(status) => json_answer(StatusCode::OK, &json!(*status)),
+        Some(status) => json_answer(StatusCode::OK, &status.to_json(&source, &repository)),
         None => json_answer(
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({ "error": "this service stands by, or has not read the repository yet" }),

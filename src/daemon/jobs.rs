@@ -1,52 +1,26 @@
 //! Running one job once. Each runs in a task of its own: one that panics or hangs takes nothing along.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::Settings;
+use super::leader::Leader;
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
-use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::expire::{self, ExpiryContext};
 use crate::format::evidence::{Event, Run};
 use crate::format::{BackupKind, Job};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
-use crate::random::Random;
-use crate::repository::{HeldLease, Repository};
 use crate::verify::{self, Level};
 
 /// How long a job that was told to stop may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(20);
 
-/// What a job needs.
-#[derive(Clone)]
+/// Where a job is run.
 pub(super) struct Bench {
-    pub(super) settings: Arc<Settings>,
-    pub(super) repository: Repository,
-    pub(super) lease: Arc<HeldLease>,
-    pub(super) clock: Clock,
-    pub(super) random: Random,
-}
-
-/// What is to be run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Order {
-    /// The job.
-    pub(super) job: Job,
-    /// The time of the schedule that it is for, if any.
-    pub(super) due: Option<Timestamp>,
-    /// How often it has been tried, this time included.
-    pub(super) attempt: u32,
-}
-
-/// How it went: what happened, or what went wrong; and the run in either case.
-pub(super) struct Report {
-    pub(super) run: Run,
-    pub(super) outcome: Result<Event>,
+    leader: Leader,
 }
 
 /// Whether this version can do a job at all.
@@ -55,27 +29,31 @@ pub(super) fn is_supported(job: Job) -> bool {
 }
 
 impl Bench {
-    /// Runs a job to its end, its time-out or `stop`.
-    pub(super) async fn run(self, order: Order, stop: CancellationToken) -> Report {
-        let (started_at, clock) = (self.clock.now(), self.clock.clone());
-        let run = move || Run {
-            job: order.job,
-            due: order.due,
-            started_at,
-            finished_at: clock.now(),
-            attempts: order.attempt,
-        };
-        let timeout = self.timeout(order.job);
+    pub(super) fn of(leader: &Leader) -> Self {
+        Self { leader: leader.clone() }
+    }
+
+    /// Runs a job to its end, its time-out or `stop`; returns how it ran, and what came of it.
+    pub(super) async fn run(
+        self,
+        job: Job,
+        due: Option<Timestamp>,
+        attempts: u32,
+        stop: CancellationToken,
+    ) -> (Run, Result<Event>) {
+        let (started_at, clock) = (self.leader.clock.now(), self.leader.clock.clone());
+        let run = move || Run { job, due, started_at, finished_at: clock.now(), attempts };
+        let timeout = self.timeout(job);
         let given_up = stop.child_token();
         let (begin_stop, work_run) = (given_up.clone(), run.clone());
-        let mut work = tokio::spawn(async move { Box::pin(self.work(order, &given_up, work_run)).await });
+        let mut work = tokio::spawn(async move { Box::pin(self.work(job, &given_up, work_run)).await });
         let ended = tokio::select! {
             ended = &mut work => Some(ended),
             () = timed_out(timeout) => None,
         };
         let outcome = match ended {
             Some(Ok(outcome)) => outcome,
-            Some(Err(panic)) => Err(Error::failed(format!("{} ended by a fault in Regrow", order.job))
+            Some(Err(panic)) => Err(Error::failed(format!("{job} ended by a fault in Regrow"))
                 .caused_by(panic)
                 .with_hint("report it, with the log around this time; what was stored before is not affected")),
             None => {
@@ -84,19 +62,19 @@ impl Bench {
                     work.abort();
                 }
                 let limit = timeout.unwrap_or_default().as_secs();
-                Err(Error::failed(format!("{} took longer than its time-out of {limit} s", order.job))
+                Err(Error::failed(format!("{job} took longer than its time-out of {limit} s"))
                     .with_hint("raise the schedule's timeout, or find out what is slow"))
             }
         };
-        Report { run: run(), outcome }
+        (run(), outcome)
     }
 
     fn timeout(&self, job: Job) -> Option<Duration> {
-        self.settings.schedules.iter().find(|schedule| schedule.job == job)?.timeout
+        self.leader.settings.schedules.iter().find(|schedule| schedule.job == job)?.timeout
     }
 
-    async fn work(self, order: Order, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
-        match order.job {
+    async fn work(self, job: Job, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        match job {
             Job::Backup(kind) => self.back_up(kind, stop, run).await,
             Job::Verify => self.verify(stop, run).await,
             Job::Expire => self.expire(stop, run).await,
@@ -105,7 +83,7 @@ impl Bench {
     }
 
     async fn back_up(self, kind: BackupKind, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
-        let Self { settings, repository, clock, random, .. } = self;
+        let Leader { settings, repository, clock, random, .. } = self.leader;
         let planned = async {
             let deployment = Deployment::connect(&settings.source_uri).await?;
             let request = BackupRequest { source: settings.source.clone(), kind, patterns: Vec::new() };
@@ -122,7 +100,7 @@ impl Bench {
 
     async fn verify(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
         let (level, progress) = (Level::Checksum, Progress::default());
-        let verification = unless_stopped(stop, verify::verify(&self.repository, &[], level, &progress)).await?;
+        let verification = unless_stopped(stop, verify::verify(&self.leader.repository, &[], level, &progress)).await?;
         let (objects, findings) = (verification.checked_objects, verification.findings.len());
         if findings == 0 {
             tracing::info!(objects, bytes = verification.checked_bytes, "everything stored is as it was written");
@@ -134,13 +112,14 @@ impl Bench {
     }
 
     async fn expire(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
-        let Some(retention) = self.settings.retention else {
+        let Some(retention) = self.leader.settings.retention else {
             return Err(Error::configuration("the configuration has no [retention]"));
         };
         let expired = async {
-            let plan = expire::plan(&self.repository, &retention, self.clock.now()).await?;
-            let (repository, signing_key) = (&self.repository, &self.settings.signing_key);
-            let context = ExpiryContext { repository, signing_key, lease: &self.lease, clock: &self.clock };
+            let plan = expire::plan(&self.leader.repository, &retention, self.leader.clock.now()).await?;
+            let (repository, signing_key) = (&self.leader.repository, &self.leader.settings.signing_key);
+            let context =
+                ExpiryContext { repository, signing_key, lease: &self.leader.lease, clock: &self.leader.clock };
             expire::execute(&plan, &context).await
         };
         // Each step is whole, so it may be broken off between any two.

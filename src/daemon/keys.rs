@@ -1,37 +1,90 @@
 //! Keys and certificates: what will stop working, said before it does.
 
-use super::board::Board;
-use super::settings::Settings;
-use crate::clock::Clock;
-use crate::error::Result;
-use crate::notify::{Alert, Severity};
-use crate::repository::Repository;
+use std::path::Path;
 
-/// Looks at every key that the service uses, and notes what is wrong with one.
-pub(super) fn look(settings: &Settings, repository: &Repository, board: &Board, clock: &Clock) {
-    let checks: [(&str, Result<()>, &str); 2] = [
-        (
-            "keys/signing",
-            settings.config.signing_key().and_then(|key| repository.accept_signer(&key)),
-            "no backup and no slice will be accepted after the next start",
-        ),
-        (
-            "keys/identity",
-            settings.config.identities().map(drop),
-            "restores and drills from this machine will not open anything",
-        ),
-    ];
-    for (key, outcome, meaning) in checks {
-        match outcome {
-            Ok(()) => board.clear(key),
-            Err(error) => board.trouble(Alert {
-                key: key.into(),
-                severity: Severity::Critical,
-                what: error.to_string(),
-                since: clock.now(),
-                meaning: meaning.into(),
-                remedy: error.hint().unwrap_or("bring the file back").into(),
-            }),
+use jiff::{SignedDuration, Timestamp};
+use x509_parser::pem::Pem;
+
+use super::leader::Leader;
+use super::settings::Settings;
+use crate::error::{Error, Result};
+use crate::mongo::certificate_files;
+use crate::notify::{Alert, Severity};
+
+/// How long before its end a certificate is worth a warning.
+const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// Looks at every key and certificate that the service uses, and notes what is wrong with one.
+pub(super) fn look(leader: &Leader, settings: &Settings) {
+    let now = leader.clock.now();
+    let signing = settings.config.signing_key().and_then(|key| leader.repository.accept_signer(&key));
+    note(leader, "keys/signing", signing, "after the next start no backup and no slice will be accepted");
+    let identity = settings.config.identities().map(drop);
+    note(leader, "keys/identity", identity, "restores and drills from this machine will not open anything");
+    let certificates = certificate_files(&settings.source_uri);
+    let certificates = certificates.iter().try_for_each(|file| check_certificates(file, now));
+    note(leader, "keys/certificate", certificates, "when it has ended, nothing is captured and no backup can be taken");
+}
+
+fn note(leader: &Leader, key: &str, outcome: Result<()>, meaning: &str) {
+    let Err(error) = outcome else { return leader.board.clear(key) };
+    leader.board.trouble(Alert {
+        key: key.into(),
+        severity: Severity::Critical,
+        what: error.to_string(),
+        since: leader.clock.now(),
+        meaning: meaning.into(),
+        remedy: error.hint().unwrap_or("bring the file back").into(),
+    });
+}
+
+/// Makes sure that no certificate of a file ends soon.
+fn check_certificates(file: &Path, now: Timestamp) -> Result<()> {
+    let content = std::fs::read(file).map_err(|error| {
+        Error::configuration(format!("cannot read {}, which source.uri names", file.display()))
+            .caused_by(error)
+            .with_hint("bring it back, and check who may read it")
+    })?;
+    for end in Pem::iter_from_buffer(&content).filter_map(|pem| end_of(&pem.ok()?)) {
+        if now.duration_since(end) > -RENEW_BEFORE {
+            return Err(Error::configuration(format!("a certificate in {} ends {end}", file.display()))
+                .with_hint("put a new one in its place; the service reads it when it next connects"));
         }
+    }
+    Ok(())
+}
+
+/// Returns when a certificate ends; none for what is no certificate, as a key beside it.
+fn end_of(pem: &Pem) -> Option<Timestamp> {
+    let certificate = (pem.label == "CERTIFICATE").then(|| pem.parse_x509().ok())??;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, file] = ["key.pem", "both.pem"].map(|name| folder.path().join(name));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=test", "-keyout"])
+            .args([&key, Path::new("-out"), &file])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let both = [std::fs::read(&key).unwrap(), std::fs::read(&file).unwrap()].concat();
+        std::fs::write(&file, both).unwrap();
+        let now = crate::clock::Clock::system().now();
+        let after = |days: i64| check_certificates(&file, now + SignedDuration::from_hours(24 * days));
+        assert!(after(1).is_ok() && after(15).is_ok());
+        let error = after(17).unwrap_err();
+        assert!(error.to_string().contains("both.pem ends 2"), "{error}");
+        assert!(after(31).is_err());
+        let error = check_certificates(&folder.path().join("missing.pem"), now).unwrap_err();
+        assert!(error.to_string().contains("missing.pem, which source.uri names"), "{error}");
     }
 }

@@ -8,14 +8,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
 use super::keys;
+use super::leader::Leader;
 use super::settings::Settings;
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::notify::{Alert, Failure, Ledger, Notifier, Severity};
-use crate::random::Random;
-use crate::repository::Repository;
 use crate::status::{Facts, Observer, Status, assess};
 
 /// How often things are looked at: as often as slices are stored, within these bounds. Each look lists the repository.
@@ -23,19 +20,16 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// A repository that does not answer for this long counts as away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often keys and certificates are looked at.
 const KEYS: Duration = Duration::from_hours(1);
 
-/// What looking needs.
+/// Looks, and tells.
 pub(super) struct Monitor {
+    pub(super) leader: Leader,
     pub(super) settings: watch::Receiver<Arc<Settings>>,
-    pub(super) repository: Repository,
     pub(super) observer: Observer,
-    pub(super) board: Board,
-    pub(super) clock: Clock,
-    pub(super) random: Random,
 }
 
 /// What is known from one look to the next.
@@ -55,13 +49,15 @@ impl Monitor {
         let mut known = Known { facts: None, ledger, kept, keys_at: None };
         while !stop.is_cancelled() {
             let settings = self.settings.borrow_and_update().clone();
-            let notifier = match Notifier::new(settings.notify.clone(), &settings.source, &self.clock, &self.random) {
-                Ok(notifier) => notifier,
-                Err(error) => {
-                    tracing::error!(%error, "nobody can be notified");
-                    return;
-                }
-            };
+            let notifier =
+                match Notifier::new(settings.notify.clone(), &settings.source, &self.leader.clock, &self.leader.random)
+                {
+                    Ok(notifier) => notifier,
+                    Err(error) => {
+                        tracing::error!(%error, "nobody can be notified");
+                        return;
+                    }
+                };
             let interval = settings.capture.as_ref().map_or(LONGEST, |capture| capture.slice_interval);
             // Not at once: what a service finds when it begins, it is often about to mend.
             let mut rounds = tokio::time::interval_at(Instant::now() + SHORTEST, interval.clamp(SHORTEST, LONGEST));
@@ -85,7 +81,7 @@ impl Monitor {
 
     /// Returns what the repository keeps of what was said; nothing where that cannot be had: then things are said again.
     async fn kept(&self) -> serde_json::Value {
-        match self.repository.said_alerts().await {
+        match self.leader.repository.said_alerts().await {
             Ok(kept) => kept.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(%error, "what was said of alerts is not known; all of it is said again");
@@ -96,13 +92,13 @@ impl Monitor {
 
     async fn look(&mut self, known: &mut Known, settings: &Settings, notifier: &Notifier) {
         if known.keys_at.is_none_or(|at| at.elapsed() >= KEYS) {
-            keys::look(settings, &self.repository, &self.board, &self.clock);
+            keys::look(&self.leader, settings);
             known.keys_at = Some(Instant::now());
         }
         self.observe(known).await;
         // What was known before says how exposure grows while the repository is away.
         let Some(facts) = &mut known.facts else { return };
-        facts.now = self.clock.now();
+        facts.now = self.leader.clock.now();
         let mut status = assess(facts, &settings.objectives);
         self.add_own(&mut status);
         let notices = known.ledger.reconcile(status.problems.clone(), facts.now, notifier.pace());
@@ -116,7 +112,7 @@ impl Monitor {
         self.publish(status, &known.ledger);
         for Failure { channel, error, waiting, dropped } in failures {
             tracing::error!(channel, %error, waiting, dropped, "a notice could not be delivered");
-            *self.board.notes().notification_failures.entry(channel).or_default() += 1;
+            *self.leader.board.notes().notification_failures.entry(channel).or_default() += 1;
         }
         if is_healthy && let Err(error) = notifier.heartbeat().await {
             tracing::warn!(%error, "the dead man's switch could not be reached");
@@ -127,20 +123,20 @@ impl Monitor {
     }
 
     async fn observe(&mut self, known: &mut Known) {
-        let observed = tokio::time::timeout(PATIENCE, self.observer.observe(self.clock.now())).await;
+        let observed = tokio::time::timeout(PATIENCE, self.observer.observe(self.leader.clock.now())).await;
         let observed = observed.unwrap_or_else(|_| Err(Error::failed("the repository does not answer").transient()));
         match observed {
             Ok(facts) => {
                 known.facts = Some(facts);
-                self.board.clear("repository");
+                self.leader.board.clear("repository");
             }
             Err(error) => {
                 tracing::warn!(%error, "the repository cannot be read");
-                self.board.trouble(Alert {
+                self.leader.board.trouble(Alert {
                     key: "repository".into(),
                     severity: Severity::Critical,
                     what: format!("the repository cannot be read: {error}"),
-                    since: self.clock.now(),
+                    since: self.leader.clock.now(),
                     meaning: "nothing can be stored or restored until it is back".into(),
                     remedy: error.hint().unwrap_or("bring the store back; the service catches up by itself").into(),
                 });
@@ -150,7 +146,7 @@ impl Monitor {
 
     /// Adds what only this process knows. About one thing only the worst is said.
     fn add_own(&self, status: &mut Status) {
-        let own = self.board.notes().troubles.clone();
+        let own = self.leader.board.notes().troubles.clone();
         let mut all: BTreeMap<String, Alert> =
             status.problems.drain(..).map(|alert| (alert.key.clone(), alert)).collect();
         for (key, alert) in own {
@@ -168,7 +164,7 @@ impl Monitor {
         for alert in ledger.open() {
             *open.entry(alert.severity).or_default() += 1;
         }
-        let mut notes = self.board.notes();
+        let mut notes = self.leader.board.notes();
         notes.status = Some(Arc::new(status));
         notes.open_alerts = open;
     }
@@ -179,7 +175,7 @@ impl Monitor {
         if ledger == known.kept {
             return Ok(());
         }
-        self.repository.keep_said_alerts(ledger.clone(), self.clock.now(), &settings.signing_key).await?;
+        self.leader.repository.keep_said_alerts(ledger.clone(), self.leader.clock.now(), &settings.signing_key).await?;
         known.kept = ledger;
         Ok(())
     }

@@ -3,17 +3,14 @@
 //! What waits here is lost when the process ends before it is written; then the next one finds the run's time not
 //! settled and does it again, or counts it as missed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::settings::Settings;
-use crate::clock::Clock;
-use crate::error::Kind;
+use super::leader::Leader;
+use crate::error::{Kind, Result};
 use crate::format::evidence::Event;
-use crate::random::Random;
-use crate::repository::{EvidenceLog, Recorder, Repository};
+use crate::repository::{EvidenceLog, Recorder};
 
 /// How many events wait at most; whoever brings one more waits.
 pub(super) const MOST: usize = 1000;
@@ -21,14 +18,10 @@ pub(super) const MOST: usize = 1000;
 /// The wait before an event is written again.
 const DELAY: Duration = Duration::from_secs(5);
 
-/// What writing needs.
+/// Writes events down.
 pub(super) struct Scribe {
-    pub(super) settings: Arc<Settings>,
-    pub(super) repository: Repository,
+    pub(super) leader: Leader,
     pub(super) log: EvidenceLog,
-    pub(super) clock: Clock,
-    pub(super) random: Random,
-    pub(super) who: String,
 }
 
 impl Scribe {
@@ -49,8 +42,9 @@ impl Scribe {
     ///
     /// # Errors
     /// Whatever the storage says.
-    pub(super) async fn write(&mut self, event: Event) -> crate::error::Result<()> {
-        let recorder = Recorder { who: &self.who, signing_key: &self.settings.signing_key, random: &self.random };
-        self.repository.record(&mut self.log, event, self.clock.now(), &recorder).await
+    pub(super) async fn write(&mut self, event: Event) -> Result<()> {
+        let Leader { settings, repository, clock, random, who, .. } = &self.leader;
+        let recorder = Recorder { who, signing_key: &settings.signing_key, random };
+        repository.record(&mut self.log, event, clock.now(), &recorder).await
     }
 }

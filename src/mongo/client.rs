@@ -1,10 +1,11 @@
 //! Connecting, and knowing what one is connected to.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc, rawdoc};
 use mongodb::error::Error as DriverError;
-use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress};
+use mongodb::options::{ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress, Tls};
 use mongodb::{Client, Database};
 
 use super::error::{Attempt, BACKUP_ROLES, explain};
@@ -34,6 +35,15 @@ const PRIMARY_PREFERRED: ReadPreference = ReadPreference::PrimaryPreferred { opt
 
 /// The settings that every command for looking around shares.
 pub(super) const LOOK: Attempt<'static> = Attempt { doing: "connect to MongoDB", action: "hello", roles: BACKUP_ROLES };
+
+/// Returns the files of certificates that a URI names; none where it makes no sense, which connecting tells.
+#[must_use]
+pub fn certificate_files(uri: &Secret) -> Vec<PathBuf> {
+    let Ok(ConnectionString { tls: Some(Tls::Enabled(options)), .. }) = ConnectionString::parse(uri.reveal()) else {
+        return Vec::new();
+    };
+    options.cert_key_file_path.into_iter().chain(options.ca_file_path).collect()
+}
 
 /// What a server says about itself.
 #[derive(Debug, Clone)]

@@ -79,10 +79,10 @@ pub(super) mod tests {
     #[test]
     fn details_say_for_how_long() {
         let raised = details(&notice(Event::Raised, "x"));
-        assert_eq!(raised[0], ("Since", "2026-11-25T02:00:00Z (16 min 00 s)".into()));
+        assert_eq!(raised[0], ("Since", "2026-11-25T02:00:00Z (16 min)".into()));
         assert_eq!(raised[2], ("Remedy", "see 'regrow status'".into()));
         let recovered = details(&notice(Event::Recovered, "x"));
-        assert_eq!(recovered[1], ("Until", "2026-11-25T02:16:00Z (16 min 00 s)".into()));
+        assert_eq!(recovered[1], ("Until", "2026-11-25T02:16:00Z (16 min)".into()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp, civil};
 use super::CronExpression;
 use crate::error::{Error, Result};
 
-/// How far back by the clock on the wall to begin after clocks were changed, so that an hour that comes twice is seen
+/// How far back by the clock on the wall to begin around a change of clocks, so that an hour that comes twice is seen
 /// twice.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(3);
 
@@ -51,9 +51,9 @@ impl Timetable {
     /// Returns when it is due next, behind `after`; none where the calendar has no more.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let changed_at = self.zone.preceding(after).next().map(|change| change.timestamp());
-        let is_settled = changed_at.is_none_or(|at| after.duration_since(at) > LOOK_BACK);
-        let look_back = if is_settled { SignedDuration::ZERO } else { LOOK_BACK };
+        let mut changes = self.zone.preceding(after).take(1).chain(self.zone.following(after).take(1));
+        let is_near = changes.any(|change| after.duration_since(change.timestamp()).abs() <= LOOK_BACK);
+        let look_back = if is_near { LOOK_BACK } else { SignedDuration::ZERO };
         let mut time = self.zone.to_datetime(after).checked_sub(look_back).ok()?;
         let mut next: Option<Timestamp> = None;
         loop {

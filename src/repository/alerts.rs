@@ -31,10 +31,10 @@ impl Repository {
         let (format, repository) = (AlertBook::FORMAT.into(), self.id().clone());
         let book = AlertBook { format, version: VERSION, repository, written_at: now, ledger };
         let document: Bytes = signed(layout::ALERTS, ALERTS_PURPOSE, &book, key)?;
-        match self.find(layout::ALERTS).await? {
-            Some(before) => self.storage.replace(layout::ALERTS, before, document).await?,
-            None => drop(self.storage.create(layout::ALERTS, document).await?),
-        }
-        Ok(())
+        let kept = match self.find(layout::ALERTS).await? {
+            Some(before) => self.storage.replace(layout::ALERTS, before, document).await,
+            None => self.storage.create(layout::ALERTS, document).await.map(drop),
+        };
+        Ok(kept?)
     }
 }

@@ -62,8 +62,12 @@ impl EvidenceLog {
     }
 
     /// Returns the records, the oldest first.
+    #[must_use]
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &Evidence> {
-        self.records.values().map(|record| &record.evidence)
+        let mut records: Vec<&Evidence> = self.records.values().map(|record| &record.evidence).collect();
+        // Keys tell the second; within it, the records know.
+        records.sort_by_key(|evidence| evidence.recorded_at);
+        records.into_iter()
     }
 
     /// Returns the keys of what is not as it was recorded, each with what is wrong.

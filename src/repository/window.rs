@@ -106,7 +106,7 @@ fn stretches<'a>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::format::ClusterTime;
     use crate::format::oplog::{History, Timeline};
@@ -115,7 +115,8 @@ mod tests {
         Range { begin: ClusterTime { t: begin, i: 1 }, end: ClusterTime { t: end, i: 1 } }
     }
 
-    fn captured(slices: &[(u32, u32)], gaps: &[(u32, u32)]) -> CapturedTimeline {
+    /// Returns an invented timeline.
+    pub(crate) fn captured(slices: &[(u32, u32)], gaps: &[(u32, u32)]) -> CapturedTimeline {
         let history = History {
             replica_set: "rs0".into(),
             replica_set_id: "a".into(),
@@ -136,7 +137,8 @@ mod tests {
         CapturedTimeline { timeline, slices: ranges(slices), gaps: ranges(gaps), stored_bytes: 0 }
     }
 
-    fn backup(at: u32, replay_from: u32, replica_set_id: &str) -> Manifest {
+    /// Returns an invented backup.
+    pub(crate) fn backup(at: u32, replay_from: u32, replica_set_id: &str) -> Manifest {
         let time = |t: u32| serde_json::json!({ "t": t, "i": 1 });
         let manifest = serde_json::json!({
             "format": "regrow-manifest", "version": 1, "repository": "9f0c0000000000000000000000000000",

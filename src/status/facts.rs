@@ -39,7 +39,7 @@ pub struct Facts {
     /// The moment.
     pub now: Timestamp,
     /// The backups whose manifests are sound, the newest first.
-    manifests: Vec<Manifest>,
+    pub(super) manifests: Vec<Manifest>,
     /// Backups whose manifest is not to be believed, each with why.
     pub(super) damaged_manifests: BTreeMap<BackupId, String>,
     /// What is captured of the oplog.

@@ -1,7 +1,7 @@
 //! `regrow capture`: entry for entry what the server's oplog holds, whatever happens to anybody meanwhile.
 
 mod faults;
-mod histories;
+pub mod histories;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,13 +45,13 @@ fn capture_up_to_now(workspace: &Workspace) {
 }
 
 /// Writes documents until told to stop; returns how many.
-struct Writer {
+pub struct Writer {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<i32>,
 }
 
 impl Writer {
-    fn start(client: &Client, database: &str) -> Self {
+    pub fn start(client: &Client, database: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, database) = (Arc::clone(&stop), client.database(database));
         let task = tokio::spawn(async move {
@@ -69,7 +69,7 @@ impl Writer {
         Self { stop, task }
     }
 
-    async fn stop(self) -> i32 {
+    pub async fn stop(self) -> i32 {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
     }
@@ -80,7 +80,7 @@ async fn repository(storage: Arc<dyn Storage>) -> Repository {
     Repository::open(storage).await.unwrap()
 }
 
-async fn on_disk(workspace: &Workspace) -> Repository {
+pub async fn on_disk(workspace: &Workspace) -> Repository {
     repository(Arc::new(Local::open(workspace.repository(), Clock::system(), Random::system()))).await
 }
 
@@ -109,7 +109,7 @@ async fn entries(
 }
 
 /// Holds everything captured of the newest timeline against the server's own oplog: each entry once, as bytes.
-async fn is_the_oplog(workspace: &Workspace, client: &Client) -> usize {
+pub async fn is_the_oplog(workspace: &Workspace, client: &Client) -> usize {
     let repository = on_disk(workspace).await;
     agrees(&repository, workspace, client).await
 }

@@ -56,7 +56,7 @@ async fn an_oplog_that_rolled_over_is_a_gap_that_is_shown_and_not_restored_into(
 }
 
 /// Writes until the oplog begins later than it did.
-async fn roll_over(client: &Client, blocks: &Collection<Document>) {
+pub async fn roll_over(client: &Client, blocks: &Collection<Document>) {
     let bytes: Vec<u8> = (0..32_768_u32).flat_map(|part| regrow::codec::sha256(&part.to_le_bytes())).collect();
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let first = async || oplog.find_one(doc! {}).await.unwrap().unwrap().get_timestamp("ts").unwrap();

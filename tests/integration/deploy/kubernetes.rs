@@ -156,7 +156,8 @@ fn the_program_reads_the_configuration() {
     assert!(config.recipients().is_err(), "nobody's backups are encrypted to a recipient that stands here");
     assert_eq!(config.signing_key_path(), Path::new(SECRETS).join("regrow-signing.key"));
     let ports = &container(of_kind(daemon(), "Deployment")[0])["ports"][0]["containerPort"];
-    assert_eq!(config.file.server.unwrap().listen, format!("0.0.0.0:{ports}"));
+    let listen = config.file.server.unwrap().listen.map(|listen| listen.to_string());
+    assert_eq!(listen, Some(format!("0.0.0.0:{ports}")));
     assert!(text.contains(&format!("token = \"file:{SECRETS}metrics-token\"")), "whoever reads metrics has a token");
 }
 

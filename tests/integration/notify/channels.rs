@@ -50,7 +50,7 @@ async fn slack_gets_a_line_and_the_details() {
     let text = "STILL CRITICAL smartduka: orders is 16 min behind, its RPO is 15 min";
     let field = |title: &str, value: &str| json!({ "title": title, "value": value, "short": false });
     let fields = [
-        field("Since", "2026-11-25T02:00:00Z (16 min 00 s)"),
+        field("Since", "2026-11-25T02:00:00Z (16 min)"),
         field("Meaning", "a disaster now would lose the orders since then"),
         field("Remedy", "see 'regrow status', and whether capture runs"),
         field("About", "exposure/orders"),
@@ -110,14 +110,14 @@ async fn an_email_reads_well_and_names_everybody() {
     assert_eq!(raised.header("Auto-Submitted"), "auto-generated");
     let text = "CRITICAL smartduka: orders is 16 min behind, its RPO is 15 min\r\n\
         \r\n\
-        Since:    2026-11-25T02:00:00Z (16 min 00 s)\r\n\
+        Since:    2026-11-25T02:00:00Z (16 min)\r\n\
         Meaning:  a disaster now would lose the orders since then\r\n\
         Remedy:   see 'regrow status', and whether capture runs\r\n\
         About:    exposure/orders\r\n";
     assert_eq!(raised.text(), text);
     let subject = "[regrow] RECOVERED smartduka (was: orders is 16 min behind, its RPO is 15 min)";
     assert_eq!(recovered.header("Subject"), subject);
-    assert!(recovered.text().contains("Until:    2026-11-25T02:16:00Z (16 min 00 s)\r\n"), "{recovered:?}");
+    assert!(recovered.text().contains("Until:    2026-11-25T02:16:00Z (16 min)\r\n"), "{recovered:?}");
 }
 
 #[tokio::test]

@@ -273,7 +273,9 @@ impl Year {
                     let before = *first_due - SignedDuration::from_secs(1);
                     let missed: Vec<_> = schedule.timetable.due(before, *last_due).collect();
                     assert_eq!(missed.len() as u64, *times);
-                    missed.into_iter().for_each(|time| settled.entry(time).or_default().push("missed"));
+                    for time in missed {
+                        settled.entry(time).or_default().push("missed");
+                    }
                 }
                 event => {
                     let run = event.run().filter(|run| run.job == schedule.job);
@@ -322,6 +324,7 @@ fn kept_of(newest_first: &[&Manifest], number: usize) -> BTreeSet<BackupId> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stdout)] // Shown when it fails, and with --nocapture.
 async fn in_a_year_every_time_happens_once_and_retention_holds_what_the_policy_says() {
     let seed = Random::system().next_u64();
     println!("seed {seed}");
