@@ -18,7 +18,7 @@ use serde_json::Value;
 const STOPS_WITHIN_SECONDS: u64 = 30;
 
 /// Commands that the files name and the program does not have yet.
-const AHEAD: [&str; 3] = ["daemon", "drill", "status"];
+const AHEAD: [&str; 2] = ["daemon", "status"];
 
 /// Returns a path of the project.
 fn project(path: &str) -> PathBuf {
