@@ -79,6 +79,7 @@ impl Daemon {
     /// do not fit. A repository or a source that is away is waited for.
     pub async fn run(self, stop: CancellationToken, mut reload: mpsc::Receiver<()>) -> Result<()> {
         let board = Board::new();
+        board.captures(self.settings.capture.is_some());
         if let Some(server) = &self.settings.server {
             let endpoint = Endpoint::open(server, board.clone()).await?;
             tracing::info!(listen = %server.listen, "answering");
@@ -122,6 +123,7 @@ impl Daemon {
         let mut waited_for = String::new();
         while !stop.is_cancelled() {
             while let Ok(newer) = reloads.try_recv() {
+                board.captures(newer.capture.is_some());
                 settings = newer;
             }
             let delay = match board.while_waiting(self.acquire(&place, &settings)).await {

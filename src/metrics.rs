@@ -1,5 +1,6 @@
 //! How things stand, as Prometheus reads it. Base units; a figure that is not known is left out.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
@@ -11,11 +12,39 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::format::Job;
 use crate::notify::Severity;
 use crate::status::{JobStatus, KindStatus, Status, WorkloadStatus};
 
 /// What the text is: `OpenMetrics`, which Prometheus asks for.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Every metric that can be rendered, by the name that queries use.
+pub const NAMES: [&str; 23] = [
+    "regrow_build_info",
+    "regrow_leader",
+    "regrow_status_timestamp_seconds",
+    "regrow_exposure_seconds",
+    "regrow_rpo_seconds",
+    "regrow_predicted_rto_seconds",
+    "regrow_rto_seconds",
+    "regrow_workload_ok",
+    "regrow_capture_running",
+    "regrow_capture_lag_seconds",
+    "regrow_oplog_window_seconds",
+    "regrow_job_last_success_timestamp_seconds",
+    "regrow_job_last_duration_seconds",
+    "regrow_job_next_run_timestamp_seconds",
+    "regrow_job_failing",
+    "regrow_backups",
+    "regrow_backup_raw_bytes",
+    "regrow_backup_stored_bytes",
+    "regrow_backup_duration_seconds",
+    "regrow_repository_stored_bytes",
+    "regrow_verified_timestamp_seconds",
+    "regrow_open_alerts",
+    "regrow_notification_failures_total",
+];
 
 /// What is shown.
 #[derive(Debug, Default)]
@@ -24,10 +53,12 @@ pub struct Readings<'a> {
     pub status: Option<&'a Status>,
     /// Whether this process leads.
     pub leads: bool,
-    /// Whether capture follows the oplog.
-    pub capture_runs: bool,
+    /// Whether capture follows the oplog; none where it is not to.
+    pub capture_runs: Option<bool>,
     /// How far the server's oplog reaches back.
     pub oplog_window_seconds: Option<u64>,
+    /// The jobs that run, and since when.
+    pub running: BTreeMap<Job, Timestamp>,
     /// How many alerts are open.
     pub open_alerts: Vec<(Severity, u64)>,
     /// How often a channel did not take a notice.
@@ -42,10 +73,11 @@ type Labels = Vec<(&'static str, String)>;
 pub fn render(readings: &Readings<'_>) -> String {
     let mut sheet = Sheet::default();
     sheet.process(readings);
+    sheet.capture(readings);
     if let Some(status) = readings.status {
         sheet.status(status);
         status.workloads.iter().for_each(|workload| sheet.workload(workload));
-        status.jobs.iter().for_each(|job| sheet.job(job));
+        status.jobs.iter().for_each(|job| sheet.job(job, readings.running.get(&job.job).copied()));
         for (kind, backups) in &status.backups {
             sheet.backups(kind.as_str(), backups);
         }
@@ -70,27 +102,28 @@ impl Sheet {
         }
         self.registry.register("regrow_notification_failures", "Notices that a channel did not take", failures);
         self.set("regrow_leader", "Whether this process leads", &[], flag(readings.leads));
-        self.set("regrow_capture_running", "Whether this process follows the oplog", &[], flag(readings.capture_runs));
-        self.set_some(
-            "regrow_oplog_window_seconds",
-            "How far the oplog of the server reaches back",
-            &[],
-            readings.oplog_window_seconds,
-        );
         for (severity, count) in &readings.open_alerts {
             let severity = if *severity == Severity::Critical { "critical" } else { "warning" };
             self.set_some("regrow_open_alerts", "Alerts that are open", &[("severity", severity)], Some(*count));
         }
     }
 
+    /// What was captured before capture was switched off lags behind for good, which is no news.
+    fn capture(&mut self, readings: &Readings<'_>) {
+        let Some(runs) = readings.capture_runs else { return };
+        self.set("regrow_capture_running", "Whether this process follows the oplog", &[], flag(runs));
+        let lag = readings.status.and_then(|status| status.capture_lag_seconds);
+        for (name, help, value) in [
+            ("regrow_capture_lag_seconds", "How far the newest captured entry lies back", lag),
+            ("regrow_oplog_window_seconds", "How far the server's oplog reaches back", readings.oplog_window_seconds),
+        ] {
+            self.set_some(name, help, &[], value);
+        }
+    }
+
     fn status(&mut self, status: &Status) {
-        self.set("regrow_status_timestamp_seconds", "When the repository was read last", &[], instant(status.taken_at));
-        self.set_some(
-            "regrow_capture_lag_seconds",
-            "How far the newest captured entry lies back",
-            &[],
-            status.capture_lag_seconds,
-        );
+        let taken_at = instant(status.taken_at);
+        self.set("regrow_status_timestamp_seconds", "When this process last found out how things stand", &[], taken_at);
         self.set_some(
             "regrow_repository_stored_bytes",
             "The bytes that backups and oplog have",
@@ -115,8 +148,9 @@ impl Sheet {
         self.set("regrow_workload_ok", "Whether both objectives are met now", &labels, flag(workload.ok));
     }
 
-    fn job(&mut self, job: &JobStatus) {
-        let labels = [("job", job.job.as_str())];
+    fn job(&mut self, job: &JobStatus, runs_since: Option<Timestamp>) {
+        // Not `job`: so Prometheus calls what it scrapes.
+        let labels = [("task", job.job.as_str())];
         if let Some(run) = &job.last_success {
             let (ended, took) = (instant(run.finished_at), run.duration().as_secs_f64());
             self.set(
@@ -127,7 +161,9 @@ impl Sheet {
             );
             self.set("regrow_job_last_duration_seconds", "How long that took", &labels, took);
         }
-        if let Some(due) = job.next_due {
+        // Only its end settles the time that a run is for; until then it is neither to come nor overdue.
+        let is_under_way = |due: &Timestamp| runs_since.is_some_and(|since| *due <= since);
+        if let Some(due) = job.next_due.filter(|due| !is_under_way(due)) {
             self.set("regrow_job_next_run_timestamp_seconds", "When a job is due next", &labels, instant(due));
         }
         let failing = flag(job.trouble.is_some());
@@ -136,7 +172,7 @@ impl Sheet {
 
     fn backups(&mut self, kind: &str, backups: &KindStatus) {
         for (name, help, value) in [
-            ("regrow_backups", "Backups", backups.count),
+            ("regrow_backups", "How many backups there are", backups.count),
             ("regrow_backup_raw_bytes", "The newest backup as BSON", backups.bytes_raw),
             ("regrow_backup_stored_bytes", "The newest backup as stored", backups.bytes_stored),
             ("regrow_backup_duration_seconds", "How long the newest backup took", backups.duration_seconds),
@@ -191,3 +227,42 @@ const _: fn() = || {
     fn is_label_set<T: EncodeLabelSet>() {}
     is_label_set::<Labels>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    #[test]
+    fn capture_is_not_shown_where_it_is_not_wanted() {
+        let rendered =
+            |capture_runs| render(&Readings { capture_runs, oplog_window_seconds: Some(60), ..Readings::default() });
+        let not_wanted = rendered(None);
+        assert!(!not_wanted.contains("regrow_capture") && !not_wanted.contains("regrow_oplog"));
+        assert!(rendered(Some(false)).contains("\nregrow_capture_running 0.0\n"));
+    }
+
+    #[test]
+    fn a_run_that_is_under_way_is_not_to_come() {
+        let job = JobStatus {
+            job: Job::Verify,
+            cron: "0 6 * * 0".into(),
+            timezone: "UTC".into(),
+            last_success: None,
+            next_due: Some(at("2026-11-29T06:00:00Z")),
+            trouble: None,
+            problem: None,
+        };
+        let shows = |runs_since: Option<&str>| {
+            let mut sheet = Sheet::default();
+            sheet.job(&job, runs_since.map(at));
+            sheet.finish().contains("regrow_job_next_run_timestamp_seconds{task=\"verify\"}")
+        };
+        assert!(shows(None));
+        assert!(!shows(Some("2026-11-29T06:00:00Z")));
+        assert!(shows(Some("2026-11-29T05:00:00Z")), "a run from before does not count for this time");
+    }
+}

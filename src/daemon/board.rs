@@ -31,8 +31,8 @@ pub struct Notes {
     pub stands_by: bool,
     /// How things stood when the repository was read last.
     pub status: Option<Arc<Status>>,
-    /// Whether capture follows the oplog.
-    pub capture_runs: bool,
+    /// Whether capture follows the oplog; none where it is not to.
+    pub capture_runs: Option<bool>,
     /// How far the server's oplog reaches back, in seconds.
     pub oplog_window: Option<u64>,
     /// What is wrong in this process, by key: what the repository cannot tell.
@@ -57,7 +57,7 @@ impl Board {
             leads: false,
             stands_by: false,
             status: None,
-            capture_runs: false,
+            capture_runs: None,
             oplog_window: None,
             troubles: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -83,6 +83,12 @@ impl Board {
         }
     }
 
+    /// Notes whether the oplog is to be captured.
+    pub fn captures(&self, is_wanted: bool) {
+        let mut notes = self.notes();
+        notes.capture_runs = is_wanted.then(|| notes.capture_runs.unwrap_or_default());
+    }
+
     /// Notes that something is wrong; since when stays as it is while it lasts.
     pub fn trouble(&self, mut alert: Alert) {
         let mut notes = self.notes();
@@ -101,8 +107,9 @@ impl Board {
     pub fn step_down(&self) {
         let mut notes = self.notes();
         notes.leads = false;
-        notes.capture_runs = false;
+        notes.capture_runs = notes.capture_runs.map(|_| false);
         notes.troubles.clear();
         notes.running.clear();
+        notes.open_alerts.clear();
     }
 }

@@ -81,13 +81,14 @@ struct Supervisor {
 impl Supervisor {
     /// Captures until `stop`; what has been read is stored then.
     async fn run(self, stop: CancellationToken) {
+        self.leader.board.captures(self.leader.settings.capture.is_some());
         let Some(capture) = self.leader.settings.capture.clone() else { return };
         let mut delay = FIRST_DELAY;
         let mut said = String::new();
         while !stop.is_cancelled() {
             let begun = Instant::now();
             let outcome = Box::pin(self.capture(capture.clone(), &stop)).await;
-            self.leader.board.notes().capture_runs = false;
+            self.leader.board.notes().capture_runs = Some(false);
             let Err(error) = outcome else { return };
             if stop.is_cancelled() {
                 tracing::warn!(%error, "capture was stopped with something in hand; the next one reads it again");
@@ -125,7 +126,7 @@ impl Supervisor {
         };
         // Nothing is stored yet where it only begins; what could not be reached says so by itself.
         let run = capture::run(&context, stop.cancelled());
-        self.leader.board.notes().capture_runs = true;
+        self.leader.board.notes().capture_runs = Some(true);
         Box::pin(run).await
     }
 

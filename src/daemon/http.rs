@@ -135,6 +135,7 @@ fn readings(board: &Board) -> String {
         leads: notes.leads,
         capture_runs: notes.capture_runs,
         oplog_window_seconds: notes.oplog_window.filter(|_| notes.leads),
+        running: notes.running.clone(),
         open_alerts: notes.open_alerts.iter().map(|(severity, count)| (*severity, *count)).collect(),
         notification_failures: notes.notification_failures.clone().into_iter().collect(),
     })

@@ -58,6 +58,9 @@ impl Monitor {
                         return;
                     }
                 };
+            for channel in notifier.names() {
+                self.leader.board.notes().notification_failures.entry(channel.to_owned()).or_default();
+            }
             let interval = settings.capture.as_ref().map_or(LONGEST, |capture| capture.slice_interval);
             // Not at once: what a service finds when it begins, it is often about to mend.
             let mut rounds = tokio::time::interval_at(Instant::now() + SHORTEST, interval.clamp(SHORTEST, LONGEST));

@@ -121,6 +121,10 @@ impl Channel {
         Self { name, minimum, messenger, patience, clock, random, queue }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Sends what waits and then the notices that are for this channel; what is not sent waits. A call that is
     /// dropped on the way leaves in the queue what it has not sent.
     pub(super) async fn deliver(&self, notices: &[Notice]) -> Option<Failure> {

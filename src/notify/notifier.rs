@@ -57,6 +57,11 @@ impl Notifier {
         self.channels.len()
     }
 
+    /// Returns each channel's name, as a [`Failure`] tells it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().map(Channel::name)
+    }
+
     /// Sends the notices, and what has waited since before, on all channels at once; returns what could not be sent.
     ///
     /// Takes as long as the slowest channel: while one hangs ten seconds, or thirty for e-mail; three times that when

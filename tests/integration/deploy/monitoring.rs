@@ -3,38 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use regrow::metrics::NAMES;
 use serde_json::{Value, json};
 
-use super::{project, read, said_by, tool, yaml};
-
-/// What the program exports, by name: to be replaced by its own list.
-const METRICS: [&str; 24] = [
-    "regrow_build_info",
-    "regrow_leader",
-    "regrow_status_timestamp_seconds",
-    "regrow_exposure_seconds",
-    "regrow_rpo_seconds",
-    "regrow_predicted_rto_seconds",
-    "regrow_rto_seconds",
-    "regrow_workload_ok",
-    "regrow_capture_running",
-    "regrow_capture_lag_seconds",
-    "regrow_oplog_window_seconds",
-    "regrow_job_last_success_timestamp_seconds",
-    "regrow_job_last_duration_seconds",
-    "regrow_job_next_run_timestamp_seconds",
-    "regrow_job_failing",
-    "regrow_backups",
-    "regrow_backup_raw_bytes",
-    "regrow_backup_stored_bytes",
-    "regrow_backup_duration_seconds",
-    "regrow_repository_stored_bytes",
-    "regrow_open_alerts",
-    "regrow_notification_failures_total",
-    // Prometheus' own, about whatever it scrapes.
-    "up",
-    "ALERTS",
-];
+use super::{names_existing_commands, project, read, said_by, tool, yaml};
 
 const RULES: &str = "deploy/prometheus/regrow.rules.yml";
 const RULE_TESTS: [&str; 2] =
@@ -102,8 +74,9 @@ fn each_alert_says_what_it_means_and_what_to_do() {
         assert!(["warning", "critical"].contains(&severity), "{name}");
         assert!(alert["annotations"]["summary"].as_str().is_some_and(|summary| summary.len() < 120), "{name}");
         let description = alert["annotations"]["description"].as_str().unwrap();
-        let remedies = ["'regrow ", "'systemctl ", "honor_labels"];
+        let remedies = ["'regrow ", "'systemctl ", "'journalctl "];
         assert!(remedies.iter().any(|remedy| description.contains(remedy)), "{name}: what to do");
+        names_existing_commands(description);
     }
 }
 
@@ -114,18 +87,18 @@ fn only_metrics_that_exist_are_asked_for_and_each_is_shown() {
     let expressions = expressions();
     let named: BTreeSet<&str> = expressions.iter().flat_map(|expression| ours(expression)).collect();
     for name in &named {
-        assert!(METRICS.contains(name) || recorded.contains(*name), "{name} does not exist");
+        assert!(NAMES.contains(name) || recorded.contains(*name), "{name} does not exist");
     }
-    for name in METRICS.iter().filter(|name| name.starts_with("regrow_")) {
+    for name in NAMES {
         assert!(named.contains(name), "nobody looks at {name}");
     }
 }
 
 #[test]
-fn the_scrape_keeps_the_labels_that_the_rules_rely_on() {
+fn the_scrape_has_the_name_that_the_rules_look_for() {
     let [file] = &yaml(&read(SCRAPE))[..] else { panic!("one document") };
     let scrape = &file["scrape_configs"][0];
-    assert_eq!((&scrape["job_name"], &scrape["honor_labels"]), (&json!("regrow"), &json!(true)));
+    assert_eq!(scrape["job_name"], "regrow");
     assert!(scrape["authorization"]["credentials_file"].is_string());
 }
 
