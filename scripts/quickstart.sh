@@ -77,6 +77,9 @@ steps() {
     step "Is everything stored as it was written?"
     run regrow verify
 
+    step "What could be lost now, and how long would a restore take?"
+    run regrow status
+
     step "What the database holds, in MongoDB's own words"
     fingerprint before
 
@@ -104,6 +107,15 @@ url = "file://$folder/repository"
 [encryption]
 recipients = ["$recipient"]
 identity_file = "identity.txt"
+
+[tiers.critical]
+rpo = "15m"
+rto = "1h"
+
+[[workloads]]
+name = "orders"
+namespaces = ["$DATABASE.orders"]
+tier = "critical"
 TOML
 }
 
@@ -146,6 +158,7 @@ What to look at next:
   README.md                 a configuration of your own, S3, privileges, and what must be kept safe
   docs/FORMAT.md            what the repository holds, and how to read it without Regrow
   regrow restore --help     single collections, other names, another server
+  regrow daemon --help      all of it by schedules, with alerts and metrics
 TEXT
 }
 
