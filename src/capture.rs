@@ -144,7 +144,11 @@ impl CaptureEvent {
 /// that are away are waited for.
 pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Result<()> {
     let (begin_stop, stopping) = watch::channel(false);
-    let start = start::find(context).await?;
+    tokio::pin!(stop);
+    let start = tokio::select! {
+        start = start::find(context) => start?,
+        () = &mut stop => return Ok(()),
+    };
     let (spool, waiting) = spool::new(context.settings.spool_bytes);
     let stored = store::Stored::new(start.end());
     let work = async {
@@ -158,7 +162,7 @@ pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Re
     tokio::pin!(work);
     tokio::select! {
         outcome = &mut work => outcome,
-        () = stop => {
+        () = &mut stop => {
             let _ = begin_stop.send(true);
             work.await
         }

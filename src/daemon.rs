@@ -16,19 +16,21 @@ mod recorder;
 mod settings;
 mod systemd;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use settings::{ServerSettings, Settings};
 
 use crate::clock::Clock;
 use crate::config::open_unpatient;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::format::lease::Lease;
 use crate::random::Random;
 use crate::repository::{Applicant, HeldLease, Repository};
 use crate::storage::{Fenced, Retrying, Storage};
@@ -71,6 +73,12 @@ struct Place {
     repository: Repository,
 }
 
+/// A lease of somebody else, and since when it has stood still.
+struct Seen {
+    lease: Lease,
+    since: Instant,
+}
+
 impl Daemon {
     /// Serves until `stop`. What comes by `reload` makes it read its configuration again.
     ///
@@ -88,11 +96,12 @@ impl Daemon {
         let watched = board.clone();
         tokio::spawn(async move { systemd::feed_watchdog(&watched).await });
         let (path, mut current) = (self.path.clone(), self.settings.clone());
+        let (clock, random) = (self.clock.clone(), self.random.clone());
         let (reloaded, mut reloads) = mpsc::channel(1);
         tokio::spawn(async move {
             while reload.recv().await.is_some() {
                 systemd::reloading();
-                if let Some(settings) = read_again(&current, path.as_deref()) {
+                if let Some(settings) = read_again(&current, path.as_deref(), &clock, &random) {
                     current = settings.clone();
                     let _ = reloaded.send(Arc::new(settings)).await;
                 }
@@ -120,17 +129,17 @@ impl Daemon {
             place = self.open(board) => place?,
             () = stop.cancelled() => return Ok(()),
         };
-        let mut waited_for = String::new();
+        let (mut waited_for, mut seen) = (String::new(), None);
         while !stop.is_cancelled() {
             while let Ok(newer) = reloads.try_recv() {
                 board.captures(newer.capture.is_some());
                 settings = newer;
             }
-            let delay = match board.while_waiting(self.acquire(&place, &settings)).await {
+            let delay = match board.while_waiting(self.acquire(&place, &settings, &mut seen)).await {
                 Ok(lease) => {
                     waited_for.clear();
                     board.notes().stands_by = false;
-                    settings = self.lead(&place, settings, lease, board, reloads, stop).await?;
+                    settings = self.lead(&place, settings, lease, board, reloads, stop).await;
                     continue;
                 }
                 Err(error) if error.kind() == Kind::LeaseHeld => {
@@ -183,7 +192,17 @@ impl Daemon {
         Ok(Place { store, repository })
     }
 
-    async fn acquire(&self, place: &Place, settings: &Settings) -> Result<HeldLease> {
+    /// Takes the lease, if it is free and, where it was not given back, stood still for as long as it lasts: that its time
+    /// is over must not be a matter of this machine's clock alone.
+    async fn acquire(&self, place: &Place, settings: &Settings, seen: &mut Option<Seen>) -> Result<HeldLease> {
+        if let Some(lease) = place.repository.lease().await?.filter(|lease| !lease.released) {
+            let is_same = seen.as_ref().is_some_and(|seen| seen.lease == lease);
+            let since = seen.as_ref().filter(|_| is_same).map_or_else(Instant::now, |seen| seen.since);
+            *seen = Some(Seen { lease: lease.clone(), since });
+            if since.elapsed() < LEASE {
+                return Err(Error::new(Kind::LeaseHeld, format!("{} holds the lease", lease.description)));
+            }
+        }
         let applicant =
             Applicant { description: format!("regrow daemon on {}", self.who), duration: LEASE, service: true };
         place.repository.acquire(&applicant, &settings.signing_key, &self.clock, &self.random).await
@@ -198,7 +217,7 @@ impl Daemon {
         board: &Board,
         reloads: &mut mpsc::Receiver<Arc<Settings>>,
         stop: &CancellationToken,
-    ) -> Result<Arc<Settings>> {
+    ) -> Arc<Settings> {
         let lease = Arc::new(lease);
         tracing::info!(generation = lease.generation().await, "this service leads");
         systemd::tell(&[NotifyState::Status("leading")]);
@@ -206,20 +225,20 @@ impl Daemon {
         let patient = Retrying::new(fenced, self.clock.clone(), self.random.clone());
         let leader = Leader {
             settings,
-            repository: Repository::open(Arc::new(patient)).await?,
+            repository: place.repository.stored_in(Arc::new(patient)),
             lease,
             board: board.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
             who: self.who.clone(),
         };
-        Ok(leader.lead(reloads, stop).await)
+        leader.lead(reloads, stop).await
     }
 }
 
 /// Reads the configuration again; one that is wrong, or that cannot be taken over, changes nothing.
-fn read_again(current: &Settings, path: Option<&std::path::Path>) -> Option<Settings> {
-    let settings = match Settings::load(path) {
+fn read_again(current: &Settings, path: Option<&Path>, clock: &Clock, random: &Random) -> Option<Settings> {
+    let settings = match Settings::load(path, clock, random) {
         Ok(settings) => settings,
         Err(error) => {
             tracing::error!(%error, hint = error.hint(), "the configuration is wrong; the one before stays in force");

@@ -26,8 +26,7 @@ use crate::storage::{StorageError, StorageResult};
 /// What an interrupted backup has left belongs to none that still runs when it is this old.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How far back evidence of verifications is looked for. Everything is verified each week; what was not for so long counts
-/// as not verified.
+/// How far back evidence of verifications is looked for at first: everything is verified each week.
 const VERIFIED_WITHIN: SignedDuration = SignedDuration::from_hours(100 * 24);
 
 /// What retention would do to a repository.
@@ -59,11 +58,17 @@ pub struct Expired {
 }
 
 impl Expired {
-    /// Returns what is recorded of it as evidence.
+    /// Returns what is recorded of it as evidence; `ended_early` tells that it ended before it had done everything.
     #[must_use]
-    pub fn event(&self, run: Run) -> Event {
+    pub fn event(&self, run: Run, ended_early: bool) -> Event {
         let Self { expired, removed, oplog_objects, denied } = self.clone();
-        Event::Expiry { run, expired, removed, oplog_objects, denied }
+        Event::Expiry { run, expired, removed, oplog_objects, denied, ended_early }
+    }
+
+    /// Whether anything was done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.expired.is_empty() && self.removed.is_empty() && self.oplog_objects == 0
     }
 }
 
@@ -85,9 +90,7 @@ pub struct ExpiryContext<'a> {
 /// [`Kind::Refused`](crate::error::Kind::Refused) when now is no time to let anything go; whatever the storage says.
 pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp) -> Result<ExpiryPlan> {
     let (listing, captured) = (repository.list().await?, repository.captured().await?);
-    let mut evidence = EvidenceLog::since(now - VERIFIED_WITHIN);
-    evidence.refresh(repository, now).await?;
-    let verified = Soundness::of(evidence.records()).verified;
+    let verified = verified(repository, &listing, now).await?;
     let holds = repository.marks(MarkKind::Hold).await?;
     let expired = repository.marks(MarkKind::Expired).await?;
     let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
@@ -107,6 +110,21 @@ pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp
     };
     let damaged = listing.backups.iter().filter(|backup| backup.manifest.is_err()).map(|backup| backup.id.clone());
     Ok(ExpiryPlan { backups, damaged: damaged.collect(), remains: remains(&listing, &expired, now), oplog, slices })
+}
+
+/// Returns which backups are verified: as far as the last months tell, and all the evidence where those tell of none.
+async fn verified(repository: &Repository, listing: &Listing, now: Timestamp) -> Result<BTreeMap<BackupId, Timestamp>> {
+    let exists = |id: &BackupId| listing.backups.iter().any(|backup| backup.id == *id);
+    let mut verified = BTreeMap::new();
+    for since in [now - VERIFIED_WITHIN, Timestamp::UNIX_EPOCH] {
+        let mut evidence = EvidenceLog::since(since);
+        evidence.refresh(repository, now).await?;
+        verified = Soundness::of(evidence.records()).verified;
+        if verified.keys().any(exists) {
+            break;
+        }
+    }
+    Ok(verified)
 }
 
 fn refused(refusal: Refusal) -> Error {
@@ -136,13 +154,13 @@ fn remains(listing: &Listing, expired: &BTreeMap<BackupId, Mark>, now: Timestamp
     remains
 }
 
-/// Carries a plan out: marks everything that expires, then removes what may go.
+/// Carries a plan out: marks everything that expires, then removes what may go. `done` tells what was done, also when it
+/// ends early.
 ///
 /// # Errors
 /// [`Kind::LeaseHeld`](crate::error::Kind::LeaseHeld) when the lease is lost; whatever the storage says. What has been
 /// done stays done, and the next run does the rest.
-pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>) -> Result<Expired> {
-    let mut done = Expired::default();
+pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut Expired) -> Result<()> {
     let with = |wanted: Verdict| plan.backups.iter().filter(move |(_, verdict)| *verdict == wanted).map(|(id, _)| id);
     for id in with(Verdict::Expire) {
         context.lease.renew().await?;
@@ -156,8 +174,8 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>) -> Result<E
         if context.repository.mark(MarkKind::Hold, id).await?.is_some() {
             continue;
         }
-        if !removed(context.repository.remove_backup(id).await, &mut done)? {
-            return Ok(done);
+        if !removed(context.repository.remove_backup(id).await, done)? {
+            return Ok(());
         }
         done.removed.push(id.clone());
     }
@@ -165,12 +183,12 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>) -> Result<E
         if number % oplog::REMOVED_PER_RENEWAL == 0 {
             context.lease.renew().await?;
         }
-        if !removed(context.repository.storage().delete(key).await, &mut done)? {
-            return Ok(done);
+        if !removed(context.repository.storage().delete(key).await, done)? {
+            return Ok(());
         }
         done.oplog_objects += 1;
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Whether a removal succeeded; one that is not allowed is noted.

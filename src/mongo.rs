@@ -13,5 +13,5 @@ pub mod oplog;
 pub mod parts;
 pub mod read;
 
-pub use client::{Deployment, Node, NodePreference, certificate_files, retrying};
+pub use client::{Deployment, Node, NodePreference, certificate_file, retrying};
 pub use namespaces::{Namespace, NamespaceKind};

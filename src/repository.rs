@@ -92,6 +92,12 @@ impl Repository {
         Ok(Self { storage, descriptor, keys })
     }
 
+    /// Returns the same repository, used through another way to its store.
+    #[must_use]
+    pub fn stored_in(&self, storage: Arc<dyn Storage>) -> Self {
+        Self { storage, ..self.clone() }
+    }
+
     /// Returns the repository's id.
     #[must_use]
     pub fn id(&self) -> &RepositoryId {

@@ -173,7 +173,7 @@ pub fn assess(facts: &Facts, objectives: &Objectives) -> Status {
         exposure_seconds: exposure.map(|exposure| exposure.as_secs()),
         predicted_rto_seconds: predicted.map(|time| time.as_secs()),
         recovery_window: reach.window,
-        capture_lag_seconds: facts.captured.last().map(|last| exposure::since(last.end(), facts.now).as_secs()),
+        capture_lag_seconds: facts.captured.last().map(|last| exposure::since(last.end().wall(), facts.now).as_secs()),
         newest_backup: newest(facts),
         backups: kinds(facts),
         verified_at: facts.soundness.everything_at,

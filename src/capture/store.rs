@@ -15,6 +15,9 @@ use crate::format::oplog::SliceRecord;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
+/// How long what is being stored may take once it is to stop.
+const LAST_ATTEMPT: Duration = Duration::from_secs(10);
+
 /// Up to where everything is stored.
 pub(super) struct Stored(Mutex<ClusterTime>);
 
@@ -41,7 +44,7 @@ pub(super) async fn store(
 ) -> Result<()> {
     while let Some(due) = orders.next().await? {
         let mut delay = FIRST_DELAY;
-        while let Err(error) = carry_out(context, &due.order, stored).await {
+        while let Err(error) = in_time(carry_out(context, &due.order, stored), stopping.clone()).await {
             // Another capture's slices lead elsewhere: nothing that waits here would follow them.
             if error.kind() == Kind::LeaseHeld {
                 return Err(error);
@@ -56,6 +59,18 @@ pub(super) async fn store(
         }
     }
     Ok(())
+}
+
+/// Does not wait much longer once it is to stop: a store that is away may not answer for minutes.
+async fn in_time(work: impl Future<Output = Result<()>>, mut stopping: watch::Receiver<bool>) -> Result<()> {
+    let late = async {
+        let _ = stopping.wait_for(|stop| *stop).await;
+        tokio::time::sleep(LAST_ATTEMPT).await;
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        () = late => Err(Error::failed("the repository does not answer").transient()),
+    }
 }
 
 fn not_stored(error: Error, end: ClusterTime) -> Error {

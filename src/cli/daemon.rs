@@ -10,7 +10,6 @@ use super::record::who;
 use super::{Session, stop_requested};
 use crate::daemon::{Daemon, Settings};
 use crate::error::Result;
-use crate::format::Job;
 use crate::policy::Schedule;
 
 pub(super) const HELP: &str = "\
@@ -33,7 +32,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
-    let settings = Settings::load(session.config.as_deref())?;
+    let settings = Settings::load(session.config.as_deref(), &session.clock, &session.random)?;
     if arguments.check {
         return check(session, &settings).await;
     }
@@ -111,7 +110,7 @@ fn row(schedule: &Schedule, next: Option<Timestamp>) -> [String; 5] {
 }
 
 fn is_to_come(schedule: &Schedule) -> bool {
-    matches!(schedule.job, Job::Drill | Job::Report)
+    !schedule.job.is_supported()
 }
 
 fn to_come(schedule: &Schedule) -> String {

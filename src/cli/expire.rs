@@ -46,17 +46,19 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let started_at = session.clock.now();
     let outcome = apply(&context, &retention).await;
     lease::give_back(&lease).await;
-    let (plan, done) = outcome?;
+    let (plan, done, outcome) = outcome?;
     let run = record::by_hand(session, Job::Expire, started_at);
-    record::record(session, &repository, &signing_key, done.event(run)).await;
+    record::record(session, &repository, &signing_key, done.event(run, outcome.is_err())).await;
+    outcome?;
     answer(session, &plan, Some(&done));
     Ok(())
 }
 
-async fn apply(context: &ExpiryContext<'_>, retention: &Retention) -> Result<(ExpiryPlan, Expired)> {
+async fn apply(context: &ExpiryContext<'_>, retention: &Retention) -> Result<(ExpiryPlan, Expired, Result<()>)> {
     let plan = expire::plan(context.repository, retention, context.clock.now()).await?;
-    let done = expire::execute(&plan, context).await?;
-    Ok((plan, done))
+    let mut done = Expired::default();
+    let outcome = expire::execute(&plan, context, &mut done).await;
+    Ok((plan, done, outcome))
 }
 
 fn answer(session: &Session, plan: &ExpiryPlan, done: Option<&Expired>) {

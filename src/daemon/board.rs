@@ -11,6 +11,9 @@ use crate::format::Job;
 use crate::notify::{Alert, Severity};
 use crate::status::Status;
 
+/// A main loop that has not come round for this long hangs.
+const STUCK: Duration = Duration::from_mins(2);
+
 /// How often a sign is given while something is waited for.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,12 @@ impl Board {
     /// Returns what stands on it, to read or to change. Never held across a wait.
     pub fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the main loop comes round.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.notes().beat.elapsed() < STUCK
     }
 
     /// Waits for something that may take long, and is seen to be alive meanwhile.

@@ -27,6 +27,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A capture that ran for so long did not end for a reason that was there from its begin.
 const HEALTHY: Duration = Duration::from_mins(1);
 
+/// The keys of what may be wrong with it.
+const KEYS: [&str; 4] = ["capture", "capture/source", "capture/repository", "capture/window"];
+
 /// The capture of a leader, and the way to end it; clones are the same one.
 #[derive(Clone)]
 pub(super) struct Capturing {
@@ -38,6 +41,8 @@ pub(super) struct Capturing {
 struct Running {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
+    /// Whether it is to begin no more.
+    is_over: bool,
 }
 
 impl Capturing {
@@ -47,20 +52,24 @@ impl Capturing {
         Self { leader, requests, running: Arc::new(Mutex::new(running)) }
     }
 
-    /// Ends it; what has been read is stored first.
+    /// Ends it for good; what has been read is stored first.
     pub(super) async fn stop(&self) {
         let mut running = self.running.lock().await;
-        running.stop.cancel();
-        if let Some(task) = running.task.take() {
-            let _ = task.await;
-        }
+        running.is_over = true;
+        running.end().await;
     }
 
-    /// Ends it and begins again with other settings.
-    pub(super) async fn restart(&self, settings: Arc<Settings>) {
-        self.stop().await;
-        let leader = Leader { settings, ..self.leader.clone() };
-        *self.running.lock().await = Running::start(leader, self.requests.clone());
+    /// Ends it and begins again with other settings, unless it was ended for good. Does not wait for that.
+    pub(super) fn restart(&self, settings: Arc<Settings>) {
+        let capturing = self.clone();
+        tokio::spawn(async move {
+            let mut running = capturing.running.lock().await;
+            if !running.is_over {
+                running.end().await;
+                let leader = Leader { settings, ..capturing.leader.clone() };
+                *running = Running::start(leader, capturing.requests.clone());
+            }
+        });
     }
 }
 
@@ -68,11 +77,19 @@ impl Running {
     fn start(leader: Leader, requests: mpsc::Sender<Request>) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(Supervisor { leader, requests }.run(stop.clone()));
-        Self { stop, task: Some(task) }
+        Self { stop, task: Some(task), is_over: false }
+    }
+
+    async fn end(&mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            let _ = task.await;
+        }
     }
 }
 
 /// Begins capture again whatever ends it.
+#[derive(Clone)]
 struct Supervisor {
     leader: Leader,
     requests: mpsc::Sender<Request>,
@@ -82,12 +99,21 @@ impl Supervisor {
     /// Captures until `stop`; what has been read is stored then.
     async fn run(self, stop: CancellationToken) {
         self.leader.board.captures(self.leader.settings.capture.is_some());
-        let Some(capture) = self.leader.settings.capture.clone() else { return };
+        let Some(capture) = self.leader.settings.capture.clone() else {
+            clear(&self.leader.board);
+            self.leader.board.notes().oplog_window = None;
+            return;
+        };
         let mut delay = FIRST_DELAY;
         let mut said = String::new();
         while !stop.is_cancelled() {
             let begun = Instant::now();
-            let outcome = Box::pin(self.capture(capture.clone(), &stop)).await;
+            // In a task of its own: a fault in it ends that task and not the supervision.
+            let (supervisor, settings, stopping) = (self.clone(), capture.clone(), stop.clone());
+            let task = tokio::spawn(async move { Box::pin(supervisor.capture(settings, &stopping)).await });
+            let outcome = task
+                .await
+                .unwrap_or_else(|panic| Err(Error::failed("capture ended by a fault in Regrow").caused_by(panic)));
             self.leader.board.notes().capture_runs = Some(false);
             let Err(error) = outcome else { return };
             if stop.is_cancelled() {
@@ -153,9 +179,7 @@ fn note(event: &CaptureEvent, board: &Board, requests: &mpsc::Sender<Request>, c
         }
         CaptureEvent::Stored { record, behind } => {
             tracing::debug!(end = %record.end, entries = record.entries, behind = %Elapsed(*behind), "slice stored");
-            for key in ["capture", "capture/source", "capture/repository", "capture/window"] {
-                board.clear(key);
-            }
+            clear(board);
         }
         CaptureEvent::Gap { range, cause, .. } => {
             tracing::error!(begin = %range.begin, end = %range.end, cause, "oplog is lost");
@@ -175,7 +199,14 @@ fn note(event: &CaptureEvent, board: &Board, requests: &mpsc::Sender<Request>, c
         ask(requests, Request::Record(Event::Gap { timeline, range, cause }));
     }
     if event.asks_for_backup() {
-        ask(requests, Request::Backup);
+        ask(requests, Request::Backup(clock.now()));
+    }
+}
+
+/// Notes that nothing is wrong any more.
+fn clear(board: &Board) {
+    for key in KEYS {
+        board.clear(key);
     }
 }
 

@@ -8,21 +8,31 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::{self, Bench};
+use super::jobs::{Bench, Done};
 use super::leader::Leader;
 use super::settings::Settings;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::format::evidence::{Event, Run};
 use crate::format::{BackupKind, Job};
 use crate::notify::{Alert, Severity};
+use crate::policy::history::Settled;
 use crate::policy::{Agenda, Attempt, Consequence, Outcome, Schedule, Todo};
 use crate::status::Facts;
 
 /// How often the agenda is looked at, at least: the clock may be set, and the watchdog wants to see a sign.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// The wait before a backup that something else than a schedule asks for is tried again.
-const BACKUP_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+/// The wait before a backup that no schedule asked for is tried again, in minutes; doubled each time.
+const BACKUP_AGAIN: i64 = 1;
+const LONGEST_BACKUP_AGAIN: i64 = 60;
+
+/// The pause behind one that succeeded, in minutes; four times as long each time that another one is wanted soon.
+const NEXT_BACKUP: i64 = 10;
+const LONGEST_NEXT_BACKUP: i64 = 24 * 60;
+const SOON: SignedDuration = SignedDuration::from_hours(48);
+
+/// The key of what is wrong with such a backup.
+const EXTRA_KEY: &str = "job/backup";
 
 /// What is said of times at which nobody was there.
 const NOBODY: &str = "no service was at work, or an earlier run took too long";
@@ -30,8 +40,8 @@ const NOBODY: &str = "no service was at work, or an earlier run took too long";
 /// What the parts of the leader ask for.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A backup, because only that makes coming moments restorable.
-    Backup,
+    /// A backup, because only that makes coming moments restorable, as far as was known at a moment.
+    Backup(Timestamp),
     /// That an event is recorded.
     Record(Event),
 }
@@ -61,15 +71,23 @@ pub(super) struct Order {
 pub(super) struct Ended {
     attempt: Option<Attempt>,
     run: Run,
-    outcome: Result<Event>,
+    done: Done,
 }
 
 /// A backup outside of the schedules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extra {
-    Unwanted,
-    Wanted(Timestamp),
-    Running,
+#[derive(Debug, Clone, Copy, Default)]
+struct Extra {
+    /// Whether one is wanted. What was begun before the reason for it does not serve; then it is asked for again.
+    is_wanted: bool,
+    /// When it is tried again.
+    not_before: Option<Timestamp>,
+    runs: bool,
+    /// How often it has failed since it is wanted.
+    failures: u32,
+    /// When a backup ended last.
+    ended_at: Option<Timestamp>,
+    /// How many were taken, one soon after the other.
+    taken: u32,
 }
 
 /// Where decisions are made.
@@ -79,6 +97,22 @@ pub(super) struct Desk {
     orders: Orders,
     events: mpsc::Sender<Event>,
     extra: Extra,
+}
+
+impl Extra {
+    /// Returns what follows from a backup that was taken. Where one does not help, as without the privileges to read the
+    /// oplog, the next ones come ever later.
+    fn served(self, run: &Run, was_extra: bool) -> Self {
+        let (runs, ended_at) = (self.runs && !was_extra, Some(run.finished_at));
+        if !was_extra {
+            return Self { not_before: self.not_before, runs, ended_at, taken: self.taken, ..Self::default() };
+        }
+        let is_soon = |at: Timestamp| run.started_at.duration_since(at) < SOON;
+        let taken = if self.ended_at.is_some_and(is_soon) { self.taken + 1 } else { 1 };
+        let pause = 4_i64.saturating_pow(taken - 1).saturating_mul(NEXT_BACKUP).min(LONGEST_NEXT_BACKUP);
+        let not_before = Some(run.finished_at + SignedDuration::from_mins(pause));
+        Self { not_before, runs, ended_at, taken, ..Self::default() }
+    }
 }
 
 impl Lane {
@@ -92,8 +126,8 @@ impl Order {
     pub(super) async fn run(self, stop: CancellationToken) -> Ended {
         let Self { job, attempt, bench } = self;
         let (due, number) = (attempt.map(|attempt| attempt.due), attempt.map_or(1, |attempt| attempt.number));
-        let (run, outcome) = bench.run(job, due, number, stop).await;
-        Ended { attempt, run, outcome }
+        let (run, done) = bench.run(job, due, number, stop).await;
+        Ended { attempt, run, done }
     }
 }
 
@@ -101,11 +135,11 @@ impl Desk {
     /// Begins with what is recorded.
     pub(super) fn new(leader: Leader, facts: &Facts, orders: Orders, events: mpsc::Sender<Event>) -> Self {
         let now = leader.clock.now();
-        let settled = |schedule: &Schedule| facts.settled(&schedule.record()).unwrap_or(now);
+        let fresh = Settled { until: now, achieved: None };
+        let settled = |schedule: &Schedule| facts.settled(&schedule.record()).unwrap_or(fresh);
         let schedules = leader.settings.schedules.iter().map(|schedule| (schedule.clone(), settled(schedule)));
         let agenda = Agenda::new(schedules);
-        let has_backup = facts.backups().any(|manifest| !manifest.partial);
-        let extra = if has_backup { Extra::Unwanted } else { Extra::Wanted(now) };
+        let extra = Extra { is_wanted: facts.needs_backup(), ..Extra::default() };
         Self { leader, agenda, orders, events, extra }
     }
 
@@ -122,7 +156,7 @@ impl Desk {
         for todo in self.agenda.due(now, &self.leader.random) {
             match todo {
                 Todo::Missed { job, times } => self.miss(job, &times, NOBODY),
-                Todo::Run(attempt) if !jobs::is_supported(attempt.job) => {
+                Todo::Run(attempt) if !attempt.job.is_supported() => {
                     self.miss(attempt.job, &[attempt.due], "this version of Regrow does not do this yet");
                     self.agenda.ended(attempt, Outcome::Succeeded, now);
                 }
@@ -133,11 +167,10 @@ impl Desk {
                 }
             }
         }
-        if let Extra::Wanted(at) = self.extra
-            && at <= now
-        {
+        let is_time = self.extra.not_before.is_none_or(|at| at <= now);
+        if self.extra.is_wanted && is_time && !self.extra.runs {
             tracing::info!("taking a backup outside of the schedules: without it coming moments cannot be restored");
-            self.extra = Extra::Running;
+            self.extra.runs = true;
             self.order(Job::Backup(BackupKind::Daily), None);
         }
     }
@@ -145,22 +178,30 @@ impl Desk {
     /// Does what another part asks for.
     pub(super) fn take(&mut self, request: Request) {
         match request {
-            Request::Backup if self.extra == Extra::Unwanted => self.extra = Extra::Wanted(self.leader.clock.now()),
-            Request::Backup => {}
+            // Where one runs or has just ended, whether another is wanted shows only afterwards.
+            Request::Backup(seen_at) => {
+                let is_settled = self.extra.runs || self.extra.ended_at.is_some_and(|ended_at| ended_at >= seen_at);
+                self.extra.is_wanted |= !is_settled;
+            }
             Request::Record(event) => self.record(event),
         }
     }
 
     /// Draws the consequences of how a run ended.
     pub(super) fn settle(&mut self, ended: Ended) {
-        let Ended { attempt, run, outcome } = ended;
+        let Ended { attempt, run, done: Done { outcome, besides } } = ended;
+        if let Some(event) = besides {
+            self.record(event);
+        }
         match outcome {
             Ok(event) => self.succeeded(attempt, &run, event),
             // The agenda of whoever leads next holds it.
-            Err(error) if error.kind() == Kind::Interrupted => {}
+            Err(error) if error.kind() == Kind::Interrupted => {
+                self.extra.runs &= attempt.is_some();
+            }
             Err(error) => match attempt {
                 Some(attempt) => self.failed(attempt, run, &error),
-                None => self.extra_failed(&run, &error),
+                None => self.extra_failed(run, &error),
             },
         }
     }
@@ -168,11 +209,9 @@ impl Desk {
     fn succeeded(&mut self, attempt: Option<Attempt>, run: &Run, event: Event) {
         self.leader.board.clear(&key(run.job));
         self.record(event);
-        // Any backup is the one that was wanted, unless it was begun too early for that.
-        let wanted_since = if let Extra::Wanted(at) = self.extra { Some(at) } else { None };
-        let serves = Lane::of(run.job) == Lane::Backups && wanted_since.is_some_and(|at| run.started_at >= at);
-        if attempt.is_none() || serves {
-            self.extra = Extra::Unwanted;
+        if Lane::of(run.job) == Lane::Backups {
+            self.extra = self.extra.served(run, attempt.is_none());
+            self.leader.board.clear(EXTRA_KEY);
         }
         if let Some(attempt) = attempt {
             self.agenda.ended(attempt, Outcome::Succeeded, self.leader.clock.now());
@@ -190,32 +229,38 @@ impl Desk {
             Consequence::GivenUp | Consequence::Settled => {
                 tracing::error!(job, %error, hint, "a job failed as often as it is tried");
                 self.leader.board.clear(&key(run.job));
-                self.record(Event::Failure { run, problem: error.to_string() });
+                self.record(Event::Failure { run, problem: in_public(error).into() });
             }
         }
     }
 
-    fn extra_failed(&mut self, run: &Run, error: &Error) {
-        let again_at = self.leader.clock.now() + BACKUP_AGAIN;
-        tracing::error!(%error, hint = error.hint(), %again_at, "the backup outside of the schedules failed; trying again");
-        self.leader.board.trouble(failing(run, error, again_at));
-        self.extra = Extra::Wanted(again_at);
+    fn extra_failed(&mut self, run: Run, error: &Error) {
+        let minutes = BACKUP_AGAIN.saturating_mul(2_i64.saturating_pow(self.extra.failures)).min(LONGEST_BACKUP_AGAIN);
+        let again_at = self.leader.clock.now() + SignedDuration::from_mins(minutes);
+        let hint = error.hint();
+        tracing::error!(%error, hint, %again_at, "the backup outside of the schedules failed; trying again");
+        self.leader.board.trouble(Alert { key: EXTRA_KEY.into(), ..failing(&run, error, again_at) });
+        (self.extra.runs, self.extra.not_before) = (false, Some(again_at));
+        self.extra.failures += 1;
+        if self.extra.failures == 1 {
+            self.record(Event::Failure { run, problem: in_public(error).into() });
+        }
     }
 
     /// Goes on with another configuration: what runs goes on with the one it began with.
     pub(super) fn take_over(&mut self, newer: &Arc<Settings>) {
         let now = self.leader.clock.now();
-        let known: Vec<_> = self.agenda.schedules().map(|(schedule, settled)| (schedule.record(), settled)).collect();
-        let settled = |schedule: &Schedule| {
-            let own = schedule.record();
-            known.iter().find(|(other, _)| other.is_alike(&own)).map_or(now, |(_, settled)| *settled)
-        };
-        let mut agenda = Agenda::new(newer.schedules.iter().map(|schedule| (schedule.clone(), settled(schedule))));
-        agenda.take_over(&self.agenda);
-        self.agenda = agenda;
+        for dropped in self.agenda.change(newer.schedules.iter().cloned(), now) {
+            self.miss(dropped.job, &[dropped.due], "it failed, and is not scheduled any more");
+        }
+        let is_scheduled = |job: Job| newer.schedules.iter().any(|schedule| schedule.job == job);
+        for job in Job::ALL.into_iter().filter(|job| !is_scheduled(*job)) {
+            self.leader.board.clear(&key(job));
+        }
         if self.leader.settings.event() != newer.event() {
             self.record(newer.event());
         }
+        self.leader.board.notes().source.clone_from(&newer.source);
         self.leader.settings = Arc::clone(newer);
     }
 
@@ -251,6 +296,19 @@ impl Desk {
 
 fn key(job: Job) -> String {
     format!("job/{}", job.as_str())
+}
+
+/// Returns what evidence says of an error. Evidence is not encrypted, and an error may name namespaces; the log has it.
+fn in_public(error: &Error) -> &'static str {
+    match error.kind() {
+        _ if error.is_transient() => "a server or the store was away; the service's log says more",
+        Kind::Configuration | Kind::Usage => {
+            "a configuration, a key or a privilege is wrong; the service's log says more"
+        }
+        Kind::Damaged => "something is not as it was written; the service's log says more",
+        Kind::Refused => "it was refused, because it would have harmed something; the service's log says more",
+        _ => "it did not succeed; the service's log says more",
+    }
 }
 
 fn failing(run: &Run, error: &Error, again_at: Timestamp) -> Alert {

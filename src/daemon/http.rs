@@ -32,9 +32,6 @@ const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may last: enough for a scrape every few seconds over one connection.
 const CONNECTION: Duration = Duration::from_mins(10);
 
-/// A main loop that has not come round for this long hangs.
-const STUCK: Duration = Duration::from_mins(2);
-
 /// The endpoint, ready to answer.
 pub(super) struct Endpoint {
     listener: TcpListener,
@@ -113,7 +110,7 @@ fn is_allowed(request: &Request<Incoming>, token: Option<&Secret>) -> bool {
 
 /// Whether the process works at all: whoever asks may start it again where it does not.
 fn health(board: &Board) -> Response<Full<Bytes>> {
-    let is_alive = board.notes().beat.elapsed() < STUCK;
+    let is_alive = board.is_alive();
     let code = if is_alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(code, &json!({ "alive": is_alive }))
 }

@@ -3,29 +3,43 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
 use crate::error::{Error, Kind, Result};
-use crate::expire::{self, ExpiryContext};
+use crate::expire::{self, Expired, ExpiryContext};
 use crate::format::evidence::{Event, Run};
 use crate::format::{BackupKind, Job};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
+use crate::units::Elapsed;
 use crate::verify::{self, Level};
+
+/// How long a run may take where its schedule sets no limit: one that hangs must not hold up the next for ever.
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// How long a job that was told to stop may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(20);
 
+/// What came of a run.
+pub(super) struct Done {
+    /// What happened, or what went wrong.
+    pub(super) outcome: Result<Event>,
+    /// What happened before it went wrong.
+    pub(super) besides: Option<Event>,
+}
+
+impl From<Result<Event>> for Done {
+    fn from(outcome: Result<Event>) -> Self {
+        Self { outcome, besides: None }
+    }
+}
+
 /// Where a job is run.
 pub(super) struct Bench {
     leader: Leader,
-}
-
-/// Whether this version can do a job at all.
-pub(super) fn is_supported(job: Job) -> bool {
-    !matches!(job, Job::Drill | Job::Report)
 }
 
 impl Bench {
@@ -40,45 +54,41 @@ impl Bench {
         due: Option<Timestamp>,
         attempts: u32,
         stop: CancellationToken,
-    ) -> (Run, Result<Event>) {
+    ) -> (Run, Done) {
         let (started_at, clock) = (self.leader.clock.now(), self.leader.clock.clone());
         let run = move || Run { job, due, started_at, finished_at: clock.now(), attempts };
-        let timeout = self.timeout(job);
+        let timeout = self.timeout(job).unwrap_or(LONGEST);
         let given_up = stop.child_token();
         let (begin_stop, work_run) = (given_up.clone(), run.clone());
         let mut work = tokio::spawn(async move { Box::pin(self.work(job, &given_up, work_run)).await });
         let ended = tokio::select! {
             ended = &mut work => Some(ended),
-            () = timed_out(timeout) => None,
+            () = tokio::time::sleep(timeout) => None,
         };
-        let outcome = match ended {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(panic)) => Err(Error::failed(format!("{job} ended by a fault in Regrow"))
-                .caused_by(panic)
-                .with_hint("report it, with the log around this time; what was stored before is not affected")),
-            None => {
-                begin_stop.cancel();
-                if tokio::time::timeout(CLEAN_UP, &mut work).await.is_err() {
-                    work.abort();
-                }
-                let limit = timeout.unwrap_or_default().as_secs();
-                Err(Error::failed(format!("{job} took longer than its time-out of {limit} s"))
-                    .with_hint("raise the schedule's timeout, or find out what is slow"))
+        let done = if let Some(ended) = ended {
+            ended.unwrap_or_else(|panic| faulty(job, panic).into())
+        } else {
+            begin_stop.cancel();
+            let cleaned = tokio::time::timeout(CLEAN_UP, &mut work).await;
+            if cleaned.is_err() {
+                work.abort();
             }
+            let besides = cleaned.ok().and_then(Result::ok).and_then(|done| done.besides);
+            Done { outcome: Err(took_too_long(job, timeout)), besides }
         };
-        (run(), outcome)
+        (run(), done)
     }
 
     fn timeout(&self, job: Job) -> Option<Duration> {
         self.leader.settings.schedules.iter().find(|schedule| schedule.job == job)?.timeout
     }
 
-    async fn work(self, job: Job, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+    async fn work(self, job: Job, stop: &CancellationToken, run: impl Fn() -> Run) -> Done {
         match job {
-            Job::Backup(kind) => self.back_up(kind, stop, run).await,
-            Job::Verify => self.verify(stop, run).await,
+            Job::Backup(kind) => self.back_up(kind, stop, run).await.into(),
+            Job::Verify => self.verify(stop, run).await.into(),
             Job::Expire => self.expire(stop, run).await,
-            Job::Drill | Job::Report => Err(Error::failed("this version of Regrow does not do this yet")),
+            Job::Drill | Job::Report => Err(Error::failed("this version of Regrow does not do this yet")).into(),
         }
     }
 
@@ -111,39 +121,44 @@ impl Bench {
         Ok(verification.event(run(), level))
     }
 
-    async fn expire(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+    async fn expire(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Done {
         let Some(retention) = self.leader.settings.retention else {
-            return Err(Error::configuration("the configuration has no [retention]"));
+            return Err(Error::configuration("the configuration has no [retention]")).into();
         };
+        let mut done = Expired::default();
         let expired = async {
             let plan = expire::plan(&self.leader.repository, &retention, self.leader.clock.now()).await?;
             let (repository, signing_key) = (&self.leader.repository, &self.leader.settings.signing_key);
             let context =
                 ExpiryContext { repository, signing_key, lease: &self.leader.lease, clock: &self.leader.clock };
-            expire::execute(&plan, &context).await
+            expire::execute(&plan, &context, &mut done).await
         };
         // Each step is whole, so it may be broken off between any two.
-        let done = unless_stopped(stop, expired).await?;
-        tracing::info!(
-            expired = done.expired.len(),
-            removed = done.removed.len(),
-            oplog_objects = done.oplog_objects,
-            "retention applied"
-        );
-        Ok(done.event(run()))
+        let outcome = unless_stopped(stop, expired).await;
+        let besides = (outcome.is_err() && !done.is_empty()).then(|| done.event(run(), true));
+        let outcome = outcome.map(|()| {
+            let (expired, removed, oplog_objects) = (done.expired.len(), done.removed.len(), done.oplog_objects);
+            tracing::info!(expired, removed, oplog_objects, "retention applied");
+            done.event(run(), false)
+        });
+        Done { outcome, besides }
     }
+}
+
+fn faulty(job: Job, panic: JoinError) -> Result<Event> {
+    Err(Error::failed(format!("{job} ended by a fault in Regrow"))
+        .caused_by(panic)
+        .with_hint("report it, with the log around this time; what was stored before is not affected"))
+}
+
+fn took_too_long(job: Job, timeout: Duration) -> Error {
+    Error::failed(format!("{job} took longer than its time-out of {}", Elapsed(timeout)))
+        .with_hint("raise the schedule's timeout, or find out what is slow")
 }
 
 async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         outcome = work => outcome,
         () = stop.cancelled() => Err(Error::new(Kind::Interrupted, "it was told to stop")),
-    }
-}
-
-async fn timed_out(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
     }
 }

@@ -8,29 +8,48 @@ use x509_parser::pem::Pem;
 use super::leader::Leader;
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::mongo::certificate_files;
+use crate::mongo::certificate_file;
 use crate::notify::{Alert, Severity};
 
 /// How long before its end a certificate is worth a warning.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// And how long before it somebody must act now.
+const CRITICAL_BEFORE: SignedDuration = SignedDuration::from_hours(2 * 24);
 
 /// Looks at every key and certificate that the service uses, and notes what is wrong with one.
 pub(super) fn look(leader: &Leader, settings: &Settings) {
     let now = leader.clock.now();
     let signing = settings.config.signing_key().and_then(|key| leader.repository.accept_signer(&key));
-    note(leader, "keys/signing", signing, "after the next start no backup and no slice will be accepted");
+    note(
+        leader,
+        "keys/signing",
+        Severity::Critical,
+        signing,
+        "after the next start no backup and no slice will be accepted",
+    );
     let identity = settings.config.identities().map(drop);
-    note(leader, "keys/identity", identity, "restores and drills from this machine will not open anything");
-    let certificates = certificate_files(&settings.source_uri);
-    let certificates = certificates.iter().try_for_each(|file| check_certificates(file, now));
-    note(leader, "keys/certificate", certificates, "when it has ended, nothing is captured and no backup can be taken");
+    note(
+        leader,
+        "keys/identity",
+        Severity::Critical,
+        identity,
+        "restores and drills from this machine will not open anything",
+    );
+    let file = certificate_file(&settings.source_uri);
+    let check = |before| file.as_deref().map_or(Ok(()), |file| check_certificates(file, now, before));
+    let (severity, certificate) = match check(CRITICAL_BEFORE) {
+        Ok(()) => (Severity::Warning, check(RENEW_BEFORE)),
+        critical => (Severity::Critical, critical),
+    };
+    let meaning = "when it has ended, nothing is captured and no backup can be taken";
+    note(leader, "keys/certificate", severity, certificate, meaning);
 }
 
-fn note(leader: &Leader, key: &str, outcome: Result<()>, meaning: &str) {
+fn note(leader: &Leader, key: &str, severity: Severity, outcome: Result<()>, meaning: &str) {
     let Err(error) = outcome else { return leader.board.clear(key) };
     leader.board.trouble(Alert {
         key: key.into(),
-        severity: Severity::Critical,
+        severity,
         what: error.to_string(),
         since: leader.clock.now(),
         meaning: meaning.into(),
@@ -38,15 +57,15 @@ fn note(leader: &Leader, key: &str, outcome: Result<()>, meaning: &str) {
     });
 }
 
-/// Makes sure that no certificate of a file ends soon.
-fn check_certificates(file: &Path, now: Timestamp) -> Result<()> {
+/// Makes sure that no certificate of a file ends within a time.
+fn check_certificates(file: &Path, now: Timestamp, within: SignedDuration) -> Result<()> {
     let content = std::fs::read(file).map_err(|error| {
         Error::configuration(format!("cannot read {}, which source.uri names", file.display()))
             .caused_by(error)
             .with_hint("bring it back, and check who may read it")
     })?;
     for end in Pem::iter_from_buffer(&content).filter_map(|pem| end_of(&pem.ok()?)) {
-        if now.duration_since(end) > -RENEW_BEFORE {
+        if now.duration_since(end) > -within {
             return Err(Error::configuration(format!("a certificate in {} ends {end}", file.display()))
                 .with_hint("put a new one in its place; the service reads it when it next connects"));
         }
@@ -79,12 +98,12 @@ mod tests {
         let both = [std::fs::read(&key).unwrap(), std::fs::read(&file).unwrap()].concat();
         std::fs::write(&file, both).unwrap();
         let now = crate::clock::Clock::system().now();
-        let after = |days: i64| check_certificates(&file, now + SignedDuration::from_hours(24 * days));
+        let after = |days: i64| check_certificates(&file, now + SignedDuration::from_hours(24 * days), RENEW_BEFORE);
         assert!(after(1).is_ok() && after(15).is_ok());
         let error = after(17).unwrap_err();
         assert!(error.to_string().contains("both.pem ends 2"), "{error}");
         assert!(after(31).is_err());
-        let error = check_certificates(&folder.path().join("missing.pem"), now).unwrap_err();
+        let error = check_certificates(&folder.path().join("missing.pem"), now, RENEW_BEFORE).unwrap_err();
         assert!(error.to_string().contains("missing.pem, which source.uri names"), "{error}");
     }
 }

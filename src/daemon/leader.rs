@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::capture::Capturing;
-use super::desk::{Desk, Ended, Lane, Orders, Request};
+use super::desk::{Desk, Ended, Lane, Order, Orders, Request};
 use super::monitor::Monitor;
 use super::recorder::{self, Scribe};
 use super::settings::Settings;
@@ -62,9 +62,16 @@ impl Leader {
         let over = stop.child_token();
         let renewal = tokio::spawn(renew(Arc::clone(&self.lease), over.clone()));
         let (requests, requested) = mpsc::channel(WAITING);
-        let capture = Capturing::start(self.clone(), requests);
+        let capture = Capturing::start(self.clone(), requests.clone());
+        let (settings, watched) = watch::channel(Arc::clone(&self.settings));
+        // From the begin on: that the repository cannot be read is worth saying, too.
+        let monitor = Monitor { leader: self.clone(), settings: watched, requests };
+        let monitor = tokio::spawn(monitor.run(over.clone()));
         let settings = tokio::select! {
-            (observer, facts) = self.begin() => self.work(observer, &facts, capture.clone(), requested, reloads, &over).await,
+            (log, facts) = self.begin() => {
+                let work = Work { leader: &self, capture: &capture, settings, monitor };
+                work.run(log, &facts, requested, reloads, &over).await
+            }
             () = over.cancelled() => Arc::clone(&self.settings),
         };
         if tokio::time::timeout(STOPPING, capture.stop()).await.is_err() {
@@ -81,7 +88,7 @@ impl Leader {
     }
 
     /// Reads the repository and records what is configured, however long that takes.
-    async fn begin(&self) -> (Observer, Facts) {
+    async fn begin(&self) -> (EvidenceLog, Facts) {
         loop {
             match self.board.while_waiting(self.try_begin()).await {
                 Ok(begun) => return begun,
@@ -91,16 +98,15 @@ impl Leader {
         }
     }
 
-    async fn try_begin(&self) -> Result<(Observer, Facts)> {
+    async fn try_begin(&self) -> Result<(EvidenceLog, Facts)> {
         let mut observer = Observer::new(self.repository.clone());
-        let facts = observer.observe(self.clock.now()).await?;
-        if self.is_recorded(&facts) {
-            return Ok((observer, facts));
+        let mut facts = observer.observe(self.clock.now()).await?;
+        if !self.is_recorded(&facts) {
+            let event = self.settings.event();
+            self.scribe(observer.log().clone()).write(event).await?;
+            facts = observer.observe(self.clock.now()).await?;
         }
-        let event = self.settings.event();
-        self.scribe(observer.log().clone()).write(event).await?;
-        let facts = observer.observe(self.clock.now()).await?;
-        Ok((observer, facts))
+        Ok((observer.log().clone(), facts))
     }
 
     fn is_recorded(&self, facts: &Facts) -> bool {
@@ -113,69 +119,13 @@ impl Leader {
         Scribe { leader: self.clone(), log }
     }
 
-    /// Does what is due and what comes, until it is over; returns the settings that were in force then.
-    async fn work(
-        &self,
-        mut observer: Observer,
-        facts: &Facts,
-        capture: Capturing,
-        mut requested: mpsc::Receiver<Request>,
-        reloads: &mut mpsc::Receiver<Arc<Settings>>,
-        over: &CancellationToken,
-    ) -> Arc<Settings> {
-        let (events, to_record) = mpsc::channel(recorder::MOST);
-        let scribe = tokio::spawn(self.scribe(observer.log().clone()).run(to_record));
-        let (settings, watched) = watch::channel(Arc::clone(&self.settings));
-        let monitor = tokio::spawn(Monitor { leader: self.clone(), settings: watched, observer }.run(over.clone()));
-        let (reports, mut reported) = mpsc::channel(WAITING);
-        let [backups, upkeep] = [(); 2].map(|()| self.start_lane(reports.clone(), over));
-        let orders = Orders::from([(Lane::Backups, backups.0), (Lane::Upkeep, upkeep.0)]);
-        let mut desk = Desk::new(self.clone(), facts, orders, events);
-        self.board.notes().leads = true;
-        while !over.is_cancelled() {
-            self.board.notes().beat = Instant::now();
-            desk.dispatch();
-            tokio::select! {
-                () = over.cancelled() => {}
-                Some(ended) = reported.recv() => desk.settle(ended),
-                Some(request) = requested.recv() => desk.take(request),
-                Some(newer) = reloads.recv() => {
-                    desk.take_over(&newer);
-                    capture.restart(Arc::clone(&newer)).await;
-                    let _ = settings.send(newer);
-                    tracing::info!("the configuration was read again");
-                }
-                () = tokio::time::sleep(desk.until_next()) => {}
-            }
-        }
-        drop(reports);
-        let end = async {
-            // What ended while the rest was stopping still counts; what is left out is not settled for the next one.
-            while let Some(ended) = reported.recv().await {
-                desk.settle(ended);
-            }
-            // The oplog's last slice is stored and its gaps are recorded before the record is closed.
-            capture.stop().await;
-            while let Ok(request) = requested.try_recv() {
-                desk.take(request);
-            }
-            let in_force = desk.close();
-            let _ = tokio::join!(scribe, monitor, backups.1, upkeep.1);
-            in_force
-        };
-        tokio::time::timeout(STOPPING, end).await.unwrap_or_else(|_| {
-            tracing::warn!("not everything could be ended in time; the next service does it");
-            settings.borrow().clone()
-        })
-    }
-
     /// Starts a lane: what is ordered in it is run one after the other.
     fn start_lane(
         &self,
         reports: mpsc::Sender<Ended>,
         over: &CancellationToken,
-    ) -> (mpsc::Sender<super::desk::Order>, JoinHandle<()>) {
-        let (orders, mut ordered) = mpsc::channel::<super::desk::Order>(WAITING);
+    ) -> (mpsc::Sender<Order>, JoinHandle<()>) {
+        let (orders, mut ordered) = mpsc::channel::<Order>(WAITING);
         let (board, clock, over) = (self.board.clone(), self.clock.clone(), over.clone());
         let worker = async move {
             while let Some(order) = tokio::select! { order = ordered.recv() => order, () = over.cancelled() => None } {
@@ -192,6 +142,84 @@ impl Leader {
     }
 }
 
+/// A leader at work: its parts that were there before.
+struct Work<'a> {
+    leader: &'a Leader,
+    capture: &'a Capturing,
+    settings: watch::Sender<Arc<Settings>>,
+    monitor: JoinHandle<()>,
+}
+
+impl Work<'_> {
+    /// Does what is due and what comes, until it is over; returns the settings that were in force then.
+    async fn run(
+        mut self,
+        log: EvidenceLog,
+        facts: &Facts,
+        mut requested: mpsc::Receiver<Request>,
+        reloads: &mut mpsc::Receiver<Arc<Settings>>,
+        over: &CancellationToken,
+    ) -> Arc<Settings> {
+        let (events, to_record) = mpsc::channel(recorder::MOST);
+        let mut scribe = tokio::spawn(self.leader.scribe(log).run(to_record));
+        let (reports, mut reported) = mpsc::channel(WAITING);
+        let [backups, upkeep] = [(); 2].map(|()| self.leader.start_lane(reports.clone(), over));
+        drop(reports);
+        let orders = Orders::from([(Lane::Backups, backups.0), (Lane::Upkeep, upkeep.0)]);
+        let mut desk = Desk::new(self.leader.clone(), facts, orders, events);
+        self.leader.board.notes().leads = true;
+        while !over.is_cancelled() {
+            self.leader.board.notes().beat = Instant::now();
+            desk.dispatch();
+            tokio::select! {
+                () = over.cancelled() => {}
+                Some(ended) = reported.recv() => desk.settle(ended),
+                Some(request) = requested.recv() => desk.take(request),
+                Some(newer) = reloads.recv() => {
+                    desk.take_over(&newer);
+                    self.capture.restart(Arc::clone(&newer));
+                    let _ = self.settings.send(newer);
+                    tracing::info!("the configuration was read again");
+                }
+                ended = &mut self.monitor => lead_anew("the monitor", &ended, over),
+                ended = &mut scribe => lead_anew("the recorder", &ended, over),
+                () = tokio::time::sleep(desk.until_next()) => {}
+            }
+        }
+        let end = async {
+            // What ended while the rest was stopping still counts; what is left out is not settled for the next one.
+            while let Some(ended) = reported.recv().await {
+                desk.settle(ended);
+            }
+            // The oplog's last slice is stored and its gaps are recorded before the record is closed.
+            self.capture.stop().await;
+            while let Ok(request) = requested.try_recv() {
+                desk.take(request);
+            }
+            let in_force = desk.close();
+            for task in [scribe, self.monitor, backups.1, upkeep.1] {
+                if !task.is_finished() {
+                    let _ = task.await;
+                }
+            }
+            in_force
+        };
+        let known = self.settings.borrow().clone();
+        tokio::time::timeout(STOPPING, end).await.unwrap_or_else(|_| {
+            tracing::warn!("not everything could be ended in time; the next service does it");
+            known
+        })
+    }
+}
+
+/// A part that ended by itself has met a fault: leading begins anew, with everything.
+fn lead_anew(part: &str, ended: &Result<(), JoinError>, over: &CancellationToken) {
+    if !over.is_cancelled() {
+        tracing::error!(part, ?ended, "a part of the service ended; leading anew");
+        over.cancel();
+    }
+}
+
 impl Settings {
     /// Returns what is recorded of it.
     pub(super) fn event(&self) -> Event {
@@ -205,6 +233,7 @@ impl Settings {
 /// Renews the lease for as long as it is ours; then it is over.
 async fn renew(lease: Arc<HeldLease>, over: CancellationToken) {
     let mut ticks = tokio::time::interval(super::RENEWAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while lease.lost().is_none() {
         ticks.tick().await;
         if let Err(error) = lease.renew().await

@@ -8,15 +8,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::leader::Leader;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::evidence::Event;
+use crate::notify::{Alert, Severity};
 use crate::repository::{EvidenceLog, Recorder};
 
-/// How many events wait at most; whoever brings one more waits.
+/// How many events wait at most.
 pub(super) const MOST: usize = 1000;
 
 /// The wait before an event is written again.
 const DELAY: Duration = Duration::from_secs(5);
+
+/// The key of the trouble with it.
+const KEY: &str = "evidence/recording";
 
 /// Writes events down.
 pub(super) struct Scribe {
@@ -33,8 +37,24 @@ impl Scribe {
                     return;
                 }
                 tracing::warn!(%error, kind = event.kind(), "evidence could not be recorded; trying again");
+                self.leader.board.trouble(self.not_recorded(&error));
                 tokio::time::sleep(DELAY).await;
             }
+            self.leader.board.clear(KEY);
+        }
+    }
+
+    fn not_recorded(&self, error: &Error) -> Alert {
+        Alert {
+            key: KEY.into(),
+            severity: Severity::Warning,
+            what: format!("evidence cannot be recorded: {error}"),
+            since: self.leader.clock.now(),
+            meaning: "nothing that was stored is affected; what happened is recorded when this has passed".into(),
+            remedy: error
+                .hint()
+                .unwrap_or("bring the store back, and let the service create objects below evidence/")
+                .into(),
         }
     }
 

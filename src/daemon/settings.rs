@@ -4,12 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use crate::capture::CaptureSettings;
+use crate::clock::Clock;
 use crate::codec::{Recipients, SigningKey};
 use crate::config::{Config, schedules};
 use crate::error::{Error, Result};
 use crate::format::Job;
-use crate::notify::NotifySettings;
+use crate::notify::{Notifier, NotifySettings};
 use crate::policy::{Retention, Schedule};
+use crate::random::Random;
 use crate::secret::Secret;
 use crate::status::Objectives;
 
@@ -58,7 +60,7 @@ impl Settings {
     /// # Errors
     /// [`Kind::Configuration`](crate::error::Kind::Configuration), naming file, line and the nearest right thing, when
     /// anything is wrong.
-    pub fn load(path: Option<&Path>) -> Result<Self> {
+    pub fn load(path: Option<&Path>, clock: &Clock, random: &Random) -> Result<Self> {
         let config = Config::load(path)?;
         let schedules = schedules::load(&config.schedules_folder())?;
         let retention = config.retention();
@@ -73,6 +75,8 @@ impl Settings {
                 "add [retention] with daily, weekly, monthly and oplog, or remove the file to keep everything",
             ));
         }
+        let notify = config.notifications()?;
+        Notifier::new(notify.clone(), config.source_name(), clock, random)?;
         Ok(Self {
             source: config.source_name().to_owned(),
             source_uri: config.source_uri()?,
@@ -80,7 +84,7 @@ impl Settings {
             signing_key: config.signing_key()?,
             objectives: config.objectives(),
             capture: config.capture()?,
-            notify: config.notifications()?,
+            notify,
             server: server(&config)?,
             retention,
             schedules,

@@ -1,13 +1,8 @@
 //! Telling systemd how the service is: ready, alive, reloading, stopping. Without systemd nothing is told.
 
-use std::time::Duration;
-
 use sd_notify::NotifyState;
 
 use super::board::Board;
-
-/// A main loop that has not come round for this long hangs.
-const STUCK: Duration = Duration::from_mins(2);
 
 /// Tells a state; a service manager that cannot be told is no reason to stop.
 pub(super) fn tell(states: &[NotifyState<'_>]) {
@@ -30,7 +25,7 @@ pub(super) async fn feed_watchdog(board: &Board) {
     let mut ticks = tokio::time::interval(timeout / 3);
     loop {
         ticks.tick().await;
-        if board.notes().beat.elapsed() < STUCK {
+        if board.is_alive() {
             tell(&[NotifyState::Watchdog]);
         } else {
             tracing::error!("the main loop hangs; the service manager will start the service again");

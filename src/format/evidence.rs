@@ -82,6 +82,9 @@ pub enum Event {
         oplog_objects: u64,
         /// Why not everything was removed, where the credentials may not delete.
         denied: Option<String>,
+        /// Whether it ended before it had done everything; another run does the rest.
+        #[serde(default)]
+        ended_early: bool,
     },
     /// A run failed as often as it was tried.
     Failure {
@@ -217,15 +220,15 @@ impl Event {
         }
     }
 
-    /// Returns how a job ran, if one did.
+    /// Returns how a job ran, if one did, up to its end.
     #[must_use]
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::Backup { run, .. }
             | Self::Verification { run, .. }
-            | Self::Expiry { run, .. }
+            | Self::Expiry { run, ended_early: false, .. }
             | Self::Failure { run, .. } => Some(run),
-            Self::Missed { .. } | Self::Gap { .. } | Self::Configuration { .. } => None,
+            Self::Expiry { .. } | Self::Missed { .. } | Self::Gap { .. } | Self::Configuration { .. } => None,
         }
     }
 }

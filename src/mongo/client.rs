@@ -36,13 +36,14 @@ const PRIMARY_PREFERRED: ReadPreference = ReadPreference::PrimaryPreferred { opt
 /// The settings that every command for looking around shares.
 pub(super) const LOOK: Attempt<'static> = Attempt { doing: "connect to MongoDB", action: "hello", roles: BACKUP_ROLES };
 
-/// Returns the files of certificates that a URI names; none where it makes no sense, which connecting tells.
+/// Returns the file of the client's certificate that a URI names, if it does; none where the URI makes no sense, which
+/// connecting tells.
 #[must_use]
-pub fn certificate_files(uri: &Secret) -> Vec<PathBuf> {
-    let Ok(ConnectionString { tls: Some(Tls::Enabled(options)), .. }) = ConnectionString::parse(uri.reveal()) else {
-        return Vec::new();
-    };
-    options.cert_key_file_path.into_iter().chain(options.ca_file_path).collect()
+pub fn certificate_file(uri: &Secret) -> Option<PathBuf> {
+    match ConnectionString::parse(uri.reveal()).ok()?.tls? {
+        Tls::Enabled(options) => options.cert_key_file_path,
+        Tls::Disabled => None,
+    }
 }
 
 /// What a server says about itself.

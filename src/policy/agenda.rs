@@ -6,6 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Schedule;
+use super::history::{FUTURE, Settled};
 use crate::format::Job;
 use crate::random::Random;
 
@@ -20,6 +21,8 @@ struct Item {
     schedule: Schedule,
     /// Every time up to here has been run, has failed for good, or was missed.
     settled: Timestamp,
+    /// When something was begun outside of the agenda that achieves what the schedule is for.
+    achieved: Option<Timestamp>,
     state: State,
 }
 
@@ -83,10 +86,11 @@ pub enum Consequence {
 }
 
 impl Agenda {
-    /// Makes one of schedules, each with the moment up to which it is settled.
+    /// Makes one of schedules, each with up to where it is settled.
     #[must_use]
-    pub fn new(schedules: impl IntoIterator<Item = (Schedule, Timestamp)>) -> Self {
-        let item = |(schedule, settled)| Item { schedule, settled, state: State::Idle };
+    pub fn new(schedules: impl IntoIterator<Item = (Schedule, Settled)>) -> Self {
+        let item =
+            |(schedule, Settled { until, achieved })| Item { schedule, settled: until, achieved, state: State::Idle };
         Self { items: schedules.into_iter().map(item).collect() }
     }
 
@@ -111,6 +115,7 @@ impl Agenda {
     #[must_use]
     pub fn wakes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let wakes = self.items.iter().filter_map(|item| match item.state {
+            State::Idle if item.settled.duration_since(now) > FUTURE => Some(now),
             State::Idle => item.schedule.timetable.next_after(now.max(item.settled)),
             State::Waiting { at, .. } => Some(at),
             State::Running(_) => None,
@@ -137,26 +142,46 @@ impl Agenda {
         if outcome == Outcome::Succeeded { Consequence::Settled } else { Consequence::GivenUp }
     }
 
-    /// Returns the schedules, each with the moment up to which it is settled.
-    pub fn schedules(&self) -> impl Iterator<Item = (&Schedule, Timestamp)> {
-        self.items.iter().map(|item| (&item.schedule, item.settled))
-    }
-
-    /// Takes over what runs or waits in `before` for jobs that are scheduled here too, so that nothing is begun twice.
-    pub fn take_over(&mut self, before: &Self) {
-        for item in &mut self.items {
-            let same = before.items.iter().find(|other| other.schedule.job == item.schedule.job);
-            if let Some(other) = same {
+    /// Goes on with other schedules. What runs or waits goes on, so that nothing is begun twice; a schedule that is as it
+    /// was is settled as it was, and another one from `now` on. Returns what waited for another try and is no longer
+    /// scheduled.
+    pub fn change(&mut self, schedules: impl IntoIterator<Item = Schedule>, now: Timestamp) -> Vec<Attempt> {
+        let mut before = std::mem::take(&mut self.items);
+        for schedule in schedules {
+            let same_job = before.iter().position(|item| item.schedule.job == schedule.job);
+            let mut item = Item { schedule, settled: now, achieved: None, state: State::Idle };
+            if let Some(other) = same_job.map(|at| before.swap_remove(at)) {
                 item.state = other.state;
+                if other.schedule.record().is_alike(&item.schedule.record()) {
+                    (item.settled, item.achieved) = (other.settled, other.achieved);
+                }
             }
+            self.items.push(item);
         }
+        let waiting = before.into_iter().filter_map(|item| match item.state {
+            State::Waiting { attempt, .. } => Some(attempt),
+            State::Idle | State::Running(_) => None,
+        });
+        waiting.collect()
     }
 }
 
 impl Item {
     fn decide(&mut self, now: Timestamp, random: &Random, todo: &mut Vec<Todo>) {
-        let decision = self.schedule.decide(self.settled, now);
         let job = self.schedule.job;
+        if self.settled.duration_since(now) > FUTURE {
+            // The clock was wrong when that was settled.
+            self.settled = now;
+        }
+        if let Some(achieved) = self.achieved.take().filter(|achieved| *achieved > self.settled) {
+            let mut passed: Vec<Timestamp> = self.schedule.timetable.due(self.settled, achieved).collect();
+            passed.pop();
+            if !passed.is_empty() {
+                todo.push(Todo::Missed { job, times: passed });
+            }
+            self.settled = achieved;
+        }
+        let decision = self.schedule.decide(self.settled, now);
         if let Some(last) = decision.missed.last() {
             self.settled = self.settled.max(*last);
             todo.push(Todo::Missed { job, times: decision.missed });
@@ -187,7 +212,7 @@ mod tests {
         let timetable = Timetable::new(cron.parse().unwrap(), "UTC").unwrap();
         let (job, timeout) = (Job::Verify, None);
         let schedule = Schedule { name: "v".into(), job, timetable, catch_up: true, jitter, timeout, retries: 1 };
-        Agenda::new([(schedule, at("2026-06-01T12:00:00Z"))])
+        Agenda::new([(schedule, Settled { until: at("2026-06-01T12:00:00Z"), achieved: None })])
     }
 
     fn run(agenda: &mut Agenda, now: &str) -> Attempt {
@@ -238,12 +263,34 @@ mod tests {
 
     #[test]
     fn what_runs_goes_on_under_other_schedules() {
-        let mut before = agenda("0 2 * * *", Duration::ZERO);
-        let attempt = run(&mut before, "2026-06-02T02:00:00Z");
         let mut after = agenda("0 2 * * *", Duration::ZERO);
-        after.take_over(&before);
+        let attempt = run(&mut after, "2026-06-02T02:00:00Z");
+        let same = agenda("0 2 * * *", Duration::ZERO).items.remove(0).schedule;
+        assert_eq!(after.change([same], at("2026-06-02T02:00:10Z")), []);
         assert_eq!(after.due(at("2026-06-02T02:00:30Z"), &Random::seeded(1)), []);
         assert_eq!(after.ended(attempt, Outcome::Succeeded, at("2026-06-02T02:05:00Z")), Consequence::Settled);
         assert_eq!(after.due(at("2026-06-02T02:06:00Z"), &Random::seeded(1)), []);
+        let attempt = run(&mut after, "2026-06-03T02:00:00Z");
+        after.ended(attempt, Outcome::Failed, at("2026-06-03T02:01:00Z"));
+        let dropped = after.change([], at("2026-06-03T02:01:10Z"));
+        assert_eq!(dropped.iter().map(|attempt| attempt.due).collect::<Vec<_>>(), [at("2026-06-03T02:00:00Z")]);
+    }
+
+    #[test]
+    fn what_somebody_else_achieved_settles_the_last_time_and_the_others_were_missed() {
+        let mut agenda = agenda("0 2 * * *", Duration::ZERO);
+        agenda.items[0].achieved = Some(at("2026-06-04T12:00:00Z"));
+        let missed = ["2026-06-02T02:00:00Z", "2026-06-03T02:00:00Z"].map(at).to_vec();
+        let expected = [Todo::Missed { job: Job::Verify, times: missed }];
+        assert_eq!(agenda.due(at("2026-06-04T13:00:00Z"), &Random::seeded(1)), expected);
+        assert_eq!(agenda.wakes_at(at("2026-06-04T13:00:00Z")), Some(at("2026-06-05T02:00:00Z")));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_silences_nothing() {
+        let mut agenda = agenda("0 2 * * *", Duration::ZERO);
+        agenda.items[0].settled = at("2036-06-01T02:00:00Z");
+        assert_eq!(agenda.due(at("2026-06-04T13:00:00Z"), &Random::seeded(1)), []);
+        assert_eq!(run(&mut agenda, "2026-06-05T02:00:00Z").due, at("2026-06-05T02:00:00Z"));
     }
 }

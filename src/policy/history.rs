@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Schedule;
 use crate::format::evidence::{Event, Evidence, Run, ScheduleRecord, VerificationResult};
+use crate::format::manifest::Manifest;
 use crate::format::{BackupId, Job, layout};
 
 /// The level of verification at which every byte was read.
@@ -54,22 +55,24 @@ impl Soundness {
             }
             if result.everything {
                 known.everything_at = if every_byte { Some(at) } else { known.everything_at };
-                if result.oplog_findings > 0 {
-                    known.note_oplog(result, at);
-                } else if every_byte {
-                    known.oplog_damage = None;
-                }
+                known.note_oplog(result, at, every_byte);
             }
         }
         known
     }
 
-    fn note_oplog(&mut self, result: &VerificationResult, at: Timestamp) {
+    /// What was found before stands until every byte was read again.
+    fn note_oplog(&mut self, result: &VerificationResult, at: Timestamp, every_byte: bool) {
         let keys = result.named.iter().map(|finding| &finding.object);
-        let objects: BTreeSet<String> = keys.filter(|key| key.starts_with(layout::OPLOG)).cloned().collect();
-        let more = (objects.len() as u64) < result.oplog_findings;
-        let since = self.oplog_damage.as_ref().map_or(at, |damage| damage.since);
-        self.oplog_damage = Some(OplogDamage { since, objects, more });
+        let mut objects: BTreeSet<String> = keys.filter(|key| key.starts_with(layout::OPLOG)).cloned().collect();
+        let mut more = (objects.len() as u64) < result.oplog_findings;
+        let before = self.oplog_damage.take();
+        let since = before.as_ref().map_or(at, |damage| damage.since);
+        if let Some(before) = before.filter(|_| !every_byte) {
+            objects.extend(before.objects);
+            more |= before.more;
+        }
+        self.oplog_damage = (more || !objects.is_empty()).then_some(OplogDamage { since, objects, more });
     }
 }
 
@@ -107,6 +110,8 @@ pub fn jobs<'a>(records: impl IntoIterator<Item = &'a Evidence>) -> BTreeMap<Job
                 let trouble = Trouble { tried: false, at: *last_due, problem: cause.clone() };
                 jobs.entry(*job).or_default().trouble = Some(trouble);
             }
+            // What was not of everything does not achieve what the job is for.
+            Event::Verification { result, .. } if !result.everything || result.level != EVERY_BYTE => {}
             event => {
                 if let Some(run) = event.run() {
                     *jobs.entry(run.job).or_default() = JobHistory { last_success: Some(run.clone()), trouble: None };
@@ -117,34 +122,48 @@ pub fn jobs<'a>(records: impl IntoIterator<Item = &'a Evidence>) -> BTreeMap<Job
     jobs
 }
 
-/// Returns the moment up to which a schedule is settled: nothing before it is to be run or counted as missed. None for
-/// one that no recorded configuration holds as it is now.
+/// By how much the clocks of two machines may differ. What is dated later than that was written by one that was wrong.
+pub const FUTURE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Up to where a schedule is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Every time up to here is recorded as run, failed or missed, or was before the schedule was in force.
+    pub until: Timestamp,
+    /// When something was begun that achieves what the schedule is for, whoever did it.
+    pub achieved: Option<Timestamp>,
+}
+
+/// Returns up to where a schedule is settled. None for one that no recorded configuration holds as it is now.
 ///
-/// A schedule begins to count when it is first recorded; one that was changed begins anew. A backup settles what was due
-/// before it began, whoever took it.
+/// A schedule begins to count when it is first recorded; one that was changed begins anew. A whole backup of its kind
+/// achieves what was due before it began, whoever took it. What is dated in the future settles nothing.
 #[must_use]
 pub fn settled<'a>(
     own: &ScheduleRecord,
     records: impl IntoIterator<Item = &'a Evidence>,
-    backups: impl IntoIterator<Item = (&'a BackupId, Timestamp)>,
-) -> Option<Timestamp> {
-    let (mut since, mut settled) = (None, None);
-    for evidence in records {
+    backups: impl IntoIterator<Item = &'a Manifest>,
+    now: Timestamp,
+) -> Option<Settled> {
+    let (mut since, mut until) = (None, None);
+    let is_past = |at: &Timestamp| at.duration_since(now) <= FUTURE;
+    for evidence in records.into_iter().filter(|evidence| is_past(&evidence.recorded_at)) {
         match &evidence.event {
             Event::Configuration { schedules, .. } => {
                 let is_in_force = schedules.iter().any(|recorded| recorded.is_alike(own));
                 since = if is_in_force { since.or(Some(evidence.recorded_at)) } else { None };
             }
-            Event::Missed { job, last_due, .. } if *job == own.job => settled = settled.max(Some(*last_due)),
+            Event::Missed { job, last_due, .. } if *job == own.job => until = until.max(Some(*last_due)),
             event => {
                 let of_job = event.run().filter(|run| run.job == own.job);
-                settled = settled.max(of_job.and_then(|run| run.due));
+                until = until.max(of_job.and_then(|run| run.due));
             }
         }
     }
-    let of_kind = |id: &BackupId| Job::Backup(id.kind()) == own.job;
-    let taken = backups.into_iter().filter(|(id, _)| of_kind(id)).map(|(_, started_at)| started_at).max();
-    since.map(|since| settled.max(taken).map_or(since, |settled| settled.max(since)))
+    let serves = |manifest: &&Manifest| Job::Backup(manifest.kind) == own.job && !manifest.partial;
+    let begun = backups.into_iter().filter(serves).map(|manifest| manifest.started_at);
+    let achieved = begun.filter(is_past).max();
+    since.map(|since| Settled { until: until.filter(is_past).map_or(since, |until| until.max(since)), achieved })
 }
 
 impl Schedule {
@@ -244,7 +263,10 @@ mod tests {
         let trouble = jobs(&records)[&job].trouble.clone().unwrap();
         assert_eq!((trouble.tried, trouble.at, trouble.problem.as_str()), (false, at(3), "the service was down"));
         let (expired, removed) = (Vec::new(), Vec::new());
-        records.push(recorded(4, Event::Expiry { run: run(job, 4), expired, removed, oplog_objects: 0, denied: None }));
+        records.push(recorded(
+            4,
+            Event::Expiry { run: run(job, 4), expired, removed, oplog_objects: 0, denied: None, ended_early: false },
+        ));
         assert_eq!(jobs(&records)[&job].trouble, None);
     }
 
@@ -263,17 +285,18 @@ mod tests {
         let configured = |hour, schedule: &Schedule| {
             recorded(hour, Event::Configuration { schedules: vec![schedule.record()], workloads: Vec::new() })
         };
-        let none = std::iter::empty;
-        assert_eq!(settled(&at_two.record(), &[], none()), None);
+        let until = |schedule: &Schedule, records: &[Evidence], now: i64| {
+            settled(&schedule.record(), records, &[], at(now)).map(|settled| settled.until)
+        };
+        assert_eq!(until(&at_two, &[], 30), None);
         let mut records = vec![configured(1, &at_two), configured(5, &at_two)];
-        assert_eq!(settled(&at_two.record(), &records, none()), Some(at(1)), "it was in force all the time");
+        assert_eq!(until(&at_two, &records, 30), Some(at(1)), "it was in force all the time");
         records.push(recorded(9, Event::Backup { run: run(at_two.job, 8), backup: backup(1) }));
-        assert_eq!(settled(&at_two.record(), &records, none()), Some(at(8)));
-        assert_eq!(settled(&at_two.record(), &records, [(&backup(1), at(12))]), Some(at(12)), "a backup taken by hand");
+        assert_eq!(until(&at_two, &records, 30), Some(at(8)));
         records.push(configured(20, &at_three));
-        assert_eq!(
-            (settled(&at_two.record(), &records, none()), settled(&at_three.record(), &records, none())),
-            (None, Some(at(20)))
-        );
+        assert_eq!((until(&at_two, &records, 30), until(&at_three, &records, 30)), (None, Some(at(20))));
+        let mut future = vec![configured(1, &at_two)];
+        future.push(recorded(100, Event::Backup { run: run(at_two.job, 100), backup: backup(1) }));
+        assert_eq!(until(&at_two, &future, 30), Some(at(1)), "what is dated in the future settles nothing");
     }
 }

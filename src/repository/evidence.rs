@@ -16,6 +16,7 @@ use crate::codec::{SigningKey, sha256};
 use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{Event, Evidence, Predecessor};
 use crate::format::{VERSION, layout};
+use crate::policy::history::FUTURE;
 use crate::random::Random;
 
 /// How many records are read at once: they are small, and the time is all latency.
@@ -142,6 +143,9 @@ impl Repository {
         recorder: &Recorder<'_>,
     ) -> Result<()> {
         log.refresh(self, now).await?;
+        // Clocks differ a little; the order of what happened must not.
+        let newest = log.records().map(|evidence| evidence.recorded_at).filter(|at| at.duration_since(now) <= FUTURE);
+        let now = newest.max().map_or(now, |newest| now.max(newest + SignedDuration::from_nanos(1)));
         let evidence = Evidence {
             format: Evidence::FORMAT.into(),
             version: VERSION,

@@ -44,17 +44,16 @@ impl Repository {
     /// # Errors
     /// Whatever the storage says; a damaged manifest is part of the listing, not an error.
     pub async fn list(&self) -> Result<Listing> {
-        self.list_again(Listing::default()).await
+        let mut listing = Listing::default();
+        self.list_again(&mut listing).await?;
+        Ok(listing)
     }
 
-    /// Lists as [`list`](Self::list) does, and reads only manifests that are not in an earlier listing: they never
-    /// change.
+    /// Brings an earlier listing up to date. Manifests never change, so only those are read that it does not hold.
     ///
     /// # Errors
-    /// As those of [`list`](Self::list).
-    pub async fn list_again(&self, known: Listing) -> Result<Listing> {
-        let known = known.backups.into_iter().filter_map(|backup| Some((backup.id, backup.manifest.ok()?)));
-        let mut known: BTreeMap<BackupId, Manifest> = known.collect();
+    /// As those of [`list`](Self::list); then the listing is what it was.
+    pub async fn list_again(&self, listing: &mut Listing) -> Result<()> {
         let mut found: BTreeMap<BackupId, (bool, Leftover)> = BTreeMap::new();
         for entry in self.storage.list(layout::BACKUPS).await? {
             let Some(id) = layout::backup_of(&entry.key) else { continue };
@@ -65,21 +64,19 @@ impl Repository {
             leftover.objects += 1;
             leftover.bytes += entry.size;
         }
-        let mut listing = Listing { backups: Vec::new(), leftovers: Vec::new() };
-        for (id, (committed, leftover)) in found.into_iter().rev() {
-            if committed {
-                let manifest = match known.remove(&id) {
-                    Some(manifest) => Ok(manifest),
-                    None => self.manifest(&id).await,
-                };
-                listing.backups.push(ListedBackup { id, manifest });
-            } else {
-                listing.leftovers.push(leftover);
-            }
+        let is_known = |id: &BackupId| listing.backups.iter().any(|backup| backup.id == *id && backup.manifest.is_ok());
+        let mut read = BTreeMap::new();
+        for id in found.iter().filter(|(id, (committed, _))| *committed && !is_known(id)).map(|(id, _)| id) {
+            read.insert(id.clone(), self.manifest(id).await);
         }
-        // Ids tell the second; within it, the manifests know.
-        listing.backups.sort_by(|a, b| age_of(b).cmp(&age_of(a)));
-        Ok(listing)
+        let committed = |id: &BackupId| found.get(id).is_some_and(|(committed, _)| *committed);
+        listing.backups.retain(|backup| committed(&backup.id) && !read.contains_key(&backup.id));
+        listing.backups.extend(read.into_iter().map(|(id, manifest)| ListedBackup { id, manifest }));
+        let leftovers = found.into_values().rev().filter(|(committed, _)| !committed);
+        listing.leftovers = leftovers.map(|(_, leftover)| leftover).collect();
+        // Ids tell the second; within it, the manifests know; then any order will do, as long as it stays.
+        listing.backups.sort_by(|a, b| (age_of(b), &b.id).cmp(&(age_of(a), &a.id)));
+        Ok(())
     }
 
     /// Returns the id that `name` means: an id, a unique beginning of one, or `latest`.

@@ -86,6 +86,15 @@ impl Repository {
     /// # Errors
     /// Whatever the storage says; [`Kind::Damaged`] when a record was altered.
     pub async fn captured(&self) -> Result<Vec<CapturedTimeline>> {
+        let (timelines, damaged) = self.captured_as_it_is().await?;
+        damaged.into_iter().next().map_or(Ok(timelines), |(_, error)| Err(error))
+    }
+
+    /// Lists what has been captured, and the timelines of which that cannot be told, each with why.
+    ///
+    /// # Errors
+    /// Whatever the storage says; what is damaged is no error.
+    pub async fn captured_as_it_is(&self) -> Result<(Vec<CapturedTimeline>, Vec<(TimelineId, Error)>)> {
         let mut found: BTreeMap<TimelineId, Found> = BTreeMap::new();
         for entry in self.storage.list(layout::OPLOG).await? {
             let Some((id, object)) = layout::oplog_object(&entry.key) else { continue };
@@ -93,15 +102,20 @@ impl Repository {
             found.add(object);
             found.bytes += entry.size;
         }
-        let mut timelines = Vec::new();
+        let (mut timelines, mut damaged) = (Vec::new(), Vec::new());
         for (id, found) in found {
             // Without its record a timeline was never begun.
-            if found.begun {
-                timelines.push(self.timeline(&id, found).await?);
+            if !found.begun {
+                continue;
+            }
+            match self.timeline(&id, found).await {
+                Ok(timeline) => timelines.push(timeline),
+                Err(error) if error.kind() == Kind::Damaged => damaged.push((id, error)),
+                Err(error) => return Err(error),
             }
         }
         timelines.sort_by_key(|captured| captured.timeline.started_at);
-        Ok(timelines)
+        Ok((timelines, damaged))
     }
 
     /// Reads a timeline's record and checks its signature.

@@ -15,8 +15,10 @@ use crate::repository::{CapturedTimeline, recovery_window, route};
 pub(super) struct Reach {
     /// The moments.
     pub(super) window: Vec<Range>,
-    /// The newest of them.
-    pub(super) end: Option<ClusterTime>,
+    /// The newest of them; none where backups show no single moment.
+    pub(super) newest: Option<ClusterTime>,
+    /// When that was; of a standalone server's backup, when it was begun.
+    pub(super) end: Option<Timestamp>,
     /// The backup from which the way to it begins.
     pub(super) base: Option<Manifest>,
 }
@@ -26,14 +28,20 @@ pub(super) fn reach(facts: &Facts) -> Reach {
     let backups: Vec<&Manifest> = facts.sound_backups().collect();
     let captured = facts.sound_oplog();
     let window = recovery_window(backups.iter().copied(), &captured);
-    let end = window.iter().map(|range| range.end).max();
-    let base = end.and_then(|end| route(&backups, &captured, end).ok()).map(|route| route.backup.clone());
-    Reach { window, end, base }
+    let newest = window.iter().map(|range| range.end).max();
+    let base = newest.and_then(|newest| route(&backups, &captured, newest).ok()).map(|route| route.backup.clone());
+    let standalone =
+        || backups.iter().copied().find(|backup| backup.cluster_time.is_none() && !backup.partial).cloned();
+    if let Some(newest) = newest {
+        return Reach { window, newest: Some(newest), end: Some(newest.wall()), base };
+    }
+    let base = standalone();
+    Reach { window, newest, end: base.as_ref().map(|backup| backup.started_at), base }
 }
 
-/// Returns how long ago a cluster time was.
-pub(super) fn since(time: ClusterTime, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(time.wall())).unwrap_or_default()
+/// Returns how long ago something was.
+pub(super) fn since(time: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(time)).unwrap_or_default()
 }
 
 impl Facts {

@@ -3,24 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 
 use super::JobStatus;
 use super::exposure;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{Event, Evidence, ScheduleRecord, WorkloadRecord};
 use crate::format::lease::Lease;
 use crate::format::manifest::Manifest;
 use crate::format::oplog::{Gap, Range};
-use crate::format::{BackupId, Job};
+use crate::format::{BackupId, ClusterTime, Job, TimelineId, layout};
 use crate::policy::Timetable;
-use crate::policy::history::{self, JobHistory, Soundness};
-use crate::repository::{CapturedTimeline, EvidenceLog, Listing, Repository, Stretch, route};
+use crate::policy::history::{self, JobHistory, Settled, Soundness};
+use crate::repository::{CapturedTimeline, EvidenceLog, Listing, Repository, route};
 use crate::restore;
 
-/// How far back evidence is read at first: two runs of what happens each month.
-const HISTORY: SignedDuration = SignedDuration::from_hours(70 * 24);
+/// How far back evidence is read at first: three runs of what happens each month.
+const HISTORY: SignedDuration = SignedDuration::from_hours(100 * 24);
 
 /// Of how many slices the records are read to tell how long a replay would take.
 const SAMPLED_SLICES: usize = 8;
@@ -50,6 +49,10 @@ pub struct Facts {
     pub(super) evidence: Vec<Evidence>,
     /// Evidence that is not as it was recorded.
     pub(super) evidence_problems: BTreeMap<String, String>,
+    /// Records of the captured oplog that are not to be believed, each with why.
+    pub(super) damaged_oplog: BTreeMap<String, String>,
+    /// What runs just now, as far as this process knows.
+    pub(super) running: BTreeMap<Job, Timestamp>,
     /// What the newest verifications say.
     pub(super) soundness: Soundness,
     /// Who may write by itself.
@@ -77,13 +80,15 @@ impl Observer {
     /// # Errors
     /// Whatever the storage says; what is damaged is part of the facts.
     pub async fn observe(&mut self, now: Timestamp) -> Result<Facts> {
-        self.listing = self.repository.list_again(std::mem::take(&mut self.listing)).await?;
+        self.repository.list_again(&mut self.listing).await?;
         self.read_evidence(now).await?;
-        let captured = self.repository.captured().await?;
+        let (captured, damaged) = self.repository.captured_as_it_is().await?;
         let mut facts = Facts::of(&self.listing, &self.log, captured, now);
+        let problems = damaged.into_iter().map(|(id, error)| (layout::timeline(&id), error.to_string()));
+        facts.damaged_oplog.extend(problems);
         facts.lease = self.repository.lease().await?;
-        facts.open_gaps = self.open_gaps(&facts).await?;
-        facts.restore_time = self.restore_time(&facts).await?;
+        self.read_gaps(&mut facts).await?;
+        facts.restore_time = self.restore_time(&mut facts).await?;
         Ok(facts)
     }
 
@@ -100,37 +105,50 @@ impl Observer {
         Ok(())
     }
 
-    async fn open_gaps(&self, facts: &Facts) -> Result<Vec<Gap>> {
-        let Some(last) = facts.captured.last() else { return Ok(Vec::new()) };
-        let leads_on = |range: &&Range| {
-            let mut ways = facts.sound_backups().filter_map(Manifest::leads_on);
-            !ways.any(|(_, replay_from)| replay_from >= range.end)
-        };
-        let mut gaps = Vec::new();
-        for range in last.gaps.iter().filter(leads_on) {
-            gaps.push(self.repository.gap(&last.timeline.id, *range).await?);
+    /// Reads the records of the gaps behind which no backup leads on.
+    async fn read_gaps(&self, facts: &mut Facts) -> Result<()> {
+        let Some(last) = facts.captured.last().cloned() else { return Ok(()) };
+        for range in last.gaps {
+            if facts.leads_on_behind(range.end) {
+                continue;
+            }
+            match self.repository.gap(&last.timeline.id, range).await {
+                Ok(gap) => facts.open_gaps.push(gap),
+                Err(error) if is_damage(&error) => facts.note_damage(layout::gap(&last.timeline.id, range), &error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(gaps)
+        Ok(())
     }
 
     /// Estimates how long it takes to restore the newest moment; of what is to be replayed a sample tells.
-    async fn restore_time(&self, facts: &Facts) -> Result<Duration> {
-        let (backups, captured) = (facts.sound_backups().collect::<Vec<_>>(), facts.sound_oplog());
-        let Some(end) = exposure::reach(facts).end else { return Ok(Duration::ZERO) };
-        let Ok(route) = route(&backups, &captured, end) else { return Ok(Duration::ZERO) };
-        let Some(Stretch { timeline, slices }) = route.oplog else {
-            return Ok(restore::estimate(route.backup.bytes_raw, 0));
+    async fn restore_time(&self, facts: &mut Facts) -> Result<Duration> {
+        let exposure::Reach { base: Some(base), newest, .. } = exposure::reach(facts) else {
+            return Ok(Duration::ZERO);
         };
+        let oplog = facts.oplog_up_to(newest);
+        let Some((timeline, slices)) = oplog else { return Ok(restore::estimate(base.bytes_raw, 0)) };
         let step = slices.len().div_ceil(SAMPLED_SLICES).max(1);
-        let sampled: Vec<Range> = slices.iter().copied().step_by(step).collect();
-        let records = stream::iter(sampled).map(|range| self.repository.slice_record(timeline, range.begin));
-        let records: Vec<_> = records.buffered(SAMPLED_SLICES).try_collect().await?;
-        let (entries, bytes) = records
-            .iter()
-            .fold((0, 0), |(entries, bytes), record| (entries + record.entries, bytes + record.bytes_raw));
-        let scaled = |sum: u64| sum * slices.len() as u64 / records.len().max(1) as u64;
-        Ok(restore::estimate(route.backup.bytes_raw + scaled(bytes), scaled(entries)))
+        let (mut records, mut entries, mut bytes) = (0, 0, 0);
+        for range in slices.iter().step_by(step) {
+            match self.repository.slice_record(&timeline, range.begin).await {
+                Ok(record) => {
+                    (records, entries, bytes) = (records + 1, entries + record.entries, bytes + record.bytes_raw);
+                }
+                Err(error) if is_damage(&error) => {
+                    facts.note_damage(layout::slice_record(&timeline, range.begin), &error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let scaled = |sum: u64| sum * slices.len() as u64 / u64::max(records, 1);
+        Ok(restore::estimate(base.bytes_raw + scaled(bytes), scaled(entries)))
     }
+}
+
+/// Whether a record that should be there is not to be believed, or is gone.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Damaged | Kind::NotFound)
 }
 
 impl Facts {
@@ -154,6 +172,8 @@ impl Facts {
             open_gaps: Vec::new(),
             evidence: log.records().cloned().collect(),
             evidence_problems: log.problems().clone(),
+            damaged_oplog: BTreeMap::new(),
+            running: BTreeMap::new(),
             soundness: Soundness::of(log.records()),
             lease: None,
             stored_bytes: of_backups + of_leftovers + of_oplog,
@@ -191,11 +211,43 @@ impl Facts {
         configurations.into_iter().find(|(_, event)| matches!(event, Event::Configuration { .. }))
     }
 
-    /// Returns the moment up to which a schedule is settled; none where it is not in force.
+    /// Returns up to where a schedule is settled; none where it is not in force.
     #[must_use]
-    pub fn settled(&self, schedule: &ScheduleRecord) -> Option<Timestamp> {
-        let taken = self.backups().map(|manifest| (&manifest.id, manifest.started_at));
-        history::settled(schedule, &self.evidence, taken)
+    pub fn settled(&self, schedule: &ScheduleRecord) -> Option<Settled> {
+        history::settled(schedule, &self.evidence, self.backups(), self.now)
+    }
+
+    /// Whether only a new backup makes coming moments restorable: there is none of everything, or none from which the
+    /// oplog that is captured now leads on.
+    #[must_use]
+    pub fn needs_backup(&self) -> bool {
+        let Some(last) = self.captured.last() else {
+            return !self.sound_backups().any(|manifest| !manifest.partial);
+        };
+        let begin = last.gaps.iter().map(|gap| gap.end).max().unwrap_or(last.timeline.begin);
+        !self.leads_on_behind(begin)
+    }
+
+    /// Whether the oplog behind a moment leads on from a backup.
+    fn leads_on_behind(&self, moment: ClusterTime) -> bool {
+        self.sound_backups().filter_map(Manifest::leads_on).any(|(_, replay_from)| replay_from >= moment)
+    }
+
+    /// Tells what runs, so that it is not taken for what was not done.
+    pub fn set_running(&mut self, running: BTreeMap<Job, Timestamp>) {
+        self.running = running;
+    }
+
+    /// Notes a record that is not to be believed.
+    fn note_damage(&mut self, key: String, error: &Error) {
+        self.damaged_oplog.insert(key, error.to_string());
+    }
+
+    /// Returns the slices that lead to the newest moment, if any do.
+    fn oplog_up_to(&self, newest: Option<ClusterTime>) -> Option<(TimelineId, Vec<Range>)> {
+        let (backups, captured) = (self.sound_backups().collect::<Vec<_>>(), self.sound_oplog());
+        let stretch = route(&backups, &captured, newest?).ok()?.oplog?;
+        Some((stretch.timeline.clone(), stretch.slices))
     }
 
     /// Returns how each scheduled job fares.
@@ -206,9 +258,15 @@ impl Facts {
             let JobHistory { last_success, trouble } = fared.remove(&schedule.job).unwrap_or_default();
             let settled = self.settled(&schedule);
             let timetable = schedule.cron.parse().and_then(|cron| Timetable::new(cron, &schedule.timezone));
-            let next_due = timetable.ok().and_then(|timetable| timetable.next_after(settled.unwrap_or(self.now)));
-            let problem = trouble.as_ref().map(|trouble| trouble.problem.clone());
             let ScheduleRecord { job, cron, timezone, .. } = schedule;
+            if !job.is_supported() {
+                let problem = Some("this version of Regrow does not do this yet".into());
+                return JobStatus { job, cron, timezone, last_success, next_due: None, trouble: None, problem };
+            }
+            let settled =
+                settled.map_or(self.now, |settled| settled.achieved.map_or(settled.until, |at| at.max(settled.until)));
+            let next_due = timetable.ok().and_then(|timetable| timetable.next_after(settled));
+            let problem = trouble.as_ref().map(|trouble| trouble.problem.clone());
             JobStatus { job, cron, timezone, last_success, next_due, trouble, problem }
         });
         status.collect()

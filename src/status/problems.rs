@@ -5,18 +5,21 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Facts, JobStatus, Objectives, Status, WorkloadStatus};
+use crate::format::Job;
 use crate::format::manifest::Manifest;
-use crate::format::{ClusterTime, Job};
 use crate::notify::{Alert, Severity};
+use crate::policy::history::FUTURE;
 use crate::units::{ByteSize, Elapsed};
 
 /// How late a run may be before it counts as overdue, where a service is at work: it may be under way.
 const LATE_AT_WORK: SignedDuration = SignedDuration::from_hours(6);
+/// How long a run may take before that is worth a word.
+const LONG: SignedDuration = SignedDuration::from_hours(12);
 /// The same where none is.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Finds everything that is wrong, the worst first.
-pub(super) fn find(facts: &Facts, objectives: &Objectives, status: &Status, end: Option<ClusterTime>) -> Vec<Alert> {
+pub(super) fn find(facts: &Facts, objectives: &Objectives, status: &Status, end: Option<Timestamp>) -> Vec<Alert> {
     let mut found = Vec::new();
     found.extend(status.workloads.iter().filter_map(|workload| exposure(workload, facts, end)));
     found.extend(status.workloads.iter().filter_map(|workload| recovery_time(workload, facts)));
@@ -29,11 +32,12 @@ pub(super) fn find(facts: &Facts, objectives: &Objectives, status: &Status, end:
     found.extend(evidence(facts));
     found.extend(no_service(facts, status));
     found.extend(growth(facts, objectives));
+    found.extend(future(facts));
     found.sort_by(|a, b| (b.severity, &a.key).cmp(&(a.severity, &b.key)));
     found
 }
 
-fn exposure(workload: &WorkloadStatus, facts: &Facts, end: Option<ClusterTime>) -> Option<Alert> {
+fn exposure(workload: &WorkloadStatus, facts: &Facts, end: Option<Timestamp>) -> Option<Alert> {
     let (name, rpo) = (&workload.name, Duration::from_secs(workload.rpo_seconds));
     let key = format!("exposure/{name}");
     let Some(end) = end else {
@@ -45,13 +49,13 @@ fn exposure(workload: &WorkloadStatus, facts: &Facts, end: Option<ClusterTime>) 
         exposure if exposure > rpo / 2 => (Severity::Warning, rpo / 2),
         _ => return None,
     };
-    let since = end.wall() + limit;
+    let since = end + limit;
     Some(Alert {
         key,
         severity,
         what: format!("{name} is {} behind; its RPO is {}", Elapsed(exposure), Elapsed(rpo)),
         since,
-        meaning: format!("in a disaster now, what was written to {name} since {} would be lost", end.wall()),
+        meaning: format!("in a disaster now, what was written to {name} since {end} would be lost"),
         remedy:
             "see that the service captures the oplog ('regrow status', its log); 'regrow backup' takes a backup at once"
                 .into(),
@@ -97,7 +101,7 @@ fn trouble(job: &JobStatus, facts: &Facts) -> Option<Alert> {
     let remedy = match job.job {
         Job::Backup(_) => "mend the cause, then run 'regrow backup' with this kind, or wait for the next run",
         Job::Verify => "mend the cause, then run 'regrow verify', or wait for the next run",
-        Job::Expire => "mend the cause, then run 'regrow expire', or wait for the next run",
+        Job::Expire => "mend the cause; the service tries again at the next time",
         Job::Drill | Job::Report => "mend the cause, and wait for the next run",
     };
     let key = format!("job/{}", job.job.as_str());
@@ -107,6 +111,16 @@ fn trouble(job: &JobStatus, facts: &Facts) -> Option<Alert> {
 /// A job that should have run by now, and of which nothing is recorded.
 fn overdue(job: &JobStatus, facts: &Facts, status: &Status) -> Option<Alert> {
     let due = job.next_due?;
+    if let Some(since) = facts.running.get(&job.job) {
+        return (facts.now.duration_since(*since) > LONG).then(|| Alert {
+            key: format!("job/{}", job.job.as_str()),
+            severity: Severity::Warning,
+            what: format!("{} has been running since {since}", job.job),
+            since: *since,
+            meaning: meaning(job, facts),
+            remedy: "see in the service's log what it waits for; a schedule's timeout ends what takes too long".into(),
+        });
+    }
     let patience = if status.service.is_some() { LATE_AT_WORK } else { LATE };
     (facts.now.duration_since(due) > patience).then(|| Alert {
         key: format!("job/{}", job.job.as_str()),
@@ -164,7 +178,10 @@ fn damage(facts: &Facts) -> Vec<Alert> {
             alert(what, meaning, format!("damage/{id}"), since.unwrap_or(facts.now))
         })
         .collect();
-    if let Some(damage) = &facts.soundness.oplog_damage {
+    if let Some((key, problem)) = facts.damaged_oplog.first_key_value() {
+        let meaning = "moments that need the oplog that it belongs to cannot be restored; they are not counted";
+        alerts.push(alert(format!("{key} cannot be read: {problem}"), meaning, "damage/oplog".into(), facts.now));
+    } else if let Some(damage) = &facts.soundness.oplog_damage {
         let meaning = "moments that need the damaged slices cannot be restored; they are not counted among what can be";
         let what = format!("{} or more objects of the captured oplog are damaged", damage.objects.len());
         alerts.push(alert(what, meaning, "damage/oplog".into(), damage.since));
@@ -228,5 +245,19 @@ fn growth(facts: &Facts, objectives: &Objectives) -> Option<Alert> {
         meaning: "nothing is lost; when the store is full, nothing more can be backed up".into(),
         remedy: "see what is kept ('regrow expire --dry-run'), keep less ([retention]), or raise repository.budget"
             .into(),
+    })
+}
+
+/// What is dated later than now: this machine's clock is behind, or another's was ahead.
+fn future(facts: &Facts) -> Option<Alert> {
+    let evidence = facts.evidence.iter().map(|evidence| evidence.recorded_at);
+    let newest = facts.backups().map(|manifest| manifest.finished_at).chain(evidence).max()?;
+    (newest.duration_since(facts.now) > FUTURE).then(|| Alert {
+        key: "clock".into(),
+        severity: Severity::Critical,
+        what: format!("the repository holds something that is dated {newest}, and it is {} here", facts.now),
+        since: facts.now,
+        meaning: "what is dated in the future counts for no schedule, and nothing expires until then".into(),
+        remedy: "set the clocks of all machines right; if this one is, another's was ahead".into(),
     })
 }

@@ -70,6 +70,8 @@ fn facts(now: i64) -> Facts {
         open_gaps: Vec::new(),
         evidence: vec![recorded(0, Event::Configuration { schedules, workloads: Vec::new() })],
         evidence_problems: BTreeMap::new(),
+        damaged_oplog: BTreeMap::new(),
+        running: BTreeMap::new(),
         soundness: Soundness::default(),
         lease: Some(lease(at(now) + SignedDuration::from_secs(20))),
         stored_bytes: 1000,

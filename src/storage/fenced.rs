@@ -3,6 +3,9 @@
 //! The gate is asked directly before each request that makes something visible or removes it. Parts of an upload are
 //! visible to nobody, so only its begin and its end are asked about. Wrapped by [`Retrying`](super::Retrying) and not
 //! around it, so that each attempt is asked about: a process that slept between two of them may have lost its lease.
+//!
+//! What is left: a process that is stopped between the gate's answer and the request, for longer than the lease lasts, makes
+//! that one request late. Decision 0016 says why that is harmless.
 
 use std::ops::Range;
 use std::sync::Arc;

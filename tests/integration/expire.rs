@@ -121,7 +121,8 @@ async fn run(
     let lease = repository.acquire(&applicant, signing_key, clock, &Random::system()).await?;
     let plan = expire::plan(repository, retention, clock.now()).await?;
     let context = ExpiryContext { repository, signing_key, lease: &lease, clock };
-    let done = expire::execute(&plan, &context).await?;
+    let mut done = Expired::default();
+    expire::execute(&plan, &context, &mut done).await?;
     lease.release().await?;
     Ok((plan, done))
 }

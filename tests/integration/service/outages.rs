@@ -89,6 +89,26 @@ fn walk(folder: &std::path::Path) -> Vec<String> {
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path.display().to_string()] }).collect()
 }
 
+/// A record of the captured oplog that is altered is told, and everything else goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_record_of_the_oplog_stops_nothing_else() {
+    let servers = harness::replica_set();
+    let workspace = on_disk(servers, &[("daily", &schedule(DAILY, "*/5 * * * * *"))]);
+    workspace.run(["backup"]).exits(0);
+    workspace.run(["capture", "--once"]).exits(0);
+    let timeline = walk(&workspace.repository().join("oplog")).into_iter().find(|name| name.ends_with("timeline.json"));
+    let timeline = timeline.expect("a timeline was begun");
+    let altered = std::fs::read_to_string(&timeline).unwrap().replace("it is the first one", "it was the first one");
+    std::fs::write(&timeline, altered).unwrap();
+    assert!(problems(&status(&workspace)).contains(&"damage/oplog".to_owned()));
+    let mut service = lead(&workspace);
+    service.wait_until_it_says("backup committed");
+    service.wait_until_it_says("timeline.json cannot be read");
+    stop(service);
+    let said = workspace.run(["status", "--check"]).exits(5);
+    assert!(said.stdout.contains("altered or forged"), "{}", said.stdout);
+}
+
 /// A termination in the middle of a backup: it ends in time, leaves no half backup, and the next service does it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_stop_it_ends_in_time_and_the_next_one_does_what_was_begun() {
@@ -117,7 +137,7 @@ async fn told_to_stop_it_ends_in_time_and_the_next_one_does_what_was_begun() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_is_taken_over_when_it_is_right_and_only_then() {
     let servers = harness::replica_set();
-    let workspace = on_disk(servers, &[("daily", &schedule(DAILY, "0 2 * * *"))]);
+    let mut workspace = on_disk(servers, &[("daily", &schedule(DAILY, "0 2 * * *"))]);
     let mut service = lead(&workspace);
     service.wait_until_it_says("backup committed");
     workspace.write("schedules/verify.toml", schedule("job = \"verify\"", "*/61 * * * * *"));
@@ -128,8 +148,12 @@ async fn a_configuration_is_taken_over_when_it_is_right_and_only_then() {
     service.signal("HUP");
     service.wait_until_it_says("the configuration was read again");
     service.wait_until_it_says("everything stored is as it was written");
-    let mut other = Workspace::on_disk(servers.uri());
-    other.set("repository.url", "file:///elsewhere");
+    workspace.set("repository.url", "file:///elsewhere");
+    service.signal("HUP");
+    service.wait_until_it_says("what was changed takes effect only after a restart");
+    assert!(service.stderr().contains("part=\"[repository]\""), "{}", service.stderr());
+    let before = said_times(&service, "everything stored is as it was written");
+    wait_for_more(&mut service, "everything stored is as it was written", before);
     stop(service);
 }
 
