@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// Bytes in a mebibyte.
 pub const MIB: usize = 1024 * 1024;
 
@@ -74,6 +76,16 @@ impl fmt::Display for Elapsed {
             _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
         };
         f.pad(&text)
+    }
+}
+
+/// A moment that prints for people, to the second: `2026-11-23 02:00:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub Timestamp);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::format::ClusterTime;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::format::oplog::Gap;
 use crate::repository::Leftover;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Moment};
 
 /// Returns the fields of a backup that scripts rely on.
 pub(super) fn backup_json(manifest: &Manifest) -> Value {
@@ -56,7 +56,7 @@ pub(super) fn gap_json(gap: &Gap) -> Value {
 
 /// Returns a time for tables, to the second.
 pub(super) fn time(timestamp: Timestamp) -> String {
-    timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+    Moment(timestamp).to_string()
 }
 
 /// Returns a cluster time: first as people tell time, then as servers do.

@@ -18,6 +18,7 @@ use crate::notify::{Alert, Severity};
 use crate::policy::history::Settled;
 use crate::policy::{Agenda, Attempt, Consequence, Outcome, Schedule, Todo};
 use crate::status::Facts;
+use crate::units::Moment;
 
 /// How often the agenda is looked at, at least: the clock may be set, and the watchdog wants to see a sign.
 const ROUND: Duration = Duration::from_secs(5);
@@ -315,7 +316,7 @@ fn failing(run: &Run, error: &Error, again_at: Timestamp) -> Alert {
     Alert {
         key: key(run.job),
         severity: Severity::Warning,
-        what: format!("{} failed and is tried again at {again_at}: {error}", run.job),
+        what: format!("{} failed and is tried again at {}: {error}", run.job, Moment(again_at)),
         since: run.due.unwrap_or(run.started_at),
         meaning: "nothing that was stored before is affected".into(),
         remedy: error.hint().unwrap_or("mend the cause; the service tries again by itself").into(),

@@ -10,6 +10,7 @@ use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::mongo::certificate_file;
 use crate::notify::{Alert, Severity};
+use crate::units::Moment;
 
 /// How long before its end a certificate is worth a warning.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -66,7 +67,7 @@ fn check_certificates(file: &Path, now: Timestamp, within: SignedDuration) -> Re
     })?;
     for end in Pem::iter_from_buffer(&content).filter_map(|pem| end_of(&pem.ok()?)) {
         if now.duration_since(end) > -within {
-            return Err(Error::configuration(format!("a certificate in {} ends {end}", file.display()))
+            return Err(Error::configuration(format!("a certificate in {} ends {}", file.display(), Moment(end)))
                 .with_hint("put a new one in its place; the service reads it when it next connects"));
         }
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -23,6 +22,7 @@ use crate::format::lease::Lease;
 use crate::format::{VERSION, layout};
 use crate::random::Random;
 use crate::storage::{Gate, StorageError, StorageResult};
+use crate::units::Moment;
 
 /// What must be left of the lease for a write to begin: the request itself takes its time.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -239,8 +239,7 @@ fn sign(lease: &Lease, key: &SigningKey) -> Result<Bytes> {
 }
 
 fn held_by(lease: &Lease) -> Error {
-    let since = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
-    let (holder, acquired, expires) = (&lease.description, since(lease.acquired_at), since(lease.expires_at));
+    let (holder, acquired, expires) = (&lease.description, Moment(lease.acquired_at), Moment(lease.expires_at));
     Error::new(Kind::LeaseHeld, format!("{holder} holds the lease since {acquired}, at least until {expires}"))
         .with_hint("wait for it to end or stop it; if it was killed, try again when the lease has run out")
 }

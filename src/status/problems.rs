@@ -9,7 +9,7 @@ use crate::format::Job;
 use crate::format::manifest::Manifest;
 use crate::notify::{Alert, Severity};
 use crate::policy::history::FUTURE;
-use crate::units::{ByteSize, Elapsed};
+use crate::units::{ByteSize, Elapsed, Moment};
 
 /// How late a run may be before it counts as overdue, where a service is at work: it may be under way.
 const LATE_AT_WORK: SignedDuration = SignedDuration::from_hours(6);
@@ -55,7 +55,7 @@ fn exposure(workload: &WorkloadStatus, facts: &Facts, end: Option<Timestamp>) ->
         severity,
         what: format!("{name} is {} behind; its RPO is {}", Elapsed(exposure), Elapsed(rpo)),
         since,
-        meaning: format!("in a disaster now, what was written to {name} since {end} would be lost"),
+        meaning: format!("in a disaster now, what was written to {name} since {} would be lost", Moment(end)),
         remedy:
             "see that the service captures the oplog ('regrow status', its log); 'regrow backup' takes a backup at once"
                 .into(),
@@ -93,9 +93,9 @@ fn recovery_time(workload: &WorkloadStatus, facts: &Facts) -> Option<Alert> {
 fn trouble(job: &JobStatus, facts: &Facts) -> Option<Alert> {
     let trouble = job.trouble.as_ref()?;
     let what = if trouble.tried {
-        format!("{} of {} failed: {}", job.job, trouble.at, trouble.problem)
+        format!("{} of {} failed: {}", job.job, Moment(trouble.at), trouble.problem)
     } else {
-        format!("{} of {} was missed: {}", job.job, trouble.at, trouble.problem)
+        format!("{} of {} was missed: {}", job.job, Moment(trouble.at), trouble.problem)
     };
     let severity = if trouble.tried { severity(job.job) } else { Severity::Warning };
     let remedy = match job.job {
@@ -115,7 +115,7 @@ fn overdue(job: &JobStatus, facts: &Facts, status: &Status) -> Option<Alert> {
         return (facts.now.duration_since(*since) > LONG).then(|| Alert {
             key: format!("job/{}", job.job.as_str()),
             severity: Severity::Warning,
-            what: format!("{} has been running since {since}", job.job),
+            what: format!("{} has been running since {}", job.job, Moment(*since)),
             since: *since,
             meaning: meaning(job, facts),
             remedy: "see in the service's log what it waits for; a schedule's timeout ends what takes too long".into(),
@@ -125,7 +125,7 @@ fn overdue(job: &JobStatus, facts: &Facts, status: &Status) -> Option<Alert> {
     (facts.now.duration_since(due) > patience).then(|| Alert {
         key: format!("job/{}", job.job.as_str()),
         severity: severity(job.job),
-        what: format!("{} was due at {due} and has not been done", job.job),
+        what: format!("{} was due at {} and has not been done", job.job, Moment(due)),
         since: due,
         meaning: meaning(job, facts),
         remedy: "see that the service runs ('systemctl status regrow') and what its log says".into(),
@@ -138,13 +138,16 @@ fn severity(job: Job) -> Severity {
 
 fn meaning(job: &JobStatus, facts: &Facts) -> String {
     let last = |what: &str| match &job.last_success {
-        Some(run) => format!("{what} {}", run.finished_at),
+        Some(run) => format!("{what} {}", Moment(run.finished_at)),
         None => format!("{what}: never"),
     };
     match job.job {
         Job::Backup(_) => match facts.sound_backups().find(|manifest| !manifest.partial) {
             Some(Manifest { id, finished_at, .. }) => {
-                format!("the newest backup is {id}, finished {finished_at}; restores take longer the older it is")
+                format!(
+                    "the newest backup is {id}, finished {}; restores take longer the older it is",
+                    Moment(*finished_at)
+                )
             }
             None => "there is no backup to restore".into(),
         },
@@ -190,12 +193,12 @@ fn damage(facts: &Facts) -> Vec<Alert> {
 }
 
 fn gaps(facts: &Facts) -> impl Iterator<Item = Alert> {
-    facts.open_gaps.iter().map(|gap| Alert {
+    facts.open_gaps.iter().map(|gap| (gap, Moment(gap.begin.wall()))).map(|(gap, begin)| Alert {
         key: format!("gap/{}-{}", gap.begin.t, gap.end.t),
         severity: Severity::Critical,
-        what: format!("the oplog from {} to {} is lost: {}", gap.begin.wall(), gap.end.wall(), gap.cause),
+        what: format!("the oplog from {begin} to {} is lost: {}", Moment(gap.end.wall()), gap.cause),
         since: gap.found_at,
-        meaning: format!("nothing after {} can be restored until a new backup is complete", gap.begin.wall()),
+        meaning: format!("nothing after {begin} can be restored until a new backup is complete"),
         remedy: "the service takes a backup by itself; if it does not, run 'regrow backup'".into(),
     })
 }
@@ -255,7 +258,7 @@ fn future(facts: &Facts) -> Option<Alert> {
     (newest.duration_since(facts.now) > FUTURE).then(|| Alert {
         key: "clock".into(),
         severity: Severity::Critical,
-        what: format!("the repository holds something that is dated {newest}, and it is {} here", facts.now),
+        what: format!("the repository holds something dated {}, and here it is {}", Moment(newest), Moment(facts.now)),
         since: facts.now,
         meaning: "what is dated in the future counts for no schedule, and nothing expires until then".into(),
         remedy: "set the clocks of all machines right; if this one is, another's was ahead".into(),
