@@ -13,7 +13,7 @@ pub(super) const HELP: &str = "\
 Reads the repository, so it answers on any machine, whether a service runs or not. Objectives are those of the \
 configuration; without any there, those that the service recorded.
 
-With --check the exit code says how things stand: 0 all is well, 6 an objective is missed, 5 something stored is damaged, \
+With --check the first line and the exit code say how things stand: 0 all is well, 6 an objective is missed, 5 something stored is damaged, \
 1 anything else is wrong.
 
 Examples:
@@ -39,9 +39,30 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     if session.json {
         println!("{}", status.to_json(config.source_name(), &repository.location()));
     } else {
+        if arguments.check {
+            println!("{}", in_one_line(&status));
+        }
         print(session, &status);
     }
     if arguments.check { verdict(&status) } else { Ok(()) }
+}
+
+/// Returns what monitoring shows of it: its first line.
+fn in_one_line(status: &Status) -> String {
+    match status.problems.first() {
+        None => "OK: nothing is wrong".into(),
+        Some(worst) => {
+            let word = if worst.severity == Severity::Critical { "CRITICAL" } else { "WARNING" };
+            format!("{word}: {}{}", worst.what, and_others(status))
+        }
+    }
+}
+
+fn and_others(status: &Status) -> String {
+    match status.problems.len() {
+        0 | 1 => String::new(),
+        problems => format!(" (and {})", counted(problems as u64 - 1, "other problem")),
+    }
 }
 
 fn verdict(status: &Status) -> Result<()> {
@@ -53,11 +74,7 @@ fn verdict(status: &Status) -> Result<()> {
         (None, Some(damage)) => (Kind::Damaged, damage),
         (None, None) => (Kind::Failed, worst),
     };
-    let others = match status.problems.len() - 1 {
-        0 => String::new(),
-        others => format!(" (and {})", counted(others as u64, "other problem")),
-    };
-    Err(Error::new(kind, format!("{}{others}", worst.what)).with_hint(worst.remedy.clone()))
+    Err(Error::new(kind, format!("{}{}", worst.what, and_others(status))).with_hint(worst.remedy.clone()))
 }
 
 fn of_workload<'a>(status: &'a Status, workload: &WorkloadStatus) -> Option<&'a Alert> {

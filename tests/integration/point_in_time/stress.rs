@@ -46,9 +46,11 @@ async fn any_moment_is_restored_as_it_was() {
     let (mut samples, mut random) = (Vec::new(), Random(7));
     for moment in 0..MOMENTS {
         if moment % 7 == 0 {
-            let forgetful = moment % 2 == 1;
-            let consistency = back_up(&workspace, &servers, forgetful).await;
-            assert!(!forgetful || consistency == "oplog", "{consistency}");
+            if moment % 2 == 1 {
+                back_up_without_snapshots(&workspace, &servers).await;
+            } else {
+                back_up(&workspace, &servers, false).await;
+            }
         }
         samples.push(Sample::take(&client, &workload, &mut random).await);
     }
@@ -95,6 +97,17 @@ async fn any_moment_is_restored_whatever_happened_to_capture_source_and_store() 
     }
     finish(&workspace, &client, workload, capture, &mut samples).await;
     restore_each(&workspace, &target, &samples).await;
+}
+
+/// Takes backups of a source that forgets its snapshots, until one had to do without. A server forgets when the oldest
+/// moment that it shows moves on; a backup may be faster than that.
+async fn back_up_without_snapshots(workspace: &Workspace, servers: &Servers) {
+    for _ in 0..20 {
+        if back_up(workspace, servers, true).await == "oplog" {
+            return;
+        }
+    }
+    panic!("the server never forgot a snapshot");
 }
 
 /// Takes a backup while everything changes, also of a source that forgets its snapshots at once; returns its consistency.

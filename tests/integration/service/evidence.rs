@@ -83,13 +83,15 @@ async fn damage_that_was_found_does_not_count_as_restorable() {
     let after = status(&workspace);
     assert!(after["exposure_seconds"].is_null() && after["predicted_rto_seconds"].is_null(), "{after}");
     assert!(problems(&after).contains(&format!("damage/{id}")), "{after}");
-    workspace.run(["status", "--check"]).exits(5);
+    let said = workspace.run(["status", "--check"]).exits(5);
+    assert!(said.stdout.starts_with("CRITICAL: "), "{}", said.stdout);
     std::fs::write(&pack, &original).unwrap();
     workspace.run(["verify", "--level", "structure"]).exits(0);
     assert!(status(&workspace)["exposure_seconds"].is_null(), "sizes alone prove nothing");
     workspace.run(["verify"]).exits(0);
     assert!(!status(&workspace)["exposure_seconds"].is_null());
-    workspace.run(["status", "--check"]).exits(0);
+    let said = workspace.run(["status", "--check"]).exits(0).stdout;
+    assert!(said.starts_with("OK: nothing is wrong\n"), "{said}");
 }
 
 /// Every operation of recording meets each fault: a record is there or not, and the chain goes on.
