@@ -146,7 +146,11 @@ impl Year {
             let event = self.achieve(attempt.job, started_at, run(self.clock.now())).await;
             if matches!(attempt.job, Job::Backup(_)) && self.chance(60) {
                 self.count("killed after a run");
-                self.unrecorded.insert((attempt.job, attempt.due));
+                // It achieves the last of what was due when it began, which may be later than what it was begun for.
+                let is_own = |schedule: &Schedule| schedule.job == attempt.job;
+                let own = schedules().into_iter().find(is_own).unwrap();
+                let achieved = own.timetable.due(attempt.due, started_at).last().unwrap_or(attempt.due);
+                self.unrecorded.insert((attempt.job, achieved));
                 return false;
             }
             self.count("achieved");
@@ -265,6 +269,15 @@ impl Year {
         self.log.records().flat_map(|evidence| sound(&evidence.event)).collect()
     }
 
+    /// Whether a backup for an earlier time, tried again and again, began only behind this one: a service that is started
+    /// then needs no other.
+    fn is_achieved(&self, schedule: &Schedule, time: Timestamp) -> bool {
+        let next = schedule.timetable.next_after(time).unwrap();
+        let backups = self.log.records().filter(|evidence| matches!(evidence.event, Event::Backup { .. }));
+        let own = backups.filter_map(|evidence| evidence.event.run()).filter(|run| run.job == schedule.job);
+        own.into_iter().any(|run| run.started_at >= time && run.started_at < next)
+    }
+
     /// Checks that every time of a schedule was settled exactly once.
     fn each_time_happened_once(&self, schedule: &Schedule, begin: Timestamp, end: Timestamp) -> usize {
         let mut settled: BTreeMap<Timestamp, Vec<&str>> = BTreeMap::new();
@@ -294,8 +307,15 @@ impl Year {
         let until = settled.keys().next_back().copied().unwrap();
         assert!(end.duration_since(until) < SignedDuration::from_hours(24 * 32), "{}: {until}", schedule.name);
         let all: Vec<Timestamp> = schedule.timetable.due(begin, until).collect();
+        for time in &all {
+            if !settled.contains_key(time) && self.is_achieved(schedule, *time) {
+                settled.entry(*time).or_default().push("achieved");
+            }
+        }
         let found: Vec<Timestamp> = settled.keys().copied().collect();
-        assert_eq!(found, all, "{}", schedule.name);
+        let [found, expected] = [&found, &all].map(|times| times.iter().collect::<BTreeSet<_>>());
+        let differing: Vec<_> = found.symmetric_difference(&expected).collect();
+        assert!(differing.is_empty(), "{}: {differing:?}", schedule.name);
         for (time, outcomes) in &settled {
             assert_eq!(outcomes.len(), 1, "{} at {time}: {outcomes:?}", schedule.name);
         }
@@ -327,7 +347,8 @@ fn kept_of(newest_first: &[&Manifest], number: usize) -> BTreeSet<BackupId> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::print_stdout)] // Shown when it fails, and with --nocapture.
 async fn in_a_year_every_time_happens_once_and_retention_holds_what_the_policy_says() {
-    let seed = Random::system().next_u64();
+    let named = std::env::var("REGROW_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = named.unwrap_or_else(|| Random::system().next_u64());
     println!("seed {seed}");
     let [begin, end]: [Timestamp; 2] = ["2026-01-01T12:00:00Z", "2027-01-01T12:00:00Z"].map(|at| at.parse().unwrap());
     let mut year = Year::new(begin, seed).await;
