@@ -136,8 +136,8 @@ impl Desk {
     /// Begins with what is recorded.
     pub(super) fn new(leader: Leader, facts: &Facts, orders: Orders, events: mpsc::Sender<Event>) -> Self {
         let now = leader.clock.now();
-        let fresh = Settled { until: now, achieved: None };
-        let settled = |schedule: &Schedule| facts.settled(&schedule.record()).unwrap_or(fresh);
+        let fresh = || Settled { until: now, achieved: Vec::new() };
+        let settled = |schedule: &Schedule| facts.settled(&schedule.record()).unwrap_or_else(fresh);
         let schedules = leader.settings.schedules.iter().map(|schedule| (schedule.clone(), settled(schedule)));
         let agenda = Agenda::new(schedules);
         let extra = Extra { is_wanted: facts.needs_backup(), ..Extra::default() };

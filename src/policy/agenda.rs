@@ -21,8 +21,8 @@ struct Item {
     schedule: Schedule,
     /// Every time up to here has been run, has failed for good, or was missed.
     settled: Timestamp,
-    /// When something was begun outside of the agenda that achieves what the schedule is for.
-    achieved: Option<Timestamp>,
+    /// When something was begun outside of the agenda that achieves what the schedule is for, in order.
+    achieved: Vec<Timestamp>,
     state: State,
 }
 
@@ -149,7 +149,7 @@ impl Agenda {
         let mut before = std::mem::take(&mut self.items);
         for schedule in schedules {
             let same_job = before.iter().position(|item| item.schedule.job == schedule.job);
-            let mut item = Item { schedule, settled: now, achieved: None, state: State::Idle };
+            let mut item = Item { schedule, settled: now, achieved: Vec::new(), state: State::Idle };
             if let Some(other) = same_job.map(|at| before.swap_remove(at)) {
                 item.state = other.state;
                 if other.schedule.record().is_alike(&item.schedule.record()) {
@@ -173,13 +173,18 @@ impl Item {
             // The clock was wrong when that was settled.
             self.settled = now;
         }
-        if let Some(achieved) = self.achieved.take().filter(|achieved| *achieved > self.settled) {
-            let mut passed: Vec<Timestamp> = self.schedule.timetable.due(self.settled, achieved).collect();
-            passed.pop();
-            if !passed.is_empty() {
-                todo.push(Todo::Missed { job, times: passed });
-            }
-            self.settled = achieved;
+        let achieved = std::mem::take(&mut self.achieved);
+        if let Some(last) = achieved.last().copied().filter(|last| *last > self.settled) {
+            let timetable = &self.schedule.timetable;
+            let is_achieved = |time: &Timestamp| {
+                let next = timetable.next_after(*time);
+                achieved.iter().any(|begun| begun >= time && next.is_none_or(|next| *begun < next))
+            };
+            let passed: Vec<Timestamp> = timetable.due(self.settled, last).collect();
+            // Times that follow each other are told together.
+            let missed = passed.split(is_achieved).filter(|times| !times.is_empty());
+            todo.extend(missed.map(|times| Todo::Missed { job, times: times.to_vec() }));
+            self.settled = last;
         }
         let decision = self.schedule.decide(self.settled, now);
         if let Some(last) = decision.missed.last() {
@@ -212,7 +217,7 @@ mod tests {
         let timetable = Timetable::new(cron.parse().unwrap(), "UTC").unwrap();
         let (job, timeout) = (Job::Verify, None);
         let schedule = Schedule { name: "v".into(), job, timetable, catch_up: true, jitter, timeout, retries: 1 };
-        Agenda::new([(schedule, Settled { until: at("2026-06-01T12:00:00Z"), achieved: None })])
+        Agenda::new([(schedule, Settled { until: at("2026-06-01T12:00:00Z"), achieved: Vec::new() })])
     }
 
     fn run(agenda: &mut Agenda, now: &str) -> Attempt {
@@ -277,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_achieved_settles_the_last_time_and_the_others_were_missed() {
+    fn what_somebody_else_achieved_is_settled_and_the_rest_was_missed() {
         let mut agenda = agenda("0 2 * * *", Duration::ZERO);
-        agenda.items[0].achieved = Some(at("2026-06-04T12:00:00Z"));
-        let missed = ["2026-06-02T02:00:00Z", "2026-06-03T02:00:00Z"].map(at).to_vec();
+        agenda.items[0].achieved = ["2026-06-02T08:00:00Z", "2026-06-04T12:00:00Z"].map(at).to_vec();
+        let missed = vec![at("2026-06-03T02:00:00Z")];
         let expected = [Todo::Missed { job: Job::Verify, times: missed }];
         assert_eq!(agenda.due(at("2026-06-04T13:00:00Z"), &Random::seeded(1)), expected);
         assert_eq!(agenda.wakes_at(at("2026-06-04T13:00:00Z")), Some(at("2026-06-05T02:00:00Z")));

@@ -126,12 +126,12 @@ pub fn jobs<'a>(records: impl IntoIterator<Item = &'a Evidence>) -> BTreeMap<Job
 pub const FUTURE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Up to where a schedule is settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// Every time up to here is recorded as run, failed or missed, or was before the schedule was in force.
     pub until: Timestamp,
-    /// When something was begun that achieves what the schedule is for, whoever did it.
-    pub achieved: Option<Timestamp>,
+    /// When something was begun behind that achieves what the schedule is for, whoever did it; in order.
+    pub achieved: Vec<Timestamp>,
 }
 
 /// Returns up to where a schedule is settled. None for one that no recorded configuration holds as it is now.
@@ -162,8 +162,11 @@ pub fn settled<'a>(
     }
     let serves = |manifest: &&Manifest| Job::Backup(manifest.kind) == own.job && !manifest.partial;
     let begun = backups.into_iter().filter(serves).map(|manifest| manifest.started_at);
-    let achieved = begun.filter(is_past).max();
-    since.map(|since| Settled { until: until.filter(is_past).map_or(since, |until| until.max(since)), achieved })
+    let since = since?;
+    let until = until.filter(is_past).map_or(since, |until| until.max(since));
+    let mut achieved: Vec<Timestamp> = begun.filter(|at| is_past(at) && *at > until).collect();
+    achieved.sort();
+    Some(Settled { until, achieved })
 }
 
 impl Schedule {

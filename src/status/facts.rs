@@ -263,8 +263,7 @@ impl Facts {
                 let problem = Some("this version of Regrow does not do this yet".into());
                 return JobStatus { job, cron, timezone, last_success, next_due: None, trouble: None, problem };
             }
-            let settled =
-                settled.map_or(self.now, |settled| settled.achieved.map_or(settled.until, |at| at.max(settled.until)));
+            let settled = settled.map_or(self.now, |settled| settled.achieved.last().copied().unwrap_or(settled.until));
             let next_due = timetable.ok().and_then(|timetable| timetable.next_after(settled));
             let problem = trouble.as_ref().map(|trouble| trouble.problem.clone());
             JobStatus { job, cron, timezone, last_success, next_due, trouble, problem }
