@@ -196,12 +196,6 @@ impl Config {
         self.beside(Path::new(self.file.schedules.as_deref().unwrap_or(DEFAULT_SCHEDULES)))
     }
 
-    /// Returns where it was read from.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns the sections that this version reads but does not act on yet.
     #[must_use]
     pub fn not_acted_on(&self) -> Vec<&'static str> {

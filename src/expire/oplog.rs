@@ -15,7 +15,7 @@ pub(super) const REMOVED_PER_RENEWAL: usize = 16;
 /// Whether oplog was lost, or another history began, and no backup has been taken since.
 pub(super) fn in_gap(captured: &[CapturedTimeline], backups: &[BackupFacts]) -> bool {
     let Some(last) = captured.last() else { return false };
-    let begin = last.gaps.iter().map(|gap| gap.end).max().unwrap_or(last.timeline.begin);
+    let begin = last.unbroken_from();
     let leads_on = |backup: &BackupFacts| backup.leads_on.is_some_and(|(_, replay_from)| replay_from >= begin);
     !backups.iter().any(|backup| backup.is_live() && leads_on(backup))
 }

@@ -49,6 +49,12 @@ impl CapturedTimeline {
         last.unwrap_or(self.timeline.begin)
     }
 
+    /// Returns from where on nothing is missing, as far as is known: the end of its last gap, or where it begins.
+    #[must_use]
+    pub fn unbroken_from(&self) -> ClusterTime {
+        self.gaps.iter().map(|gap| gap.end).max().unwrap_or(self.timeline.begin)
+    }
+
     /// Returns the stretches without a hole, in order.
     #[must_use]
     pub fn stretches(&self) -> Vec<Range> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Facts;
-use crate::format::ClusterTime;
+use crate::format::TimelineId;
 use crate::format::layout::{self, OplogObject};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
@@ -15,12 +15,12 @@ use crate::repository::{CapturedTimeline, recovery_window, route};
 pub(super) struct Reach {
     /// The moments.
     pub(super) window: Vec<Range>,
-    /// The newest of them; none where backups show no single moment.
-    pub(super) newest: Option<ClusterTime>,
-    /// When that was; of a standalone server's backup, when it was begun.
+    /// When the newest of them was; of a standalone server's backup, when it was begun.
     pub(super) end: Option<Timestamp>,
     /// The backup from which the way to it begins.
     pub(super) base: Option<Manifest>,
+    /// The slices that are replayed on top of it, if any are.
+    pub(super) oplog: Option<(TimelineId, Vec<Range>)>,
 }
 
 /// Finds out what can be restored from what is not known to be damaged.
@@ -29,14 +29,15 @@ pub(super) fn reach(facts: &Facts) -> Reach {
     let captured = facts.sound_oplog();
     let window = recovery_window(backups.iter().copied(), &captured);
     let newest = window.iter().map(|range| range.end).max();
-    let base = newest.and_then(|newest| route(&backups, &captured, newest).ok()).map(|route| route.backup.clone());
-    let standalone =
-        || backups.iter().copied().find(|backup| backup.cluster_time.is_none() && !backup.partial).cloned();
     if let Some(newest) = newest {
-        return Reach { window, newest: Some(newest), end: Some(newest.wall()), base };
+        let way = route(&backups, &captured, newest).ok();
+        let base = way.as_ref().map(|way| way.backup.clone());
+        let oplog = way.and_then(|way| way.oplog).map(|stretch| (stretch.timeline.clone(), stretch.slices));
+        return Reach { window, end: Some(newest.wall()), base, oplog };
     }
-    let base = standalone();
-    Reach { window, newest, end: base.as_ref().map(|backup| backup.started_at), base }
+    let standalone = backups.into_iter().find(|backup| backup.cluster_time.is_none() && !backup.partial);
+    let end = standalone.map(|backup| backup.started_at);
+    Reach { window, end, base: standalone.cloned(), oplog: None }
 }
 
 /// Returns how long ago something was.

@@ -11,11 +11,11 @@ use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{Event, Evidence, ScheduleRecord, WorkloadRecord};
 use crate::format::lease::Lease;
 use crate::format::manifest::Manifest;
-use crate::format::oplog::{Gap, Range};
-use crate::format::{BackupId, ClusterTime, Job, TimelineId, layout};
+use crate::format::oplog::Gap;
+use crate::format::{BackupId, ClusterTime, Job, layout};
 use crate::policy::Timetable;
 use crate::policy::history::{self, JobHistory, Settled, Soundness};
-use crate::repository::{CapturedTimeline, EvidenceLog, Listing, Repository, route};
+use crate::repository::{CapturedTimeline, EvidenceLog, Listing, Repository};
 use crate::restore;
 
 /// How far back evidence is read at first: three runs of what happens each month.
@@ -123,10 +123,9 @@ impl Observer {
 
     /// Estimates how long it takes to restore the newest moment; of what is to be replayed a sample tells.
     async fn restore_time(&self, facts: &mut Facts) -> Result<Duration> {
-        let exposure::Reach { base: Some(base), newest, .. } = exposure::reach(facts) else {
+        let exposure::Reach { base: Some(base), oplog, .. } = exposure::reach(facts) else {
             return Ok(Duration::ZERO);
         };
-        let oplog = facts.oplog_up_to(newest);
         let Some((timeline, slices)) = oplog else { return Ok(restore::estimate(base.bytes_raw, 0)) };
         let step = slices.len().div_ceil(SAMPLED_SLICES).max(1);
         let (mut records, mut entries, mut bytes) = (0, 0, 0);
@@ -224,8 +223,7 @@ impl Facts {
         let Some(last) = self.captured.last() else {
             return !self.sound_backups().any(|manifest| !manifest.partial);
         };
-        let begin = last.gaps.iter().map(|gap| gap.end).max().unwrap_or(last.timeline.begin);
-        !self.leads_on_behind(begin)
+        !self.leads_on_behind(last.unbroken_from())
     }
 
     /// Whether the oplog behind a moment leads on from a backup.
@@ -241,13 +239,6 @@ impl Facts {
     /// Notes a record that is not to be believed.
     fn note_damage(&mut self, key: String, error: &Error) {
         self.damaged_oplog.insert(key, error.to_string());
-    }
-
-    /// Returns the slices that lead to the newest moment, if any do.
-    fn oplog_up_to(&self, newest: Option<ClusterTime>) -> Option<(TimelineId, Vec<Range>)> {
-        let (backups, captured) = (self.sound_backups().collect::<Vec<_>>(), self.sound_oplog());
-        let stretch = route(&backups, &captured, newest?).ok()?.oplog?;
-        Some((stretch.timeline.clone(), stretch.slices))
     }
 
     /// Returns how each scheduled job fares.
