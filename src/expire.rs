@@ -14,9 +14,10 @@ use jiff::{SignedDuration, Timestamp, civil};
 use crate::clock::Clock;
 use crate::codec::SigningKey;
 use crate::error::{Error, Result};
-use crate::format::BackupId;
-use crate::format::evidence::{Event, Run};
+use crate::format::evidence::{BackupSummary, Event, RemovedOplog, Run};
 use crate::format::mark::{Mark, MarkKind};
+use crate::format::oplog::Range;
+use crate::format::{BackupId, TimelineId};
 use crate::policy::Retention;
 use crate::policy::history::Soundness;
 use crate::policy::retention::{BackupFacts, Refusal, RetentionPlan, Verdict};
@@ -40,8 +41,18 @@ pub struct ExpiryPlan {
     pub remains: Vec<BackupId>,
     /// Keys of the oplog's objects that nothing needs any more, in the order in which they may go.
     pub oplog: Vec<String>,
-    /// How many slices those are.
-    pub slices: u64,
+    /// The slices that those are, by timeline, in order.
+    pub slices: Vec<(TimelineId, Vec<Range>)>,
+    /// What is known of each good backup.
+    pub summaries: BTreeMap<BackupId, BackupSummary>,
+}
+
+impl ExpiryPlan {
+    /// Returns how many slices go.
+    #[must_use]
+    pub fn slice_count(&self) -> u64 {
+        self.slices.iter().map(|(_, slices)| slices.len() as u64).sum()
+    }
 }
 
 /// What was done.
@@ -55,14 +66,18 @@ pub struct Expired {
     pub oplog_objects: u64,
     /// Why the rest was not removed: the credentials may not delete.
     pub denied: Option<String>,
+    /// What the removed backups were.
+    pub removed_backups: Vec<BackupSummary>,
+    /// What of the oplog is gone, or may be.
+    pub removed_oplog: Vec<RemovedOplog>,
 }
 
 impl Expired {
     /// Returns what is recorded of it as evidence; `ended_early` tells that it ended before it had done everything.
     #[must_use]
     pub fn event(&self, run: Run, ended_early: bool) -> Event {
-        let Self { expired, removed, oplog_objects, denied } = self.clone();
-        Event::Expiry { run, expired, removed, oplog_objects, denied, ended_early }
+        let Self { expired, removed, oplog_objects, denied, removed_backups, removed_oplog } = self.clone();
+        Event::Expiry { run, expired, removed, oplog_objects, denied, ended_early, removed_backups, removed_oplog }
     }
 
     /// Whether anything was done.
@@ -106,10 +121,13 @@ pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp
     let RetentionPlan { backups, oplog_until } = retention.plan(&facts, in_gap, now).map_err(refused)?;
     let (oplog, slices) = match oplog_until {
         Some(until) => oplog::unneeded(repository, &captured, until).await?,
-        None => (Vec::new(), 0),
+        None => (Vec::new(), Vec::new()),
     };
+    let summaries = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
+    let summaries = summaries.map(|manifest| (manifest.id.clone(), manifest.into())).collect();
     let damaged = listing.backups.iter().filter(|backup| backup.manifest.is_err()).map(|backup| backup.id.clone());
-    Ok(ExpiryPlan { backups, damaged: damaged.collect(), remains: remains(&listing, &expired, now), oplog, slices })
+    let (damaged, remains) = (damaged.collect(), remains(&listing, &expired, now));
+    Ok(ExpiryPlan { backups, damaged, remains, oplog, slices, summaries })
 }
 
 /// Returns which backups are verified: as far as the last months tell, and all the evidence where those tell of none.
@@ -178,7 +196,10 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
             return Ok(());
         }
         done.removed.push(id.clone());
+        done.removed_backups.extend(plan.summaries.get(id).cloned());
     }
+    // What is known of slices goes with their records; so it is taken down before.
+    done.removed_oplog = oplog::remember(context.repository, &plan.slices).await?;
     for (number, key) in plan.oplog.iter().enumerate() {
         if number % oplog::REMOVED_PER_RENEWAL == 0 {
             context.lease.renew().await?;

@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod codec;
+pub mod compliance;
 pub mod config;
 pub mod daemon;
 pub mod error;

@@ -100,6 +100,7 @@ impl Verification {
         let result = VerificationResult {
             level: level.as_str().into(),
             everything: self.everything,
+            subset: None,
             sound,
             damaged,
             checked_objects: self.checked_objects,

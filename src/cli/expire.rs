@@ -100,7 +100,7 @@ fn print_plan(plan: &ExpiryPlan) {
     if !plan.oplog.is_empty() {
         println!(
             "oplog: {} in {} remove: no recovery window needs them",
-            counted(plan.slices, "slice"),
+            counted(plan.slice_count(), "slice"),
             counted(plan.oplog.len() as u64, "object")
         );
     }
@@ -138,7 +138,7 @@ fn as_json(plan: &ExpiryPlan, done: Option<&Expired>) -> Value {
         "backups": backups.collect::<Vec<_>>(),
         "remains": plan.remains,
         "damaged": plan.damaged,
-        "oplog_slices": plan.slices,
+        "oplog_slices": plan.slice_count(),
         "oplog_objects": plan.oplog.len(),
         "expired": done.map(|done| &done.expired),
         "removed": done.map(|done| &done.removed),

@@ -22,6 +22,7 @@ use super::settings::Settings;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::format::evidence::Event;
+use crate::policy::{Retention, Schedule};
 use crate::random::Random;
 use crate::repository::{EvidenceLog, HeldLease, Repository};
 use crate::status::{Facts, Observer};
@@ -224,8 +225,9 @@ impl Settings {
     /// Returns what is recorded of it.
     pub(super) fn event(&self) -> Event {
         Event::Configuration {
-            schedules: self.schedules.iter().map(crate::policy::Schedule::record).collect(),
+            schedules: self.schedules.iter().map(Schedule::record).collect(),
             workloads: self.objectives.workloads.clone(),
+            retention: self.retention.map(Retention::record),
         }
     }
 }

@@ -4,6 +4,11 @@
 //! removed or altered later is missed by those that follow. Two writers may follow the same record; the next one names
 //! both.
 
+mod configuration;
+mod drill;
+mod removal;
+mod verification;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,12 +17,15 @@ use serde::{Deserialize, Serialize};
 use super::backup_id::BackupId;
 use super::descriptor::RepositoryId;
 use super::job::Job;
+use super::manifest::ObjectRecord;
 use super::oplog::{Range, TimelineId};
 use super::{check_version, hex_digest, layout, malformed};
 use crate::error::Result;
 
-/// How many damaged objects one record names.
-pub const MAX_NAMED: usize = 100;
+pub use configuration::{RetentionRecord, ScheduleRecord, WorkloadRecord};
+pub use drill::{Check, CheckOutcome, DrillResult, Phase, RestoreResult};
+pub use removal::{BackupSummary, RemovedOplog};
+pub use verification::{Finding, MAX_NAMED, Subset, VerificationResult};
 
 /// The payload of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +64,41 @@ pub struct Predecessor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "details", rename_all = "lowercase")]
 pub enum Event {
+    /// The repository was created.
+    Creation {
+        /// The SHA-256 of its descriptor as stored.
+        #[serde(with = "hex_digest")]
+        descriptor: [u8; 32],
+    },
     /// A backup was taken.
     Backup {
         /// How it ran.
         run: Run,
         /// The backup.
         backup: BackupId,
+    },
+    /// A backup was restored into scratch databases, checked and timed.
+    Drill {
+        /// How it ran.
+        run: Run,
+        /// What it showed.
+        result: DrillResult,
+    },
+    /// A backup was restored because somebody needed it.
+    Restore {
+        /// What was done.
+        result: RestoreResult,
+    },
+    /// A report was written.
+    Report {
+        /// How it ran.
+        run: Run,
+        /// The begin of the period that it is about.
+        begin: Timestamp,
+        /// The period's end, not part of it.
+        end: Timestamp,
+        /// The objects that it was stored as.
+        files: Vec<ObjectRecord>,
     },
     /// What is stored was read again.
     Verification {
@@ -85,6 +122,12 @@ pub enum Event {
         /// Whether it ended before it had done everything; another run does the rest.
         #[serde(default)]
         ended_early: bool,
+        /// What the removed backups were.
+        #[serde(default)]
+        removed_backups: Vec<BackupSummary>,
+        /// What of the oplog was removed.
+        #[serde(default)]
+        removed_oplog: Vec<RemovedOplog>,
     },
     /// A run failed as often as it was tried.
     Failure {
@@ -121,6 +164,9 @@ pub enum Event {
         schedules: Vec<ScheduleRecord>,
         /// Its objectives.
         workloads: Vec<WorkloadRecord>,
+        /// How much it keeps; none where it keeps everything, and in records of versions that did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retention: Option<RetentionRecord>,
     },
 }
 
@@ -147,70 +193,16 @@ impl Run {
     }
 }
 
-/// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerificationResult {
-    /// `structure` or `checksum`.
-    pub level: String,
-    /// Whether everything in the repository was checked, the captured oplog too.
-    pub everything: bool,
-    /// The backups of which everything is as recorded.
-    pub sound: Vec<BackupId>,
-    /// The backups of which something is not.
-    pub damaged: Vec<BackupId>,
-    /// How many objects were checked.
-    pub checked_objects: u64,
-    /// How many bytes were read.
-    pub checked_bytes: u64,
-    /// How many objects are not as recorded.
-    pub findings: u64,
-    /// How many of those belong to the captured oplog.
-    pub oplog_findings: u64,
-    /// The first [`MAX_NAMED`] of them, each with what is wrong.
-    pub named: Vec<Finding>,
-}
-
-/// An object that is not as recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// Its key.
-    pub object: String,
-    /// What is wrong.
-    pub problem: String,
-}
-
-/// A schedule in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScheduleRecord {
-    /// The job.
-    pub job: Job,
-    /// When: a cron expression.
-    pub cron: String,
-    /// The time zone by whose clock it is read.
-    pub timezone: String,
-    /// Whether a run that was missed is made up for.
-    pub catch_up: bool,
-}
-
-/// An objective in force. No namespaces: evidence is not encrypted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkloadRecord {
-    /// The workload's name.
-    pub name: String,
-    /// The tier's name.
-    pub tier: String,
-    /// The recovery point objective.
-    pub rpo_seconds: u64,
-    /// The recovery time objective.
-    pub rto_seconds: u64,
-}
-
 impl Event {
     /// Returns its name, as in keys.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Creation { .. } => "creation",
             Self::Backup { .. } => "backup",
+            Self::Drill { .. } => "drill",
+            Self::Restore { .. } => "restore",
+            Self::Report { .. } => "report",
             Self::Verification { .. } => "verification",
             Self::Expiry { .. } => "expiry",
             Self::Failure { .. } => "failure",
@@ -225,10 +217,17 @@ impl Event {
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::Backup { run, .. }
+            | Self::Drill { run, .. }
+            | Self::Report { run, .. }
             | Self::Verification { run, .. }
             | Self::Expiry { run, ended_early: false, .. }
             | Self::Failure { run, .. } => Some(run),
-            Self::Expiry { .. } | Self::Missed { .. } | Self::Gap { .. } | Self::Configuration { .. } => None,
+            Self::Creation { .. }
+            | Self::Restore { .. }
+            | Self::Expiry { .. }
+            | Self::Missed { .. }
+            | Self::Gap { .. }
+            | Self::Configuration { .. } => None,
         }
     }
 }

@@ -232,6 +232,7 @@ mod tests {
         let result = VerificationResult {
             level: level.into(),
             everything: true,
+            subset: None,
             sound: ids(sound),
             damaged: ids(damaged),
             checked_objects: 1,
@@ -265,11 +266,10 @@ mod tests {
         let mut records = vec![recorded(1, failure(1)), recorded(3, missed)];
         let trouble = jobs(&records)[&job].trouble.clone().unwrap();
         assert_eq!((trouble.tried, trouble.at, trouble.problem.as_str()), (false, at(3), "the service was down"));
-        let (expired, removed) = (Vec::new(), Vec::new());
-        records.push(recorded(
-            4,
-            Event::Expiry { run: run(job, 4), expired, removed, oplog_objects: 0, denied: None, ended_early: false },
-        ));
+        let expiry = serde_json::json!({ "kind": "expiry", "details": {
+            "run": run(job, 4), "expired": [], "removed": [], "oplog_objects": 0, "denied": null,
+        }});
+        records.push(recorded(4, serde_json::from_value(expiry).unwrap()));
         assert_eq!(jobs(&records)[&job].trouble, None);
     }
 
@@ -286,7 +286,10 @@ mod tests {
         };
         let (at_two, at_three) = (schedule("0 2 * * *"), schedule("0 3 * * *"));
         let configured = |hour, schedule: &Schedule| {
-            recorded(hour, Event::Configuration { schedules: vec![schedule.record()], workloads: Vec::new() })
+            recorded(
+                hour,
+                Event::Configuration { schedules: vec![schedule.record()], workloads: Vec::new(), retention: None },
+            )
         };
         let until = |schedule: &Schedule, records: &[Evidence], now: i64| {
             settled(&schedule.record(), records, &[], at(now)).map(|settled| settled.until)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
+use crate::format::evidence::RetentionRecord;
 use crate::format::manifest::Manifest;
 use crate::format::{BackupId, BackupKind, ClusterTime};
 
@@ -25,6 +26,15 @@ pub struct Retention {
     pub monthly: Option<u32>,
     /// For how long every second can be restored, where the oplog was captured.
     pub oplog: Option<Duration>,
+}
+
+impl Retention {
+    /// Returns what is recorded of it.
+    #[must_use]
+    pub fn record(self) -> RetentionRecord {
+        let Self { daily, weekly, monthly, oplog } = self;
+        RetentionRecord { daily, weekly, monthly, oplog_seconds: oplog.map(|oplog| oplog.as_secs()) }
+    }
 }
 
 /// What is known of a backup.

@@ -68,7 +68,7 @@ fn facts(now: i64) -> Facts {
         damaged_manifests: BTreeMap::new(),
         captured: vec![oplog],
         open_gaps: Vec::new(),
-        evidence: vec![recorded(0, Event::Configuration { schedules, workloads: Vec::new() })],
+        evidence: vec![recorded(0, Event::Configuration { schedules, workloads: Vec::new(), retention: None })],
         evidence_problems: BTreeMap::new(),
         damaged_oplog: BTreeMap::new(),
         running: BTreeMap::new(),

@@ -259,10 +259,10 @@ async fn the_oplog_goes_up_to_the_backup_that_the_window_begins_with() {
     let now: Timestamp = Clock::system().now();
 
     let soon = expire::plan(&repository, &retention, now + SignedDuration::from_hours(95)).await.unwrap();
-    assert_eq!((soon.slices, soon.oplog.len()), (0, 0), "a day and three of grace");
+    assert_eq!((soon.slice_count(), soon.oplog.len()), (0, 0), "a day and three of grace");
     let clock = Clock::manual(now + SignedDuration::from_hours(97));
     let (plan, done) = run(&repository, &retention, &key, &clock).await.unwrap();
-    assert_eq!(done.oplog_objects, plan.slices * 2);
+    assert_eq!(done.oplog_objects, plan.slice_count() * 2);
 
     let left = slices(repository.captured().await.unwrap());
     let from = newest.replay_from.unwrap();

@@ -99,7 +99,7 @@ async fn damage_that_was_found_does_not_count_as_restorable() {
 async fn faults_leave_a_chain_that_goes_on() {
     let (key, clock, random) = (SigningKey::generate(&Random::system()), Clock::system(), Random::system());
     let recorder = Recorder { who: "a test", signing_key: &key, random: &random };
-    let event = || Event::Configuration { schedules: Vec::new(), workloads: Vec::new() };
+    let event = || Event::Configuration { schedules: Vec::new(), workloads: Vec::new(), retention: None };
     let mut failures = 0;
     for fault in [Fault::Crash, Fault::FailOnce, Fault::LostReply] {
         for at in 1..=24 {

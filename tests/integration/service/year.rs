@@ -96,7 +96,7 @@ impl Year {
         let settled = |schedule: &Schedule| facts.settled(&schedule.record());
         if schedules().iter().any(|schedule| settled(schedule).is_none()) {
             let schedules = schedules().iter().map(Schedule::record).collect();
-            self.record(Event::Configuration { schedules, workloads: Vec::new() }).await;
+            self.record(Event::Configuration { schedules, workloads: Vec::new(), retention: None }).await;
         }
         let facts = observer.observe(self.clock.now()).await.unwrap();
         assert!(facts.newest_configuration().is_some());
