@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 pub use evidence::{EvidenceLog, Recorder};
 pub use lease::{Applicant, HeldLease};
@@ -102,6 +103,12 @@ impl Repository {
     #[must_use]
     pub fn id(&self) -> &RepositoryId {
         &self.descriptor.id
+    }
+
+    /// Returns when it was created.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.descriptor.created_at
     }
 
     /// Returns where it lies.

@@ -87,18 +87,19 @@ pub(super) async fn remember(
     Ok(removed)
 }
 
-fn note(removed: &mut Vec<RemovedOplog>, SliceRecord { timeline, begin, end, stored_at, .. }: &SliceRecord) {
+fn note(removed: &mut Vec<RemovedOplog>, slice: &SliceRecord) {
+    let SliceRecord { timeline, begin, end, entries, stored_at, .. } = slice;
     let late = stored_at.duration_since(end.wall()).as_secs();
     match removed.last_mut().filter(|last| last.timeline == *timeline && last.end == *begin) {
         Some(last) => {
-            last.slices.push((end.t - last.end.t, late));
+            last.slices.push((end.t - last.end.t, end.i, late, *entries));
             last.end = *end;
         }
         None => removed.push(RemovedOplog {
             timeline: timeline.clone(),
             begin: *begin,
             end: *end,
-            slices: vec![(end.t - begin.t, late)],
+            slices: vec![(end.t - begin.t, end.i, late, *entries)],
         }),
     }
 }

@@ -71,6 +71,13 @@ impl EvidenceLog {
         records.into_iter()
     }
 
+    /// Returns the records, the oldest first, each with its key and the SHA-256 of the object as stored.
+    pub fn stored(&self) -> impl Iterator<Item = (String, [u8; 32], Evidence)> {
+        let mut records: Vec<_> = self.records.iter().collect();
+        records.sort_by_key(|(_, record)| record.evidence.recorded_at);
+        records.into_iter().map(|(key, record)| (key.clone(), record.sha256, record.evidence.clone()))
+    }
+
     /// Returns the keys of what is not as it was recorded, each with what is wrong.
     #[must_use]
     pub fn problems(&self) -> &BTreeMap<String, String> {

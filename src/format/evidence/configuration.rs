@@ -30,8 +30,8 @@ pub struct WorkloadRecord {
     pub rto_seconds: u64,
 }
 
-/// How much is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How much is kept. What is not limited is kept for good.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionRecord {
     /// Of how many days a daily backup; none where that is not limited.
     pub daily: Option<u32>,

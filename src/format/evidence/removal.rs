@@ -71,7 +71,7 @@ pub struct RemovedOplog {
     pub begin: ClusterTime,
     /// Where the last one ended.
     pub end: ClusterTime,
-    /// For each slice, in order: the seconds from the end of the one before (for the first: from `begin`) to its end,
-    /// and the seconds from there until it was stored.
-    pub slices: Vec<(u32, i64)>,
+    /// For each slice, in order: the seconds from the end of the one before (for the first: from `begin`) to its end, the
+    /// increment of its end, the seconds from there until it was stored, and its entries.
+    pub slices: Vec<(u32, u32, i64, u64)>,
 }
