@@ -85,10 +85,19 @@ struct Base<'a> {
     is_damaged: bool,
 }
 
+/// A slice, or what may have been one.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    range: Range,
+    stored: i64,
+    removed: Option<i64>,
+    is_guess: bool,
+    is_there: bool,
+}
+
 struct Track<'a> {
     fact: &'a TimelineFact,
-    slices: Vec<(Range, i64, Option<i64>)>,
-    is_there: Vec<bool>,
+    slices: Vec<Slice>,
     /// Slices that follow each other, by where they begin.
     runs: BTreeMap<ClusterTime, ClusterTime>,
     is_stale: bool,
@@ -128,10 +137,10 @@ impl<'a> State<'a> {
             }
         }
         for (track, timeline) in self.tracks.iter().enumerate() {
-            for (number, (_, stored, removed)) in timeline.slices.iter().enumerate() {
-                add(*stored, Change::SliceIs(track, number, true));
-                if let Some(removed) = removed {
-                    add(*removed, Change::SliceIs(track, number, false));
+            for (number, slice) in timeline.slices.iter().enumerate() {
+                add(slice.stored, Change::SliceIs(track, number, true));
+                if let Some(removed) = slice.removed {
+                    add(removed, Change::SliceIs(track, number, false));
                 }
             }
         }
@@ -211,26 +220,33 @@ impl<'a> State<'a> {
 
 impl<'a> Track<'a> {
     fn new(fact: &'a TimelineFact, guess_holes: bool) -> Self {
-        let known = fact.slices.iter();
-        let known =
-            known.map(|(range, slice)| (*range, ceiling(slice.stored_at), slice.removed_at.map(Timestamp::as_second)));
-        let mut slices: Vec<_> = known.collect();
+        let known = fact.slices.iter().map(|(range, slice)| Slice {
+            range: *range,
+            stored: ceiling(slice.stored_at),
+            removed: slice.removed_at.map(Timestamp::as_second),
+            is_guess: false,
+            is_there: false,
+        });
+        let mut slices: Vec<Slice> = known.collect();
         if guess_holes {
             slices.extend(fact.holes().into_iter().flat_map(minutes));
-            slices.sort();
         }
-        let is_there = vec![false; slices.len()];
-        Self { fact, slices, is_there, runs: BTreeMap::new(), is_stale: false }
+        Self { fact, slices, runs: BTreeMap::new(), is_stale: false }
     }
 
     fn set(&mut self, number: usize, there: bool, damage: &Damage) {
-        self.is_there[number] = there;
-        let range = self.slices[number].0;
-        if there && !self.is_stale && !damage.covers(&self.fact.id, range) {
-            self.join(range);
+        self.slices[number].is_there = there;
+        if there && !self.is_stale && self.counts(number, damage) {
+            self.join(self.slices[number].range);
         } else {
             self.is_stale = true;
         }
+    }
+
+    /// Whether a slice can be read.
+    fn counts(&self, number: usize, damage: &Damage) -> bool {
+        let Slice { range, is_guess, is_there, .. } = self.slices[number];
+        is_there && (is_guess || !damage.covers(&self.fact.id, range))
     }
 
     /// Adds a slice to the run that it follows, and that which follows it to both.
@@ -250,9 +266,8 @@ impl<'a> Track<'a> {
         }
         self.runs.clear();
         for number in 0..self.slices.len() {
-            let range = self.slices[number].0;
-            if self.is_there[number] && !damage.covers(&self.fact.id, range) {
-                self.join(range);
+            if self.counts(number, damage) {
+                self.join(self.slices[number].range);
             }
         }
     }
@@ -277,12 +292,13 @@ impl TimelineFact {
 }
 
 /// Returns slices of a minute each, stored at once.
-fn minutes(hole: Range) -> Vec<(Range, i64, Option<i64>)> {
+fn minutes(hole: Range) -> Vec<Slice> {
     let (mut slices, mut begin) = (Vec::new(), hole.begin);
     while begin < hole.end {
         let next = ClusterTime { t: begin.t.saturating_add(60), i: 0 };
         let end = if next.t >= hole.end.t { hole.end } else { next };
-        slices.push((Range { begin, end }, i64::from(end.t), None));
+        let (range, stored) = (Range { begin, end }, i64::from(end.t));
+        slices.push(Slice { range, stored, removed: None, is_guess: true, is_there: false });
         begin = end;
     }
     slices
