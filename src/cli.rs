@@ -6,6 +6,7 @@
 mod backup;
 mod capture;
 mod daemon;
+mod drill;
 mod expire;
 mod hold;
 mod init;
@@ -100,6 +101,9 @@ enum Command {
     /// Re-read what is stored and name every damaged or missing object
     #[command(after_help = verify::HELP)]
     Verify(verify::Arguments),
+    /// Restore into scratch databases, check, time, clean up, and record the proof
+    #[command(after_help = drill::HELP)]
+    Drill(drill::Arguments),
     /// Say how things stand: what could be lost, how the jobs fare, what is wrong
     #[command(after_help = status::HELP)]
     Status(status::Arguments),
@@ -188,6 +192,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
+        Command::Drill(arguments) => Box::pin(drill::run(&session, arguments)).await,
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Daemon(arguments) => daemon::run(&session, &arguments).await,
         Command::Expire(arguments) => expire::run(&session, &arguments).await,

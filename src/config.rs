@@ -1,9 +1,9 @@
 //! The configuration file, read once and resolved into what the program works with.
 //!
-//! Unknown keys are errors with a suggestion; a key that this version reads but does not act on yet is
-//! named by [`Config::not_acted_on`]. Secrets are resolved where they are used, so a command never needs
+//! Unknown keys are errors with a suggestion. Secrets are resolved where they are used, so a command never needs
 //! one that it does not use.
 
+mod drill;
 mod explain;
 mod file;
 mod notify;
@@ -13,6 +13,7 @@ pub mod schedules;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use drill::DrillSettings;
 pub use file::{EncryptionTable, File};
 pub use place::{open_storage, open_unpatient};
 
@@ -196,10 +197,13 @@ impl Config {
         self.beside(Path::new(self.file.schedules.as_deref().unwrap_or(DEFAULT_SCHEDULES)))
     }
 
-    /// Returns the sections that this version reads but does not act on yet.
-    #[must_use]
-    pub fn not_acted_on(&self) -> Vec<&'static str> {
-        self.file.drill.iter().map(|_| "drill").collect()
+    /// Returns what drills go by.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration), naming the key, when it says nothing of them or makes no sense.
+    pub fn drill(&self) -> Result<DrillSettings> {
+        let drill = self.file.drill.as_ref().ok_or_else(|| drill::no_target("the configuration has no [drill]"))?;
+        drill.resolve(|folder| self.beside(Path::new(folder)))
     }
 
     fn encryption_table(&self) -> file::Encryption {

@@ -133,6 +133,19 @@ impl Error {
         self.transient
     }
 
+    /// Returns what may be said of it where everybody can read it. Evidence and reports are not encrypted, and a message
+    /// may name namespaces.
+    #[must_use]
+    pub fn in_public(&self) -> &'static str {
+        match self.kind {
+            _ if self.transient => "a server or the store was away; the log says more",
+            Kind::Configuration | Kind::Usage => "a configuration, a key or a privilege is wrong; the log says more",
+            Kind::Damaged => "something is not as it was written; the log says more",
+            Kind::Refused => "it was refused, because it would have harmed something; the log says more",
+            _ => "it did not succeed; the log says more",
+        }
+    }
+
     /// Returns the remedy, if one is known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

@@ -12,6 +12,7 @@ pub mod codec;
 pub mod compliance;
 pub mod config;
 pub mod daemon;
+pub mod drill;
 pub mod error;
 pub mod expire;
 pub mod filter;

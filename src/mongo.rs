@@ -12,6 +12,7 @@ pub mod namespaces;
 pub mod oplog;
 pub mod parts;
 pub mod read;
+pub mod scratch;
 
 pub use client::{Deployment, Node, NodePreference, certificate_file, retrying};
 pub use namespaces::{Namespace, NamespaceKind};

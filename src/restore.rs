@@ -11,9 +11,10 @@ mod load;
 mod plan;
 mod replay;
 mod survey;
+mod way;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
@@ -24,8 +25,10 @@ pub use entries::Entries;
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate};
 pub use replay::Replayed;
 pub use survey::Recovery;
+pub use way::Way;
 
 use crate::error::{Error, Kind, Result};
+use crate::format::evidence;
 use crate::mongo::{Deployment, accounts, load as mongo_load};
 use crate::progress::Progress;
 use crate::repository::SegmentReader;
@@ -45,9 +48,20 @@ pub struct RestoreSummary {
     pub accounts: usize,
     /// The wall time.
     pub elapsed: Duration,
-    /// The phases: from the begin of the first step of a kind to the end of the last. They overlap, because
-    /// one collection is indexed while another is loaded.
+    /// The phases, in the order in which they began: for how long at least one step of a kind was under way. They overlap,
+    /// because one collection is indexed while another is loaded.
     pub phases: Vec<(&'static str, Duration)>,
+}
+
+/// Returns phases as evidence holds them.
+#[must_use]
+pub fn as_recorded(phases: &[(&'static str, Duration)]) -> Vec<evidence::Phase> {
+    let milliseconds = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let phase = |(name, time): &(&'static str, Duration)| evidence::Phase {
+        name: (*name).to_owned(),
+        milliseconds: milliseconds(time),
+    };
+    phases.iter().map(phase).collect()
 }
 
 /// What a restore writes into and reads from.
@@ -70,71 +84,104 @@ pub async fn execute(
     context: &RestoreContext,
     stop: impl Future<Output = ()>,
 ) -> Result<RestoreSummary> {
-    let run = Run {
-        plan,
-        context,
-        created: Arc::default(),
-        writes: Writes::default(),
-        begun: Instant::now(),
-        phases: Phases::default(),
+    let restore = Restore::new(plan, context);
+    let steps = async {
+        restore.load().await?;
+        restore.finish().await
     };
     let outcome = tokio::select! {
-        outcome = run.all() => outcome,
+        outcome = steps => outcome,
         () = stop => Err(Error::new(Kind::Interrupted, "the restore was interrupted")),
     };
     match outcome {
         Ok(summary) => Ok(summary),
-        Err(error) => Err(run.undo(error).await),
+        Err(error) => Err(restore.undo(error).await),
     }
 }
 
-/// One restore under way.
-struct Run<'a> {
+/// One restore under way, in two steps: between them everything is there, and the server deletes nothing yet.
+pub struct Restore<'a> {
     plan: &'a RestorePlan,
     context: &'a RestoreContext,
     created: Arc<Created>,
     writes: Writes,
     begun: Instant,
     phases: Phases,
+    replayed: OnceLock<Replayed>,
 }
 
-impl Run<'_> {
-    async fn all(&self) -> Result<RestoreSummary> {
-        let client = self.context.deployment.client();
+impl<'a> Restore<'a> {
+    /// Prepares one; nothing is touched yet.
+    #[must_use]
+    pub fn new(plan: &'a RestorePlan, context: &'a RestoreContext) -> Self {
+        Self {
+            plan,
+            context,
+            created: Arc::default(),
+            writes: Writes::default(),
+            begun: Instant::now(),
+            phases: Phases::default(),
+            replayed: OnceLock::new(),
+        }
+    }
+
+    /// Loads, proves, replays and indexes everything but what lets the server delete documents. Whoever drops the future
+    /// calls [`undo`](Self::undo).
+    ///
+    /// # Errors
+    /// As those of [`execute`].
+    pub async fn load(&self) -> Result<()> {
         self.context.progress.expect(self.plan.bytes() + self.plan.recovery.as_ref().map_or(0, Recovery::bytes));
         load::collections(self).await?;
-        let replayed = match &self.plan.recovery {
-            Some(recovery) => {
-                let replayed = self.phases.time("replay", replay::replay(self, recovery)).await?;
-                load::all_indexes(self).await?;
-                Some(replayed)
-            }
-            None => None,
-        };
-        // Views and accounts refer to collections, so they come when those are there.
+        if let Some(recovery) = &self.plan.recovery {
+            let replayed = self.phases.time("replay", replay::replay(self, recovery)).await?;
+            self.replayed.get_or_init(|| replayed);
+            load::all_indexes(self).await?;
+        }
+        // Views refer to collections, so they come when those are there.
         for item in self.plan.items.iter().filter(|item| item.is_view()) {
             self.create(item).await?;
         }
+        Ok(())
+    }
+
+    /// Adds users and roles, and what lets the server delete what has expired or is too much: everything has been read
+    /// back by now.
+    ///
+    /// # Errors
+    /// As those of [`execute`].
+    pub async fn finish(&self) -> Result<RestoreSummary> {
+        let client = self.context.deployment.client();
         let added = match &self.plan.accounts {
             Some(accounts) => accounts::add(&client.database("admin"), accounts).await?,
             None => 0,
         };
-        // From here on the server may delete what has expired or is too much: everything has been read back by now.
-        for item in &self.plan.items {
-            let database = client.database(&item.db);
-            let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
-            self.create_indexes(item, expiring.cloned().collect()).await?;
-            mongo_load::set_limits(&database, &item.name, &item.record.options).await?;
-        }
+        self.phases.time("indexes", self.limits()).await?;
         Ok(RestoreSummary {
             namespaces: self.plan.items.len() as u64,
             documents: self.plan.documents(),
             bytes: self.plan.bytes(),
-            replayed,
+            replayed: self.replayed.get().copied(),
             accounts: added,
             elapsed: self.begun.elapsed(),
-            phases: self.phases.list(),
+            phases: self.phases(),
         })
+    }
+
+    /// Returns how long each phase took so far.
+    #[must_use]
+    pub fn phases(&self) -> Vec<(&'static str, Duration)> {
+        self.phases.list()
+    }
+
+    async fn limits(&self) -> Result<()> {
+        for item in &self.plan.items {
+            let database = self.context.deployment.client().database(&item.db);
+            let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
+            self.create_indexes(item, expiring.cloned().collect()).await?;
+            mongo_load::set_limits(&database, &item.name, &item.record.options).await?;
+        }
+        Ok(())
     }
 
     /// Creates an item's collection, time series or view, and remembers that this run did.
@@ -160,8 +207,8 @@ impl Run<'_> {
         self.writes.run(create).await
     }
 
-    /// Drops what this run created, and returns the error that made it necessary with what became of the target.
-    async fn undo(&self, error: Error) -> Error {
+    /// Drops what this restore created, and returns the error that made it necessary with what became of the target.
+    pub async fn undo(&self, error: Error) -> Error {
         // Once to end what still runs on the server, such as an index build, and again when nothing of ours
         // runs any more: an insert that came after the first drop has brought its collection back.
         self.drop_created().await;
@@ -188,28 +235,53 @@ impl Run<'_> {
     }
 }
 
-/// When each kind of step began first and ended last.
+/// For how long each kind of step was under way.
 #[derive(Default)]
-struct Phases(Mutex<Vec<(&'static str, Instant, Instant)>>);
+struct Phases(Mutex<Vec<Phase>>);
+
+/// A kind of step.
+#[derive(Clone)]
+struct Phase {
+    name: &'static str,
+    /// How many of its steps are under way, and since when any is.
+    under_way: u32,
+    since: Instant,
+    /// For how long any was before.
+    before: Duration,
+}
 
 impl Phases {
     /// Runs a step and counts its time to the phase `name`.
     async fn time<T>(&self, name: &'static str, step: impl Future<Output = T>) -> T {
-        let begin = Instant::now();
+        self.begin(name);
         let outcome = step.await;
-        let end = Instant::now();
-        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match phases.iter_mut().find(|(known, _, _)| *known == name) {
-            Some((_, first, last)) => (*first, *last) = ((*first).min(begin), (*last).max(end)),
-            None => phases.push((name, begin, end)),
-        }
+        self.end(name);
         outcome
     }
 
+    fn begin(&self, name: &'static str) {
+        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match phases.iter_mut().find(|phase| phase.name == name) {
+            Some(phase) => {
+                phase.since = if phase.under_way == 0 { now } else { phase.since };
+                phase.under_way += 1;
+            }
+            None => phases.push(Phase { name, under_way: 1, since: now, before: Duration::ZERO }),
+        }
+    }
+
+    fn end(&self, name: &'static str) {
+        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(phase) = phases.iter_mut().find(|phase| phase.name == name) {
+            phase.under_way -= 1;
+            phase.before += if phase.under_way == 0 { phase.since.elapsed() } else { Duration::ZERO };
+        }
+    }
+
     fn list(&self) -> Vec<(&'static str, Duration)> {
-        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        phases.sort_by_key(|(_, begin, _)| *begin);
-        phases.into_iter().map(|(name, begin, end)| (name, end - begin)).collect()
+        let phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        phases.iter().map(|phase| (phase.name, phase.before)).collect()
     }
 }
 

@@ -40,10 +40,6 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let repository = session.repository(&config).await?;
     repository.accept_signer(&signing_key)?;
     name_leftovers(session, &repository.list().await?.leftovers);
-    let ignored = config.not_acted_on();
-    if !ignored.is_empty() {
-        session.say(format_args!("note: this version reads but does not act on: {}", ignored.join(", ")));
-    }
     let deployment = Deployment::connect(&config.source_uri()?).await?;
     let request = BackupRequest { source: config.source_name().into(), kind, patterns };
     let plan = BackupPlan::make(&deployment, request, &session.clock, &session.random).await?;

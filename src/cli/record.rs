@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::Session;
 use crate::codec::SigningKey;
+use crate::config::Config;
 use crate::format::Job;
 use crate::format::evidence::{Event, Run};
 use crate::repository::{Recorder, Repository};
@@ -19,10 +20,34 @@ pub(super) fn by_hand(session: &Session, job: Job, started_at: Timestamp) -> Run
     Run { job, due: None, started_at, finished_at: session.clock.now(), attempts: 1 }
 }
 
-/// Records an event. What was done is done: that it could not be recorded is said, and is no failure of it.
-pub(super) async fn record(session: &Session, repository: &Repository, signing_key: &SigningKey, event: Event) {
+/// Records an event and returns the record's key. What was done is done: that it could not be recorded is said, and is no
+/// failure of it.
+pub(super) async fn record(
+    session: &Session,
+    repository: &Repository,
+    signing_key: &SigningKey,
+    event: Event,
+) -> Option<String> {
     let recorder = Recorder { who: &who(), signing_key, random: &session.random };
-    if let Err(error) = repository.record_one(event, session.clock.now(), &recorder).await {
-        session.say(format_args!("warning: this could not be recorded as evidence: {error}"));
+    match repository.record_one(event, session.clock.now(), &recorder).await {
+        Ok(key) => Some(key),
+        Err(error) => {
+            session.say(format_args!("warning: this could not be recorded as evidence: {error}"));
+            None
+        }
     }
+}
+
+/// As [`record`], where there may be no signing key, or another repository's.
+pub(super) async fn record_if_possible(
+    session: &Session,
+    config: &Config,
+    repository: &Repository,
+    event: Event,
+) -> Option<String> {
+    if let Ok(key) = config.signing_key().and_then(|key| repository.accept_signer(&key).map(|()| key)) {
+        return record(session, repository, &key, event).await;
+    }
+    session.say("note: there is no signing key of this repository here, so this is not recorded as evidence");
+    None
 }

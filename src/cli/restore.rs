@@ -5,18 +5,17 @@ use std::io::{BufRead, IsTerminal, Write};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::output::{counted, entries, moment, time};
-use super::{Session, progress, stop_requested};
-use crate::codec::Identities;
+use super::output::{counted, entries, moment};
+use super::{Session, progress, record, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::Catalog;
-use crate::format::manifest::Manifest;
+use crate::format::evidence::{Event, RestoreResult};
 use crate::mongo::Deployment;
 use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
-use crate::repository::{Repository, SliceReader, Stretch, Unreachable, route};
-use crate::restore::{self, Entries, Recovery, Replayed, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary};
+use crate::repository::SegmentReader;
+use crate::restore::{self, Recovery, Replayed, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary, Way};
 use crate::secret::Secret;
 use crate::units::{ByteSize, Elapsed};
 
@@ -83,20 +82,18 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let to = moment_asked_for(&arguments)?;
     let identities = config.identities()?;
     let repository = session.repository(&config).await?;
-    let Way { manifest, captured, to } = match (to, &arguments.backup) {
-        (Some(to), _) => way_to(session, &repository, identities.clone(), to).await?,
-        (None, Some(backup)) => {
-            let manifest = repository.manifest(&repository.resolve(backup).await?).await?;
-            Way { to: manifest.cluster_time, manifest, captured: None }
-        }
+    let way = match (to, &arguments.backup) {
+        (Some(to), _) => Way::to_moment(&repository, identities.clone(), to, session.clock.now()).await?,
+        (None, Some(backup)) => Way::to_backup(&repository, backup).await?,
         (None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
     };
-    let segments = repository.segments(&manifest, identities.clone())?;
-    let catalog = repository.catalog(&manifest, identities.as_ref()).await?;
-    let recovery = match (Entries::new(catalog.oplog.as_ref(), &segments, captured), to) {
-        (Some(entries), Some(to)) => Some(survey(session, entries, &manifest, &catalog, to).await?),
-        _ => None,
-    };
+    for (id, problem) in &way.damaged {
+        session.say(format_args!("warning: {id} cannot be restored: {problem}"));
+    }
+    let segments = repository.segments(&way.manifest, identities.clone())?;
+    let catalog = repository.catalog(&way.manifest, identities.as_ref()).await?;
+    let recovery = survey(session, &way, &segments, &catalog).await?;
+    let manifest = way.manifest;
     let plan = RestorePlan::make(manifest, catalog, recovery, &request)?;
     let deployment = Deployment::connect(&uri).await?;
     plan.check_target(&deployment).await?;
@@ -110,13 +107,38 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     }
     confirm(&deployment, arguments.confirm.as_deref())?;
     let target = deployment.addresses();
-    let progress = Progress::default();
+    let (progress, started_at) = (Progress::default(), session.clock.now());
     let context = RestoreContext { deployment, segments, progress: progress.clone() };
-    let summary =
-        progress::show(session, "restore", &progress, Box::pin(restore::execute(&plan, &context, stop_requested())))
-            .await?;
-    answer(session, &plan, &summary, &target);
+    let restoring = Box::pin(restore::execute(&plan, &context, stop_requested()));
+    let outcome = progress::show(session, "restore", &progress, restoring).await;
+    let times = (started_at, session.clock.now());
+    let result = result(&plan, outcome.as_ref(), request.patterns.is_empty(), times);
+    // In an incident the signing key may be lost.
+    record::record_if_possible(session, &config, &repository, Event::Restore { result }).await;
+    answer(session, &plan, &outcome?, &target);
     Ok(())
+}
+
+/// Returns what evidence says of a restore. No namespaces, which an error may name.
+fn result(
+    plan: &RestorePlan,
+    outcome: Result<&RestoreSummary, &Error>,
+    everything: bool,
+    (started_at, finished_at): (Timestamp, Timestamp),
+) -> RestoreResult {
+    RestoreResult {
+        started_at,
+        finished_at,
+        backup: plan.manifest.id.clone(),
+        recovered_to: plan.recovered_to(),
+        everything,
+        problem: outcome.err().map(|error| error.in_public().to_owned()),
+        namespaces: plan.items.len() as u64,
+        documents: plan.documents(),
+        bytes: plan.bytes(),
+        entries: plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
+        phases: outcome.map(|summary| restore::as_recorded(&summary.phases)).unwrap_or_default(),
+    }
 }
 
 fn moment_asked_for(arguments: &Arguments) -> Result<Option<ClusterTime>> {
@@ -127,64 +149,10 @@ fn moment_asked_for(arguments: &Arguments) -> Result<Option<ClusterTime>> {
     }
 }
 
-/// A backup to restore, the captured oplog to replay on top of it, and the moment to get to.
-struct Way {
-    manifest: Manifest,
-    captured: Option<SliceReader>,
-    /// None where the backup shows no single moment.
-    to: Option<ClusterTime>,
-}
-
-/// Finds the way to a moment, or says which moments there is a way to.
-async fn way_to(
-    session: &Session,
-    repository: &Repository,
-    identities: Option<Identities>,
-    to: ClusterTime,
-) -> Result<Way> {
-    let (listing, captured) = (repository.list().await?, repository.captured().await?);
-    for damaged in &listing.backups {
-        if let Err(error) = &damaged.manifest {
-            session.say(format_args!("warning: {} cannot be restored: {error}", damaged.id));
-        }
-    }
-    let sound: Vec<&Manifest> = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok()).collect();
-    let route = route(&sound, &captured, to).map_err(|nearest| no_way_to(to, nearest, session.clock.now()))?;
-    let captured = match &route.oplog {
-        Some(Stretch { timeline, slices }) => Some(repository.slices(timeline, slices, identities).await?),
-        None => None,
-    };
-    Ok(Way { manifest: route.backup.clone(), captured, to: Some(to) })
-}
-
-fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp) -> Error {
-    let asked = if to.i == u32::MAX { format!("all of {}", time(to.wall())) } else { moment(to) };
-    let reason = match nearest {
-        _ if to.wall() > now => "it lies in the future",
-        Unreachable { before: None, behind: None } => "there is no backup that shows one moment",
-        Unreachable { before: None, .. } => "it lies before the first backup",
-        Unreachable { behind: None, .. } => "the oplog has not been captured up to there",
-        Unreachable { .. } => "the oplog behind the backup before it is not whole up to there",
-    };
-    let exact = |at: ClusterTime| format!("--at {at} ({})", time(at.wall()));
-    let hint = match (nearest.before.map(exact), nearest.behind.map(exact)) {
-        (Some(before), Some(behind)) => format!("the nearest moments that can be restored: {before} and {behind}"),
-        (Some(only), None) | (None, Some(only)) => format!("the nearest moment that can be restored: {only}"),
-        (None, None) => "take one with 'regrow backup'".into(),
-    };
-    Error::not_found(format!("cannot restore {asked}: {reason}")).with_hint(hint)
-}
-
 /// Reads the oplog ahead, with progress: it may be long.
-async fn survey(
-    session: &Session,
-    entries: Entries,
-    manifest: &Manifest,
-    catalog: &Catalog,
-    to: ClusterTime,
-) -> Result<Recovery> {
+async fn survey(session: &Session, way: &Way, segments: &SegmentReader, catalog: &Catalog) -> Result<Option<Recovery>> {
     let progress = Progress::default();
-    let survey = Recovery::survey(entries, manifest, catalog, to, &progress);
+    let survey = way.survey(segments, catalog, &progress);
     tokio::select! {
         outcome = progress::show(session, "reading the oplog", &progress, survey) => outcome,
         () = stop_requested() => Err(Error::new(Kind::Interrupted, "the restore was interrupted; nothing was touched")),

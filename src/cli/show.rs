@@ -8,6 +8,7 @@ use super::marks::Marks;
 use super::output::{backup_json, counted, encryption, entries, moment, table, time};
 use crate::error::Result;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, OplogRecord};
+use crate::format::evidence::Event;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::namespace::visible_name;
 use crate::policy::history::Soundness;
@@ -28,10 +29,11 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let readable = identities.is_some() || manifest.encryption == Encryption::None;
     let catalog = if readable { Some(repository.catalog(&manifest, identities.as_ref()).await?) } else { None };
     let marks = Marks::about(&repository, &manifest.id).await;
-    let verified_at = verified_at(&repository, &manifest, session.clock.now()).await?;
+    let (verified_at, drilled_at) = proved(&repository, &manifest, session.clock.now()).await?;
     if session.json {
         let mut answer = backup_json(&manifest);
         answer["verified_at"] = json!(verified_at);
+        answer["drilled_at"] = json!(drilled_at);
         marks.add_to(&mut answer, &manifest.id);
         answer["packs"] = json!(manifest.packs.iter().map(|pack| &pack.object).collect::<Vec<_>>());
         answer["catalog"] = json!(manifest.catalog);
@@ -61,6 +63,10 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         Some(at) => println!("verified     {}: every byte was as it was written", time(at)),
         None => println!("verified     not yet ('regrow verify {}')", manifest.id),
     }
+    match drilled_at {
+        Some(at) => println!("drilled      {}: it was restored, and every check passed", time(at)),
+        None => println!("drilled      not yet ('regrow drill {}')", manifest.id),
+    }
     match &catalog {
         Some(catalog) => print_catalog(catalog),
         None => session.say("\nThe namespaces are encrypted; set encryption.identity_file to see them."),
@@ -69,11 +75,20 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     Ok(())
 }
 
-/// Returns when every byte of a backup was last found as it was written.
-async fn verified_at(repository: &Repository, manifest: &Manifest, now: Timestamp) -> Result<Option<Timestamp>> {
+/// Returns when every byte of a backup was last found as it was written, and when it was last restored in a drill that
+/// passed.
+async fn proved(
+    repository: &Repository,
+    manifest: &Manifest,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
     let mut evidence = EvidenceLog::since(manifest.started_at);
     evidence.refresh(repository, now).await?;
-    Ok(Soundness::of(evidence.records()).verified.get(&manifest.id).copied())
+    let drilled = evidence.records().rev().find_map(|record| match &record.event {
+        Event::Drill { run, result } if result.passed && result.backup == manifest.id => Some(run.finished_at),
+        _ => None,
+    });
+    Ok((Soundness::of(evidence.records()).verified.get(&manifest.id).copied(), drilled))
 }
 
 /// Returns what a person calls collections, each with the record that counts its documents.

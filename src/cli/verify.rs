@@ -43,12 +43,8 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         }
     })
     .await?;
-    if let Ok(signing_key) = config.signing_key() {
-        let run = record::by_hand(session, Job::Verify, started_at);
-        record::record(session, &repository, &signing_key, verification.event(run, level)).await;
-    } else {
-        session.say("note: there is no signing key here, so this verification is not recorded as evidence");
-    }
+    let run = record::by_hand(session, Job::Verify, started_at);
+    record::record_if_possible(session, &config, &repository, verification.event(run, level)).await;
     let findings = &verification.findings;
     if session.json {
         let listed = findings

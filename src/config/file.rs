@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use super::drill::Drill;
 use super::explain::explain;
 use super::notify::Notify;
 use crate::error::{Error, Result};
@@ -170,14 +171,6 @@ pub struct Workload {
     pub namespaces: Vec<String>,
     /// Its tier.
     pub tier: String,
-}
-
-/// `[drill]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Drill {
-    /// The URI of the server that drills restore into.
-    pub target: String,
 }
 
 /// `[server]`

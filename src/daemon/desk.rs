@@ -230,7 +230,7 @@ impl Desk {
             Consequence::GivenUp | Consequence::Settled => {
                 tracing::error!(job, %error, hint, "a job failed as often as it is tried");
                 self.leader.board.clear(&key(run.job));
-                self.record(Event::Failure { run, problem: in_public(error).into() });
+                self.record(Event::Failure { run, problem: error.in_public().into() });
             }
         }
     }
@@ -244,7 +244,7 @@ impl Desk {
         (self.extra.runs, self.extra.not_before) = (false, Some(again_at));
         self.extra.failures += 1;
         if self.extra.failures == 1 {
-            self.record(Event::Failure { run, problem: in_public(error).into() });
+            self.record(Event::Failure { run, problem: error.in_public().into() });
         }
     }
 
@@ -297,19 +297,6 @@ impl Desk {
 
 fn key(job: Job) -> String {
     format!("job/{}", job.as_str())
-}
-
-/// Returns what evidence says of an error. Evidence is not encrypted, and an error may name namespaces; the log has it.
-fn in_public(error: &Error) -> &'static str {
-    match error.kind() {
-        _ if error.is_transient() => "a server or the store was away; the service's log says more",
-        Kind::Configuration | Kind::Usage => {
-            "a configuration, a key or a privilege is wrong; the service's log says more"
-        }
-        Kind::Damaged => "something is not as it was written; the service's log says more",
-        Kind::Refused => "it was refused, because it would have harmed something; the service's log says more",
-        _ => "it did not succeed; the service's log says more",
-    }
 }
 
 fn failing(run: &Run, error: &Error, again_at: Timestamp) -> Alert {

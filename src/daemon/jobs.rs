@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
+use crate::drill::{self, DrillContext, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::expire::{self, Expired, ExpiryContext};
-use crate::format::evidence::{Event, Run};
+use crate::format::evidence::{CheckOutcome, Event, Run};
 use crate::format::{BackupKind, Job};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
@@ -88,7 +89,8 @@ impl Bench {
             Job::Backup(kind) => self.back_up(kind, stop, run).await.into(),
             Job::Verify => self.verify(stop, run).await.into(),
             Job::Expire => self.expire(stop, run).await,
-            Job::Drill | Job::Report => Err(Error::failed("this version of Regrow does not do this yet")).into(),
+            Job::Drill => self.drill(stop, run).await.into(),
+            Job::Report => Err(Error::failed("this version of Regrow does not do this yet")).into(),
         }
     }
 
@@ -119,6 +121,30 @@ impl Bench {
             tracing::error!(objects, findings, object = first.object, problem = first.problem, "damage found");
         }
         Ok(verification.event(run(), level))
+    }
+
+    async fn drill(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        let Leader { settings, repository, clock, random, .. } = self.leader;
+        let Some(drill) = &settings.drill else {
+            return Err(Error::configuration("the configuration has no [drill]"));
+        };
+        let context = DrillContext {
+            repository: &repository,
+            identities: drill.identities.clone(),
+            target: &drill.settings.target,
+            source: Some(settings.source_uri.clone()),
+            queries: &drill.settings.queries,
+            clock: &clock,
+            random: &random,
+            progress: Progress::default(),
+        };
+        let report = Box::pin(drill::run(Wanted::Any, &context, stop.clone().cancelled_owned())).await?;
+        let (backup, seconds) = (&report.result.backup, report.result.milliseconds / 1000);
+        for finding in report.findings.iter().filter(|finding| finding.outcome == CheckOutcome::Failed) {
+            tracing::error!(%backup, check = finding.name, found = finding.detail(), "a check of the drill failed");
+        }
+        tracing::info!(%backup, passed = report.result.passed, seconds, "a drill was carried out");
+        Ok(Event::Drill { run: run(), result: report.result })
     }
 
     async fn expire(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Done {

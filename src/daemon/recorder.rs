@@ -65,6 +65,6 @@ impl Scribe {
     pub(super) async fn write(&mut self, event: Event) -> Result<()> {
         let Leader { settings, repository, clock, random, who, .. } = &self.leader;
         let recorder = Recorder { who, signing_key: &settings.signing_key, random };
-        repository.record(&mut self.log, event, clock.now(), &recorder).await
+        repository.record(&mut self.log, event, clock.now(), &recorder).await.map(drop)
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::capture::CaptureSettings;
 use crate::clock::Clock;
-use crate::codec::{Recipients, SigningKey};
-use crate::config::{Config, schedules};
+use crate::codec::{Identities, Recipients, SigningKey};
+use crate::config::{Config, DrillSettings, schedules};
 use crate::error::{Error, Result};
 use crate::format::Job;
+use crate::format::manifest::Encryption;
 use crate::notify::{Notifier, NotifySettings};
 use crate::policy::{Retention, Schedule};
 use crate::random::Random;
@@ -36,10 +37,21 @@ pub struct Settings {
     pub capture: Option<CaptureSettings>,
     /// How much is kept; all of it where nothing is said.
     pub retention: Option<Retention>,
+    /// How drills are carried out; none where the configuration does not say.
+    pub drill: Option<ScheduledDrill>,
     /// Who is told what.
     pub notify: NotifySettings,
     /// Where metrics and health are asked for; none where nowhere.
     pub server: Option<ServerSettings>,
+}
+
+/// What the service needs to carry drills out.
+#[derive(Debug, Clone)]
+pub struct ScheduledDrill {
+    /// Where they restore to, and what they ask.
+    pub settings: DrillSettings,
+    /// What opens backups.
+    pub identities: Option<Identities>,
 }
 
 /// `[server]`, resolved.
@@ -75,6 +87,7 @@ impl Settings {
                 "add [retention] with daily, weekly, monthly and oplog, or remove the file to keep everything",
             ));
         }
+        let drill = drill(&config, &schedules)?;
         let notify = config.notifications()?;
         Notifier::new(notify.clone(), config.source_name(), clock, random)?;
         Ok(Self {
@@ -84,6 +97,7 @@ impl Settings {
             signing_key: config.signing_key()?,
             objectives: config.objectives(),
             capture: config.capture()?,
+            drill,
             notify,
             server: server(&config)?,
             retention,
@@ -113,6 +127,23 @@ impl Settings {
         }
         (listen(self) != listen(other)).then_some("[server]")
     }
+}
+
+/// Resolves how drills are carried out, where any are scheduled.
+fn drill(config: &Config, schedules: &[Schedule]) -> Result<Option<ScheduledDrill>> {
+    let Some(schedule) = schedules.iter().find(|schedule| schedule.job == Job::Drill) else { return Ok(None) };
+    let file = config.schedules_folder().join(&schedule.name).display().to_string();
+    let settings = config.drill().map_err(|error| error.context(format!("{file}.toml schedules drills")))?;
+    let identities = config.identities()?;
+    if identities.is_none() && config.encryption() == Encryption::Age {
+        return Err(Error::configuration(format!(
+            "{file}.toml schedules drills, and the configuration names no identity that opens backups"
+        ))
+        .with_hint(
+            "set encryption.identity_file, or remove the file and let drills run on another machine ('regrow drill')",
+        ));
+    }
+    Ok(Some(ScheduledDrill { settings, identities }))
 }
 
 fn server(config: &Config) -> Result<Option<ServerSettings>> {

@@ -40,7 +40,7 @@ impl Job {
     /// Whether this version can do it.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        !matches!(self, Self::Drill | Self::Report)
+        !matches!(self, Self::Report)
     }
 
     /// Returns the name that programs use.

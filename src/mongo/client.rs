@@ -63,6 +63,8 @@ pub struct Hello {
     applied: Option<Timestamp>,
     wire_version: i32,
     sharded: bool,
+    /// What each start of a server makes anew: no two processes have the same.
+    process: Option<bson::oid::ObjectId>,
 }
 
 impl Hello {
@@ -78,6 +80,7 @@ impl Hello {
             applied: last_write("opTime"),
             wire_version: reply.get_i32("maxWireVersion").unwrap_or(0),
             sharded: reply.get_str("msg").is_ok_and(|message| message == "isdbgrid"),
+            process: reply.get_document("topologyVersion").and_then(|version| version.get_object_id("processId")).ok(),
         }
     }
 }
@@ -148,6 +151,15 @@ impl Deployment {
                 .with_hint("back up each shard's replica set by itself, or wait for a version that knows sharding"));
         }
         Ok(Self { client, options, hello })
+    }
+
+    /// Whether another deployment is this one, as far as what answers there says of itself: the same process, or a member
+    /// of the same set.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let (one, other) = (&self.hello, &other.hello);
+        let is_same_process = one.process.is_some() && one.process == other.process;
+        is_same_process || one.members.iter().any(|member| other.members.contains(member))
     }
 
     /// Returns the client, which follows the primary.

@@ -87,7 +87,7 @@ pub async fn list(node: &Node, complete: bool) -> Result<Vec<Namespace>> {
 }
 
 /// Returns the names of all databases but the server's own.
-async fn databases(node: &Node, complete: bool) -> Result<Vec<String>> {
+pub(super) async fn databases(node: &Node, complete: bool) -> Result<Vec<String>> {
     let attempt = Attempt { doing: "list the databases", action: "listDatabases", ..LOOK };
     let admin = node.database("admin");
     let mut command = rawdoc! { "listDatabases": 1, "nameOnly": true };
@@ -133,7 +133,10 @@ pub(super) async fn name_of(database: &Database, uuid: [u8; 16]) -> Result<Optio
 }
 
 /// Returns the indexes of one collection that are built; none when it does not exist any more.
-async fn indexes(database: &Database, collection: &str) -> Result<Vec<RawDocumentBuf>> {
+///
+/// # Errors
+/// When the server does not answer or a privilege is missing.
+pub async fn indexes(database: &Database, collection: &str) -> Result<Vec<RawDocumentBuf>> {
     let doing = format!("list the indexes of {}.{collection}", database.name());
     let attempt = Attempt { doing: &doing, action: "listIndexes", ..LOOK };
     // Asked like this, the server tells those that are being built, which may never be.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Schedule;
-use crate::format::evidence::{Event, Evidence, Run, ScheduleRecord, VerificationResult};
+use crate::format::evidence::{CheckOutcome, Event, Evidence, Run, ScheduleRecord, VerificationResult};
 use crate::format::manifest::Manifest;
 use crate::format::{BackupId, Job, layout};
 
@@ -109,6 +109,13 @@ pub fn jobs<'a>(records: impl IntoIterator<Item = &'a Evidence>) -> BTreeMap<Job
             Event::Missed { job, last_due, cause, .. } => {
                 let trouble = Trouble { tried: false, at: *last_due, problem: cause.clone() };
                 jobs.entry(*job).or_default().trouble = Some(trouble);
+            }
+            Event::Drill { run, result } if !result.passed => {
+                let failed = result.checks.iter().filter(|check| check.outcome == CheckOutcome::Failed);
+                let failed: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
+                let problem = format!("{} did not restore to what it should ({})", result.backup, failed.join(", "));
+                let trouble = Trouble { tried: true, at: run.due.unwrap_or(run.started_at), problem };
+                jobs.entry(run.job).or_default().trouble = Some(trouble);
             }
             // What was not of everything does not achieve what the job is for.
             Event::Verification { result, .. } if !result.everything || result.level != EVERY_BYTE => {}

@@ -138,7 +138,8 @@ impl EvidenceLog {
 }
 
 impl Repository {
-    /// Records an event behind all that `log` holds, and adds it to `log`, which is read up to now before.
+    /// Records an event behind all that `log` holds, and adds it to `log`, which is read up to now before. Returns the
+    /// record's key.
     ///
     /// # Errors
     /// Whatever the storage says. After an error the record may exist, if the store's answer was lost.
@@ -148,7 +149,7 @@ impl Repository {
         event: Event,
         now: Timestamp,
         recorder: &Recorder<'_>,
-    ) -> Result<()> {
+    ) -> Result<String> {
         log.refresh(self, now).await?;
         // Clocks differ a little; the order of what happened must not.
         let newest = log.records().map(|evidence| evidence.recorded_at).filter(|at| at.duration_since(now) <= FUTURE);
@@ -165,15 +166,15 @@ impl Repository {
         };
         let key = evidence.key();
         let document = self.create_signed(&key, EVIDENCE_PURPOSE, &evidence, recorder.signing_key).await?;
-        log.records.insert(key, Record { sha256: sha256(&document), evidence });
-        Ok(())
+        log.records.insert(key.clone(), Record { sha256: sha256(&document), evidence });
+        Ok(key)
     }
 
-    /// Records one event, where no log is at hand.
+    /// Records one event, where no log is at hand. Returns the record's key.
     ///
     /// # Errors
     /// As [`record`](Self::record).
-    pub async fn record_one(&self, event: Event, now: Timestamp, recorder: &Recorder<'_>) -> Result<()> {
+    pub async fn record_one(&self, event: Event, now: Timestamp, recorder: &Recorder<'_>) -> Result<String> {
         let mut log = EvidenceLog::since(now - RECENT);
         log.refresh(self, now).await?;
         if log.records.is_empty() {

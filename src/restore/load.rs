@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Database;
 use tokio::sync::Semaphore;
 
-use super::{RestoreItem, Run};
+use super::{Restore, RestoreItem};
 use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
 use crate::format::catalog::SegmentRef;
@@ -29,68 +29,70 @@ const COLLECTIONS: usize = 4;
 const ALONE: &str = "make sure that nothing else writes to the target, then restore again";
 
 /// Restores every item that is not a view.
-pub(super) async fn collections(run: &Run<'_>) -> Result<()> {
+pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {
     let streams = Semaphore::new(STREAMS);
-    let items = run.plan.items.iter().filter(|item| !item.is_view());
-    stream::iter(items).map(|item| collection(run, item, &streams)).buffer_unordered(COLLECTIONS).try_collect().await
+    let items = restore.plan.items.iter().filter(|item| !item.is_view());
+    let loading: Vec<_> = items.map(|item| collection(restore, item, &streams)).collect();
+    stream::iter(loading).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
-async fn collection(run: &Run<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
-    run.create(item).await?;
+async fn collection(restore: &Restore<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
+    restore.create(item).await?;
     let repeated = Mutex::default();
-    run.phases.time("load", documents(run, item, streams, &repeated)).await?;
+    restore.phases.time("load", documents(restore, item, streams, &repeated)).await?;
     let repeated = repeated.into_inner().unwrap_or_else(PoisonError::into_inner);
-    run.phases.time("check", prove(run, item, &repeated)).await?;
-    if run.plan.recovery.is_some() {
+    restore.phases.time("check", prove(restore, item, &repeated)).await?;
+    if restore.plan.recovery.is_some() {
         return Ok(());
     }
-    indexes(run, item).await
+    indexes(restore, item).await
 }
 
 /// Builds the indexes of every item that is not a view.
-pub(super) async fn all_indexes(run: &Run<'_>) -> Result<()> {
-    let items = run.plan.items.iter().filter(|item| !item.is_view());
-    stream::iter(items).map(|item| indexes(run, item)).buffer_unordered(COLLECTIONS).try_collect().await
+pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
+    let items = restore.plan.items.iter().filter(|item| !item.is_view());
+    let building: Vec<_> = items.map(|item| indexes(restore, item)).collect();
+    stream::iter(building).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
-async fn indexes(run: &Run<'_>, item: &RestoreItem) -> Result<()> {
+async fn indexes(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
     let indexes = item.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index));
     let indexes: Vec<_> = indexes.cloned().collect();
-    run.phases.time("indexes", run.create_indexes(item, indexes)).await
+    restore.phases.time("indexes", restore.create_indexes(item, indexes)).await
 }
 
 /// Inserts all documents; in order, one segment after the other, where the order matters. `repeated` gets those that the
 /// backup read twice, where that can be.
 async fn documents(
-    run: &Run<'_>,
+    restore: &Restore<'_>,
     item: &RestoreItem,
     streams: &Semaphore,
     repeated: &Mutex<ContentDigest>,
 ) -> Result<()> {
     let parallel = if item.record.ordered { 1 } else { STREAMS };
-    let segments = stream::iter(&item.segments).map(|segment| async move {
+    let segments = stream::iter(item.segments.clone()).map(|segment| async move {
         let _permit =
             streams.acquire().await.map_err(|error| Error::failed("the restore was closed").caused_by(error))?;
-        insert_segment(run, item, segment, repeated).await
+        insert_segment(restore, item, &segment, repeated).await
     });
     segments.buffer_unordered(parallel).try_collect().await
 }
 
 async fn insert_segment(
-    run: &Run<'_>,
+    restore: &Restore<'_>,
     item: &RestoreItem,
     segment: &SegmentRef,
     repeated: &Mutex<ContentDigest>,
 ) -> Result<()> {
-    let (bytes, _) = run.context.segments.read(segment.n).await?;
-    let database = run.context.deployment.client().database(&item.db);
+    let (bytes, _) = restore.phases.time("fetch", restore.context.segments.read(segment.n)).await?;
+    let database = restore.context.deployment.client().database(&item.db);
     let mut batch = Vec::new();
     let mut batch_bytes = 0;
     for document in Walk::new(&bytes) {
         let document = document?;
         let size = document.as_bytes().len();
         if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
-            insert(run, item, &database, &batch, repeated).await?;
+            insert(restore, item, &database, &batch, repeated).await?;
             batch.clear();
             batch_bytes = 0;
         }
@@ -98,24 +100,24 @@ async fn insert_segment(
         batch_bytes += size;
     }
     if !batch.is_empty() {
-        insert(run, item, &database, &batch, repeated).await?;
+        insert(restore, item, &database, &batch, repeated).await?;
     }
-    run.context.progress.add(segment.documents, segment.bytes, 0);
+    restore.context.progress.add(segment.documents, segment.bytes, 0);
     Ok(())
 }
 
 async fn insert(
-    run: &Run<'_>,
+    restore: &Restore<'_>,
     item: &RestoreItem,
     database: &Database,
     batch: &[&RawDocument],
     repeated: &Mutex<ContentDigest>,
 ) -> Result<()> {
-    let existing = run.writes.run(load::insert(database, &item.data_name, batch)).await?;
+    let existing = restore.writes.run(load::insert(database, &item.data_name, batch)).await?;
     if existing.is_empty() {
         return Ok(());
     }
-    if !run.plan.may_repeat_documents() {
+    if !restore.plan.may_repeat_documents() {
         let count = existing.len();
         return Err(Error::failed(format!("{count} documents of {} have an _id that is there already", item.target()))
             .with_hint(ALONE));
@@ -127,8 +129,8 @@ async fn insert(
 }
 
 /// Reads the restored documents back and compares them with what was read from the source, the `repeated` ones left out.
-async fn prove(run: &Run<'_>, item: &RestoreItem, repeated: &ContentDigest) -> Result<()> {
-    let node = run.context.deployment.primary();
+async fn prove(restore: &Restore<'_>, item: &RestoreItem, repeated: &ContentDigest) -> Result<()> {
+    let node = restore.context.deployment.primary();
     let mut digest = ContentDigest::default();
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
@@ -144,7 +146,7 @@ async fn prove(run: &Run<'_>, item: &RestoreItem, repeated: &ContentDigest) -> R
         "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
         item.target()
     ))
-    .with_hint(if run.plan.may_repeat_documents() {
+    .with_hint(if restore.plan.may_repeat_documents() {
         "restore again: a connection that was lost meanwhile can be the cause; make sure that nothing else writes to the target"
     } else {
         ALONE

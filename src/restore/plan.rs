@@ -67,6 +67,13 @@ impl RestoreItem {
         format!("{}.{}", self.db, self.name)
     }
 
+    /// Returns the name that the collection with the documents has at the source.
+    #[must_use]
+    pub fn source_data_name(&self) -> String {
+        let prefix = if self.record.kind == CollectionKind::Timeseries { BUCKETS_PREFIX } else { "" };
+        format!("{prefix}{}", self.record.name)
+    }
+
     /// Whether it has no documents of its own.
     #[must_use]
     pub fn is_view(&self) -> bool {

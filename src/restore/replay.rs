@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
 use super::survey::Recovery;
-use super::{RestoreItem, Run, ended};
+use super::{Restore, RestoreItem, ended};
 use crate::error::Result;
 use crate::mongo::apply::{self, Batch, OnMissing};
 use crate::mongo::load;
@@ -31,9 +31,9 @@ pub struct Replayed {
 }
 
 /// Replays the oplog up to the moment that the plan says.
-pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replayed> {
-    let places = Places::of(&run.plan.items, recovery);
-    let mut lanes = Lanes::new(run);
+pub(super) async fn replay(restore: &Restore<'_>, recovery: &Recovery) -> Result<Replayed> {
+    let places = Places::of(&restore.plan.items, recovery);
+    let mut lanes = Lanes::new(restore);
     let (mut changes, mut replayed) = (Changes::new(recovery.shown), Replayed::default());
     let mut read = std::pin::pin!(recovery.entries.read());
     while let Some(entries) = read.try_next().await? {
@@ -54,7 +54,7 @@ pub(super) async fn replay(run: &Run<'_>, recovery: &Recovery) -> Result<Replaye
                 replayed.operations += 1;
             }
         }
-        run.context.progress.add(0, entries.bytes(), 0);
+        restore.context.progress.add(0, entries.bytes(), 0);
     }
     lanes.drain().await?;
     Ok(replayed)
@@ -129,7 +129,7 @@ fn repeated(operation: &Operation<'_>) -> Result<bool> {
 
 /// Batches on their way to the server: changes of one document are always in one lane.
 struct Lanes<'a> {
-    run: &'a Run<'a>,
+    restore: &'a Restore<'a>,
     lanes: Vec<Lane>,
 }
 
@@ -150,15 +150,15 @@ impl Lane {
 }
 
 impl<'a> Lanes<'a> {
-    fn new(run: &'a Run<'a>) -> Self {
-        Self { run, lanes: (0..LANES).map(|_| Lane::default()).collect() }
+    fn new(restore: &'a Restore<'a>) -> Self {
+        Self { restore, lanes: (0..LANES).map(|_| Lane::default()).collect() }
     }
 
     async fn take(&mut self, place: &Place, operation: &Operation<'_>, on_missing: OnMissing) -> Result<()> {
         if operation.kind == OperationKind::Command {
             self.drain().await?;
-            let admin = self.run.context.deployment.client().database("admin");
-            return self.run.writes.run(apply::empty_capped(admin, place.db.clone(), place.name.clone())).await;
+            let admin = self.restore.context.deployment.client().database("admin");
+            return self.restore.writes.run(apply::empty_capped(admin, place.db.clone(), place.name.clone())).await;
         }
         // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
         let key = place.one_lane.or_else(|| operation.document_id().map(document_key)).unwrap_or_default();
@@ -179,8 +179,8 @@ impl<'a> Lanes<'a> {
     async fn write_alone(&mut self, number: usize, place: &Place, operation: &Operation<'_>) -> Result<()> {
         self.send(number).await?;
         self.lanes[number].settle().await?;
-        let database = self.run.context.deployment.client().database(&place.db);
-        self.run.writes.run(load::put(&database, &place.name, operation.o)).await
+        let database = self.restore.context.deployment.client().database(&place.db);
+        self.restore.writes.run(load::put(&database, &place.name, operation.o)).await
     }
 
     /// Sends what a lane has gathered, when what it sent before has arrived.
@@ -190,8 +190,8 @@ impl<'a> Lanes<'a> {
         if lane.batch.is_empty() {
             return Ok(());
         }
-        let write = std::mem::take(&mut lane.batch).apply(&self.run.context.deployment);
-        lane.under_way = Some(self.run.writes.begin(write).await);
+        let write = std::mem::take(&mut lane.batch).apply(&self.restore.context.deployment);
+        lane.under_way = Some(self.restore.writes.begin(write).await);
         Ok(())
     }
 

@@ -216,14 +216,22 @@ impl Facts {
         history::settled(schedule, &self.evidence, self.backups(), self.now)
     }
 
-    /// Whether only a new backup makes coming moments restorable: there is none of everything, or none from which the
-    /// oplog that is captured now leads on.
+    /// Whether a backup is needed now: there is none of everything, none from which the oplog that is captured now leads on,
+    /// or one was found damaged and none has been taken since.
     #[must_use]
     pub fn needs_backup(&self) -> bool {
+        if self.soundness.damaged.values().any(|since| !self.is_backed_up_behind(*since)) {
+            return true;
+        }
         let Some(last) = self.captured.last() else {
             return !self.sound_backups().any(|manifest| !manifest.partial);
         };
         !self.leads_on_behind(last.unbroken_from())
+    }
+
+    /// Whether a sound backup of everything was begun behind a moment.
+    fn is_backed_up_behind(&self, moment: Timestamp) -> bool {
+        self.sound_backups().any(|manifest| !manifest.partial && manifest.started_at > moment)
     }
 
     /// Whether the oplog behind a moment leads on from a backup.

@@ -102,7 +102,8 @@ fn trouble(job: &JobStatus, facts: &Facts) -> Option<Alert> {
         Job::Backup(_) => "mend the cause, then run 'regrow backup' with this kind, or wait for the next run",
         Job::Verify => "mend the cause, then run 'regrow verify', or wait for the next run",
         Job::Expire => "mend the cause; the service tries again at the next time",
-        Job::Drill | Job::Report => "mend the cause, and wait for the next run",
+        Job::Drill => "run 'regrow drill' and see what it says; where a check fails, take a new backup and drill that",
+        Job::Report => "mend the cause, and wait for the next run",
     };
     let key = format!("job/{}", job.job.as_str());
     Some(Alert { key, severity, what, since: trouble.at, meaning: meaning(job, facts), remedy: remedy.into() })
@@ -133,7 +134,7 @@ fn overdue(job: &JobStatus, facts: &Facts, status: &Status) -> Option<Alert> {
 }
 
 fn severity(job: Job) -> Severity {
-    if matches!(job, Job::Backup(_)) { Severity::Critical } else { Severity::Warning }
+    if matches!(job, Job::Backup(_) | Job::Drill) { Severity::Critical } else { Severity::Warning }
 }
 
 fn meaning(job: &JobStatus, facts: &Facts) -> String {

@@ -35,7 +35,7 @@ pub struct DrillResult {
     pub checks: Vec<Check>,
 }
 
-/// How long one phase took, from the begin of its first step to the end of its last.
+/// How long one phase took: the time in which at least one of its steps was under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
     /// `find`, `fetch`, `load`, `replay`, `indexes` or `check`.

@@ -1,0 +1,218 @@
+//! A server that a drill starts for itself, and that is gone afterwards.
+//!
+//! It listens on this machine alone, keeps its data in a folder of its own, and never deletes documents that have expired.
+//! It is no member of a replica set: nothing of it is replicated, so an oplog would only be written twice. The folder holds
+//! a lock for as long as the drill lives. A drill that was killed leaves server and folder: the next one finds a folder
+//! whose lock nobody holds, ends the server that works in it, and removes it.
+
+use std::fs::{self, File, TryLockError};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use crate::error::{Error, Result};
+use crate::mongo::Deployment;
+use crate::secret::Secret;
+
+/// What the folders' names begin with.
+const PREFIX: &str = "regrow-drill-";
+const LOCK: &str = "lock";
+const DATA: &str = "data";
+const PID: &str = "mongod.pid";
+const LOG: &str = "mongod.log";
+
+/// The memory that the server keeps data in: the drill must leave some to whatever else runs here.
+const CACHE_GIB: &str = "1";
+
+/// How long the server may take until it answers.
+const START: Duration = Duration::from_mins(1);
+
+/// How often a start is tried: somebody may have taken the port meanwhile.
+const STARTS: u32 = 3;
+
+/// How old a folder without a lock is before nobody is just making it.
+const YOUNG: Duration = Duration::from_mins(1);
+
+/// The server and its folder. Dropping it ends one and removes the other: fields are dropped in their order.
+#[derive(Debug)]
+pub(super) struct Throwaway {
+    server: Server,
+    port: u16,
+    folder: TempDir,
+    _lock: File,
+}
+
+/// The process. Dropping it ends it: its data is worth nothing, so it need not be shut down in order.
+#[derive(Debug)]
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Throwaway {
+    /// Starts `mongod` with a data folder below `folder`, and waits until it answers.
+    pub(super) async fn start(mongod: &Path, folder: &Path) -> Result<(Self, Deployment)> {
+        let mut attempt = 1;
+        loop {
+            let throwaway = Self::spawn(mongod, folder)?;
+            match throwaway.answers().await {
+                Ok(started) => return Ok(started),
+                Err(failed) if attempt == STARTS => {
+                    let (throwaway, error) = *failed;
+                    return Err(throwaway.why(error));
+                }
+                Err(_) => attempt += 1,
+            }
+        }
+    }
+
+    fn spawn(mongod: &Path, folder: &Path) -> Result<Self> {
+        let failed = |doing: &str, error: std::io::Error| {
+            Error::failed(format!("cannot {doing} {}", folder.display()))
+                .caused_by(error)
+                .with_hint("check drill.folder: it must exist, be writable, and hold all data of a backup")
+        };
+        let temporary = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder);
+        let folder = temporary.map_err(|error| failed("make a folder in", error))?;
+        let lock = hold_lock(folder.path()).map_err(|error| failed("lock a folder in", error))?;
+        fs::create_dir(folder.path().join(DATA)).map_err(|error| failed("make a folder in", error))?;
+        let port = free_port().map_err(|error| failed("find a free port for a server in", error))?;
+        let server = command(mongod, folder.path(), port).spawn().map_err(|error| {
+            Error::configuration(format!("cannot run '{}', which drill.mongod names", mongod.display()))
+                .caused_by(error)
+                .with_hint("install MongoDB's mongod, or name it by its whole path")
+        })?;
+        Ok(Self { server: Server(server), port, folder, _lock: lock })
+    }
+
+    /// Waits until the server answers; gives it back with the last error if it does not.
+    async fn answers(mut self) -> std::result::Result<(Self, Deployment), Box<(Self, Error)>> {
+        let uri = format!("mongodb://127.0.0.1:{}/?directConnection=true&serverSelectionTimeoutMS=2000", self.port);
+        let begun = tokio::time::Instant::now();
+        loop {
+            match Deployment::connect(&Secret::new(uri.clone())).await {
+                Ok(deployment) => return Ok((self, deployment)),
+                Err(error) if begun.elapsed() > START || self.has_ended() => return Err(Box::new((self, error))),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.server.0.try_wait(), Ok(None))
+    }
+
+    /// Returns why the server does not answer: what it says itself, if it says anything.
+    fn why(mut self, error: Error) -> Error {
+        let ended = self.server.0.try_wait().ok().flatten();
+        let log = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        let said = log.lines().rev().find(|line| line.contains("\"s\":\"F\"") || line.contains("\"s\":\"E\""));
+        let how = ended.map_or_else(|| "it does not answer".into(), |status| format!("it ended with {status}"));
+        let error = Error::failed(format!("cannot start the drill's own server: {how}")).caused_by(error);
+        match said {
+            Some(line) => error.with_hint(format!("it says: {line}")),
+            None => error.with_hint("start it by hand with --dbpath and an empty folder, and see what it says"),
+        }
+    }
+
+    /// Ends the server and removes its folder.
+    pub(super) async fn end(self) -> Result<()> {
+        let ended = tokio::task::spawn_blocking(move || {
+            let Self { server, folder, _lock, .. } = self;
+            drop(server);
+            let place = folder.path().display().to_string();
+            folder.close().map_err(|error| {
+                Error::failed(format!("cannot remove {place}")).caused_by(error).with_hint("remove it by hand")
+            })
+        });
+        ended.await.map_err(|error| Error::failed("ending the drill's own server failed").caused_by(error))?
+    }
+}
+
+/// Makes the lock, which is held from the moment on at which it bears its name.
+fn hold_lock(folder: &Path) -> std::io::Result<File> {
+    let unnamed = folder.join("lock.new");
+    let lock = File::create(&unnamed)?;
+    lock.lock()?;
+    fs::rename(unnamed, folder.join(LOCK))?;
+    Ok(lock)
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn command(mongod: &Path, folder: &Path, port: u16) -> Command {
+    let mut command = Command::new(mongod);
+    command.arg("--dbpath").arg(folder.join(DATA)).arg("--pidfilepath").arg(folder.join(PID));
+    command.arg("--logpath").arg(folder.join(LOG)).arg("--port").arg(port.to_string());
+    command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", CACHE_GIB]);
+    command.args(["--setParameter", "ttlMonitorEnabled=false"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Ends the servers and removes the folders of drills that were killed; returns the folders.
+pub(super) fn sweep(folder: &Path, now: Timestamp) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| {
+        Error::failed(format!("cannot look for what earlier drills have left in {}", folder.display()))
+            .caused_by(error)
+            .with_hint("check drill.folder")
+    };
+    let mut swept = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        if is_ours && path.is_dir() && is_left(&path, now) {
+            end_server(&path);
+            fs::remove_dir_all(&path).map_err(|error| {
+                Error::failed(format!("cannot remove {}, which a drill has left", path.display()))
+                    .caused_by(error)
+                    .with_hint("end the mongod that works in it, if one does, and remove it by hand")
+            })?;
+            swept.push(path);
+        }
+    }
+    Ok(swept)
+}
+
+/// Whether nobody works in a folder any more. One without a lock may be just being made.
+fn is_left(folder: &Path, now: Timestamp) -> bool {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(_) => is_old(folder, now),
+    }
+}
+
+fn is_old(folder: &Path, now: Timestamp) -> bool {
+    let made = fs::metadata(folder).and_then(|found| found.modified()).ok();
+    let made = made.and_then(|made| Timestamp::try_from(made).ok());
+    made.is_some_and(|made| now.duration_since(made).unsigned_abs() > YOUNG)
+}
+
+/// Ends the server that works in a folder, if one does: the process that the folder names, and only if it was started with
+/// that very folder, because process ids are used again.
+fn end_server(folder: &Path) {
+    let pid = fs::read_to_string(folder.join(PID)).ok().and_then(|pid| pid.trim().parse::<i32>().ok());
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return };
+    let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let data = folder.join(DATA);
+    if !arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_os_str().as_encoded_bytes()) {
+        return;
+    }
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    for _ in 0..100 {
+        if !Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
