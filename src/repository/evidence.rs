@@ -53,6 +53,8 @@ impl EvidenceLog {
     /// Returns an empty one, that reads what is recorded from `since` on.
     #[must_use]
     pub fn since(since: Timestamp) -> Self {
+        // Keys tell the second.
+        let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
         Self { since, records: BTreeMap::new(), problems: BTreeMap::new() }
     }
 

@@ -9,6 +9,7 @@ mod commit_protocol;
 mod contents;
 mod damage;
 mod deploy;
+mod drill;
 mod expire;
 mod floors;
 mod harness;

@@ -67,6 +67,18 @@ impl Workspace {
         self
     }
 
+    /// Takes one configuration key out, and rewrites the file.
+    pub fn unset(&mut self, key: &str) -> &mut Self {
+        let (tables, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut self.config;
+        for part in tables.split('.').filter(|part| !part.is_empty()) {
+            table = table[part].as_table_mut().expect("the key names a table");
+        }
+        table.remove(name);
+        fs::write(self.config_file(), self.config.to_string()).expect("the folder is writable");
+        self
+    }
+
     /// Sets an environment variable for everything that runs here.
     pub fn set_variable(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.to_owned(), value.to_owned()));
