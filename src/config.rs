@@ -9,6 +9,7 @@ mod file;
 mod notify;
 mod place;
 pub mod schedules;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use drill::DrillSettings;
 pub use file::{EncryptionTable, File};
 pub use place::{open_storage, open_unpatient};
+pub use verify::VerifySettings;
 
 use crate::capture::CaptureSettings;
 use crate::codec::{Identities, Recipients, SigningKey};
@@ -195,6 +197,14 @@ impl Config {
     #[must_use]
     pub fn schedules_folder(&self) -> PathBuf {
         self.beside(Path::new(self.file.schedules.as_deref().unwrap_or(DEFAULT_SCHEDULES)))
+    }
+
+    /// Returns how what is stored is verified.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the configuration makes no sense.
+    pub fn verify(&self) -> Result<VerifySettings> {
+        self.file.verify.as_ref().map_or_else(|| Ok(VerifySettings::default()), verify::Verify::resolve)
     }
 
     /// Returns what drills go by.

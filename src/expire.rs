@@ -200,6 +200,12 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
     }
     // What is known of slices goes with their records; so it is taken down before.
     done.removed_oplog = oplog::remember(context.repository, &plan.slices).await?;
+    for (timeline, slices) in &plan.slices {
+        if let Some(last) = slices.last() {
+            context.lease.renew().await?;
+            context.repository.move_oplog_begin(timeline, last.end, context.signing_key).await?;
+        }
+    }
     for (number, key) in plan.oplog.iter().enumerate() {
         if number % oplog::REMOVED_PER_RENEWAL == 0 {
             context.lease.renew().await?;

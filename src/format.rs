@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod backup_id;
+pub mod bounds;
 pub mod catalog;
 pub mod descriptor;
 pub mod evidence;

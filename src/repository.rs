@@ -6,6 +6,7 @@
 //! recorded hash before it is believed.
 
 mod alerts;
+mod bounds;
 mod evidence;
 mod lease;
 mod listing;
@@ -37,7 +38,7 @@ use crate::format::catalog::Catalog;
 use crate::format::manifest::{Manifest, ObjectRecord, SegmentRecord};
 use crate::format::{BackupId, Descriptor, RepositoryId, Subject, layout};
 use crate::random::Random;
-use crate::storage::{Abilities, Storage, StorageError};
+use crate::storage::{Abilities, Storage, StorageError, Throttled};
 use crate::units::MIB;
 
 /// Bytes read at once where an object is read from front to back.
@@ -85,6 +86,9 @@ impl Repository {
         };
         let json = match storage.read(layout::DESCRIPTOR, None).await {
             Ok(json) => json,
+            Err(StorageError::NotFound { .. }) if holds_backups(&*storage).await? => {
+                return Err(lost_descriptor(&*storage));
+            }
             Err(StorageError::NotFound { .. }) => return Err(none()),
             Err(error) => return Err(Error::from(error).context("cannot open the repository")),
         };
@@ -97,6 +101,15 @@ impl Repository {
     #[must_use]
     pub fn stored_in(&self, storage: Arc<dyn Storage>) -> Self {
         Self { storage, ..self.clone() }
+    }
+
+    /// Returns the same repository, of which no more than so many bytes are read in a second; none: as many as can be.
+    #[must_use]
+    pub fn throttled(&self, bytes_per_second: Option<u64>) -> Self {
+        match bytes_per_second {
+            Some(rate) => self.stored_in(Arc::new(Throttled::new(Arc::clone(&self.storage), rate))),
+            None => self.clone(),
+        }
     }
 
     /// Returns the repository's id.
@@ -222,6 +235,23 @@ impl SegmentReader {
         let opened = opened.map_err(|error| Error::failed("cannot open a segment").caused_by(error))?;
         opened.context(format!("segment {number} of {key} is damaged")).map_err(with_remedy)
     }
+}
+
+/// Whether there is something that only a repository holds.
+async fn holds_backups(storage: &dyn Storage) -> Result<bool> {
+    for folder in [layout::BACKUPS, layout::EVIDENCE] {
+        match storage.list(folder).await {
+            Ok(found) if !found.is_empty() => return Ok(true),
+            Ok(_) | Err(StorageError::NotFound { .. }) => {}
+            Err(error) => return Err(Error::from(error).context("cannot open the repository")),
+        }
+    }
+    Ok(false)
+}
+
+fn lost_descriptor(storage: &dyn Storage) -> Error {
+    Error::damaged(format!("{} is missing, and {} holds backups", layout::DESCRIPTOR, storage.location()))
+        .with_hint("bring it back from a copy of the repository: it never changes")
 }
 
 fn opener(manifest: &Manifest, identities: Option<Identities>) -> Result<Opener> {

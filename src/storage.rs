@@ -17,6 +17,7 @@ mod local;
 mod retry;
 mod s3;
 mod shared;
+mod throttle;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use fenced::{Fenced, Gate};
 pub use local::Local;
 pub use retry::Retrying;
 pub use s3::{S3, S3Credentials, S3Options};
+pub use throttle::Throttled;
 
 /// The largest object that every store takes through [`Storage::upload`]: 10,000 parts of 8 MiB.
 ///

@@ -1,36 +1,48 @@
-//! Re-reading what is stored and holding it against what was recorded. Needs no key.
+//! Re-reading what is stored and holding it against what was recorded.
 //!
-//! Level `structure` asks only for listings, manifests and the records of the oplog; level `checksum` reads every byte.
-//! Everything that is wrong becomes a [`Finding`] with the object's name; a check that could not be made is an error,
-//! never a pass. Memory is bounded by [`PARALLEL_READS`] chunks.
+//! Level `structure` asks only for listings and for what is signed; level `checksum` reads every byte; neither needs a key.
+//! Level `content` also opens what is sealed, and counts and hashes every document. Everything that is wrong becomes a
+//! [`Finding`] with the object's name and what it costs; a check that could not be made is an error, never a pass. A
+//! repository in which others work meanwhile, and one in which others were killed, does not alarm. Memory is bounded by
+//! [`PARALLEL_READS`] chunks, or segments at level `content`.
 
+mod backups;
+mod bytes;
+mod content;
+mod control;
+mod costs;
+mod evidence;
 mod oplog;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 
+pub use costs::Costs;
+
+use crate::codec::{Identities, sha256};
 use crate::error::{Error, Kind, Result};
-use crate::format::evidence::{self, Event, MAX_NAMED, Run, VerificationResult};
-use crate::format::manifest::{Manifest, ObjectRecord, PackRecord};
-use crate::format::{BackupId, layout};
+use crate::format::BackupId;
+use crate::format::evidence::{self as recorded, Event, MAX_NAMED, Run, Subset, VerificationResult};
+use crate::format::manifest::{ObjectRecord, PackRecord};
+use crate::format::oplog::Range;
+use crate::format::{TimelineId, layout};
 use crate::progress::Progress;
 use crate::repository::Repository;
 
 /// How many objects are read at once.
 const PARALLEL_READS: usize = 2;
 
-/// How many damaged segments one finding names.
-const MAX_NAMED_SEGMENTS: usize = 10;
-
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Every object exists with the recorded size; every manifest is signed.
+    /// Every object exists with the recorded size; everything that is to be signed is.
     Structure,
     /// And every byte hashes to what was recorded.
     Checksum,
+    /// And every document is the one that was read.
+    Content,
 }
 
 impl Level {
@@ -40,6 +52,7 @@ impl Level {
         match self {
             Self::Structure => "structure",
             Self::Checksum => "checksum",
+            Self::Content => "content",
         }
     }
 }
@@ -51,9 +64,31 @@ impl FromStr for Level {
         match text {
             "structure" => Ok(Self::Structure),
             "checksum" => Ok(Self::Checksum),
+            "content" => Ok(Self::Content),
             _ => Err(Error::new(Kind::Usage, format!("'{text}' is no level of verification"))
-                .with_hint("use structure or checksum")),
+                .with_hint("use structure, checksum or content")),
         }
+    }
+}
+
+/// What is verified, and how.
+#[derive(Debug, Clone)]
+pub struct VerifyRequest {
+    /// The backups; none means all of them, and everything else that is stored.
+    pub backups: Vec<BackupId>,
+    /// How much is checked.
+    pub level: Level,
+    /// Of which part the bytes are read; none means all. The structure is always checked as a whole.
+    pub subset: Option<Subset>,
+    /// What opens backups, at level `content`.
+    pub identities: Option<Identities>,
+}
+
+impl VerifyRequest {
+    /// Returns the request to check everything without any key.
+    #[must_use]
+    pub fn everything(level: Level) -> Self {
+        Self { backups: Vec::new(), level, subset: None, identities: None }
     }
 }
 
@@ -62,15 +97,30 @@ impl FromStr for Level {
 pub struct Finding {
     /// The object's key.
     pub object: String,
-    /// The backup that needs it; none for what belongs to the captured oplog.
+    /// The backup that needs it, if one does.
     pub backup: Option<BackupId>,
-    /// What is wrong.
+    /// What is wrong; names no namespace.
     pub problem: String,
+    /// The collection whose documents are not those that were read, where that is known.
+    pub namespace: Option<String>,
+    /// What cannot be restored because of it.
+    pub costs: Costs,
+    /// The slice that cannot be read because of it.
+    slice: Option<(TimelineId, Range)>,
 }
 
 impl Finding {
-    fn of_oplog(object: &str, problem: String) -> Self {
-        Self { object: object.to_owned(), backup: None, problem }
+    fn new(object: &str, problem: impl Into<String>) -> Self {
+        let (object, problem) = (object.to_owned(), problem.into());
+        Self { object, backup: None, problem, namespace: None, costs: Costs::default(), slice: None }
+    }
+
+    fn of_backup(object: &str, backup: &BackupId, problem: impl Into<String>) -> Self {
+        Self { backup: Some(backup.clone()), ..Self::new(object, problem) }
+    }
+
+    fn of_slice(object: &str, timeline: &TimelineId, range: Range, problem: impl Into<String>) -> Self {
+        Self { slice: Some((timeline.clone(), range)), ..Self::new(object, problem) }
     }
 }
 
@@ -79,8 +129,10 @@ impl Finding {
 pub struct Verification {
     /// The backups that were checked.
     pub backups: Vec<BackupId>,
-    /// Whether that is everything, the captured oplog too.
+    /// Whether that is everything that is stored.
     pub everything: bool,
+    /// Of which part the bytes were read; none: of everything.
+    pub subset: Option<Subset>,
     /// How many objects.
     pub checked_objects: u64,
     /// How many bytes were read; 0 at level `structure`.
@@ -95,12 +147,15 @@ impl Verification {
     pub fn event(&self, run: Run, level: Level) -> Event {
         let is_damaged = |id: &BackupId| self.findings.iter().any(|finding| finding.backup.as_ref() == Some(id));
         let (damaged, sound) = self.backups.iter().cloned().partition(is_damaged);
-        let of_oplog = self.findings.iter().filter(|finding| finding.backup.is_none());
-        let named = self.findings.iter().take(MAX_NAMED);
+        let of_oplog = self.findings.iter().filter(|finding| finding.slice.is_some());
+        // What damage costs is named first: the rest may not fit.
+        let mut named: Vec<&Finding> = self.findings.iter().collect();
+        named.sort_by_key(|finding| finding.slice.is_none());
+        let named = named.into_iter().take(MAX_NAMED);
         let result = VerificationResult {
             level: level.as_str().into(),
             everything: self.everything,
-            subset: None,
+            subset: self.subset,
             sound,
             damaged,
             checked_objects: self.checked_objects,
@@ -108,59 +163,24 @@ impl Verification {
             findings: self.findings.len() as u64,
             oplog_findings: of_oplog.count() as u64,
             named: named
-                .map(|finding| evidence::Finding { object: finding.object.clone(), problem: finding.problem.clone() })
+                .map(|finding| recorded::Finding { object: finding.object.clone(), problem: finding.problem.clone() })
                 .collect(),
         };
         Event::Verification { run, result }
     }
-}
 
-/// Checks `backups`, or all of them and the captured oplog when none is named.
-///
-/// # Errors
-/// Whatever the storage says: a check that could not be made is no result.
-pub async fn verify(
-    repository: &Repository,
-    backups: &[BackupId],
-    level: Level,
-    progress: &Progress,
-) -> Result<Verification> {
-    let stored = repository.storage().list(layout::BACKUPS).await?;
-    let stored: BTreeMap<String, u64> = stored.into_iter().map(|entry| (entry.key, entry.size)).collect();
-    let mut verification = Verification { everything: backups.is_empty(), ..Verification::default() };
-    let mut to_read = Vec::new();
-    for id in chosen(&stored, backups) {
-        verification.backups.push(id.clone());
-        verification.checked_objects += 1;
-        match repository.manifest(&id).await {
-            Ok(manifest) => to_read.extend(check_structure(&manifest, &stored, &mut verification)),
+    /// Turns damage into a finding; whatever else is wrong prevents the check. Returns what was found sound.
+    fn note<T>(&mut self, object: &str, checked: Result<T>) -> Result<Option<T>> {
+        self.checked_objects += 1;
+        match checked {
+            Ok(sound) => Ok(Some(sound)),
             Err(error) if error.kind() == Kind::Damaged => {
-                verification.findings.push(Finding {
-                    object: layout::manifest(&id),
-                    backup: Some(id),
-                    problem: error.to_string(),
-                });
+                self.findings.push(Finding::new(object, error.to_string()));
+                Ok(None)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
     }
-    if backups.is_empty() {
-        to_read.extend(oplog::check(repository, &mut verification).await?);
-    }
-    if level == Level::Checksum {
-        check_bytes(repository, to_read, progress, &mut verification).await?;
-    }
-    verification.findings.sort_by(|a, b| a.object.cmp(&b.object));
-    Ok(verification)
-}
-
-/// Returns the backups to check: the named ones, or all that are committed.
-fn chosen(stored: &BTreeMap<String, u64>, backups: &[BackupId]) -> Vec<BackupId> {
-    if !backups.is_empty() {
-        return backups.to_vec();
-    }
-    let committed = stored.keys().filter_map(|key| layout::backup_of(key).filter(|id| *key == layout::manifest(id)));
-    committed.collect()
 }
 
 /// An object that is there with the right size and whose bytes remain to be checked.
@@ -168,102 +188,75 @@ struct ToRead {
     backup: Option<BackupId>,
     object: ObjectRecord,
     pack: Option<PackRecord>,
-    /// What its damage costs, where that is not the backup.
-    lost: String,
+    slice: Option<(TimelineId, Range)>,
 }
 
-/// Checks existence and size of everything a manifest names, and that nothing else lies in its folder.
-fn check_structure(
-    manifest: &Manifest,
-    stored: &BTreeMap<String, u64>,
-    verification: &mut Verification,
-) -> Vec<ToRead> {
-    let mut to_read = Vec::new();
-    let mut find = |object: &str, problem: String| {
-        verification.findings.push(Finding { object: object.to_owned(), backup: Some(manifest.id.clone()), problem });
-    };
-    let packs = manifest.packs.iter().map(|pack| (&pack.object, Some(pack)));
-    for (object, pack) in packs.chain(std::iter::once((&manifest.catalog, None))) {
-        verification.checked_objects += 1;
-        match stored.get(&object.key) {
-            None => find(&object.key, "it is missing".into()),
-            Some(size) if *size != object.size => {
-                find(&object.key, format!("it has {size} bytes instead of {}", object.size));
-            }
-            Some(_) => {
-                let (backup, object) = (Some(manifest.id.clone()), object.clone());
-                to_read.push(ToRead { backup, object, pack: pack.cloned(), lost: String::new() });
-            }
-        }
+impl ToRead {
+    fn finding(&self, problem: String) -> Finding {
+        Finding { backup: self.backup.clone(), slice: self.slice.clone(), ..Finding::new(&self.object.key, problem) }
     }
-    let folder = layout::backup(&manifest.id);
-    let in_folder = stored.range(folder.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&folder));
-    for key in in_folder {
-        if *key != layout::manifest(&manifest.id) && manifest.objects().all(|object| object.key != *key) {
-            find(key, "its backup's manifest does not name it".into());
-        }
-    }
-    to_read
 }
 
-async fn check_bytes(
+/// The sizes of all stored objects, by key.
+type Stored = BTreeMap<String, u64>;
+
+/// Checks what is asked for at `now`.
+///
+/// # Errors
+/// Whatever the storage says: a check that could not be made is no result.
+/// [`Kind::Configuration`] when something is to be opened and no identity fits.
+pub async fn verify(
     repository: &Repository,
-    to_read: Vec<ToRead>,
+    request: &VerifyRequest,
+    now: Timestamp,
     progress: &Progress,
-    verification: &mut Verification,
-) -> Result<()> {
-    progress.expect(to_read.iter().map(|item| item.object.size).sum());
-    let mut checks = stream::iter(to_read)
-        .map(|item| async move {
-            let problem = check_object(repository, &item).await?;
-            Ok::<_, Error>((item, problem))
-        })
-        .buffer_unordered(PARALLEL_READS);
-    while let Some((item, problem)) = checks.try_next().await? {
-        verification.checked_bytes += item.object.size;
-        progress.add(0, item.object.size, item.object.size);
-        if let Some(mut problem) = problem {
-            if !item.lost.is_empty() {
-                problem = format!("{problem}; {}", item.lost);
-            }
-            verification.findings.push(Finding { object: item.object.key, backup: item.backup, problem });
-        }
+) -> Result<Verification> {
+    let mut verification =
+        Verification { everything: request.backups.is_empty(), subset: request.subset, ..Verification::default() };
+    // Bounds before what they bound: others may add to it meanwhile.
+    let bounds = control::Bounds::read(repository, &mut verification).await?;
+    let stored: Stored =
+        repository.storage().list("").await?.into_iter().map(|entry| (entry.key, entry.size)).collect();
+    let (mut to_read, manifests) = backups::check(repository, &request.backups, &stored, &mut verification).await?;
+    let mut slices = Vec::new();
+    if verification.everything {
+        let log = evidence::check(repository, &bounds, &stored, now, &mut verification, &mut to_read).await?;
+        slices = oplog::check(repository, &bounds, &stored, &log, &mut verification).await?;
+        to_read.extend(slices.iter().map(oplog::to_read));
+        control::check(repository, &stored, &mut verification).await?;
     }
-    Ok(())
+    let is_chosen = |key: &str| request.subset.is_none_or(|subset| part_of(key, subset.of) == subset.part);
+    if request.level >= Level::Checksum {
+        to_read.retain(|item| is_chosen(&item.object.key));
+        bytes::check(repository, to_read, progress, &mut verification).await?;
+    }
+    if request.level == Level::Content {
+        slices.retain(|slice| is_chosen(&slice.object.key));
+        content::check(repository, request, &manifests, &slices, &is_chosen, &mut verification).await?;
+    }
+    costs::tell(repository, &stored, &manifests, &mut verification).await?;
+    verification.findings.sort_by(|a, b| a.object.cmp(&b.object));
+    verification.findings.dedup_by(|a, b| a.object == b.object && a.problem == b.problem);
+    Ok(verification)
 }
 
-/// Returns what is wrong with an object's bytes, if anything is.
-async fn check_object(repository: &Repository, item: &ToRead) -> Result<Option<String>> {
-    let (size, sha256) = match repository.hash(&item.object.key).await {
-        Ok(hashed) => hashed,
-        Err(error) if error.kind() == Kind::NotFound => return Ok(Some("it is missing".into())),
-        Err(error) => return Err(error),
-    };
-    if (size, sha256) == (item.object.size, item.object.sha256) {
-        return Ok(None);
-    }
-    let damaged = match &item.pack {
-        Some(pack) => damaged_segments(repository, pack).await?,
-        None => Vec::new(),
-    };
-    let mut problem = "its SHA-256 is not the recorded one".to_owned();
-    if !damaged.is_empty() {
-        let named: Vec<String> = damaged.iter().take(MAX_NAMED_SEGMENTS).map(u64::to_string).collect();
-        let more = if damaged.len() > named.len() { ", …" } else { "" };
-        let (count, all) = (damaged.len(), item.pack.as_ref().map_or(0, |pack| pack.segments.len()));
-        problem = format!("{problem}; {count} of {all} segments are damaged: {}{more}", named.join(", "));
-    }
-    Ok(Some(problem))
+/// Returns which of `of` parts an object belongs to, from 1: its key says, so it is always the same.
+fn part_of(key: &str, of: u32) -> u32 {
+    let hash = sha256(key.as_bytes());
+    let number = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    number % of.max(1) + 1
 }
 
-async fn damaged_segments(repository: &Repository, pack: &PackRecord) -> Result<Vec<u64>> {
-    let mut damaged = Vec::new();
-    for segment in &pack.segments {
-        let range = segment.offset..segment.offset + segment.size;
-        let bytes = repository.storage().read(&pack.object.key, Some(range)).await?;
-        if crate::codec::sha256(&bytes) != segment.sha256 {
-            damaged.push(segment.n);
-        }
+/// Returns how an object differs in size, if it does.
+fn wrong_size(stored: &Stored, object: &ObjectRecord) -> Option<String> {
+    match stored.get(&object.key) {
+        None => Some("it is missing".into()),
+        Some(size) if *size != object.size => Some(format!("it has {size} bytes instead of {}", object.size)),
+        Some(_) => None,
     }
-    Ok(damaged)
+}
+
+/// Whether a key is that of a backup's manifest.
+fn manifest_of(key: &str) -> Option<BackupId> {
+    layout::backup_of(key).filter(|id| key == layout::manifest(id))
 }

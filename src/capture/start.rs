@@ -35,10 +35,13 @@ pub(super) async fn find(context: &CaptureContext) -> Result<Start> {
     let Some(last) = captured.into_iter().next_back() else {
         return begin(context, &node, found, "it is the first one".into(), None).await;
     };
-    let (end, timeline) = (last.end(), last.timeline);
+    let (end, timeline) = (last.end(), last.timeline.clone());
     if let Some(cause) = difference(&timeline.history, &found) {
         return begin(context, &node, found, cause, Some((timeline, end))).await;
     }
+    // They are there, unless a capture was killed that had only just begun the timeline.
+    let begin = last.slices.first().map_or(timeline.begin, |slice| slice.begin);
+    context.repository.begin_oplog_bounds(&timeline.id, begin, end, &context.signing_key).await?;
     (context.report)(&CaptureEvent::Resumed(end));
     Ok(Start { timeline, is_new: false, behind_backup: true, after: end })
 }

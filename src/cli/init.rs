@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Session;
 use super::keygen::write_secret;
+use super::{Session, record};
 use crate::codec::SigningKey;
 use crate::config::{Config, open_storage};
 use crate::error::{Kind, Result};
+use crate::format::evidence::Event;
+use crate::format::layout;
 use crate::format::manifest::Encryption;
 use crate::repository::Repository;
 
@@ -33,6 +35,8 @@ pub(super) async fn run(session: &Session) -> Result<()> {
         let _ = std::fs::remove_file(config.signing_key_path());
     }
     let (repository, abilities) = made?;
+    let (_, descriptor) = repository.hash(layout::DESCRIPTOR).await?;
+    record::record(session, &repository, &key, Event::Creation { descriptor }).await;
     let path = config.signing_key_path();
     if session.json {
         let answer = serde_json::json!({

@@ -32,6 +32,9 @@ pub const MARK_PURPOSE: &str = "regrow-mark-v1";
 /// The purpose that the signature of evidence is made for.
 pub const EVIDENCE_PURPOSE: &str = "regrow-evidence-v1";
 
+/// The purpose that the signature of bounds is made for.
+pub const BOUNDS_PURPOSE: &str = "regrow-bounds-v1";
+
 /// The purpose that the signature of what is known of alerts is made for.
 pub const ALERTS_PURPOSE: &str = "regrow-alerts-v1";
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::drill::Drill;
 use super::explain::explain;
 use super::notify::Notify;
+use super::verify::Verify;
 use crate::error::{Error, Result};
 use crate::mongo::NodePreference;
 use crate::units::{ByteSize, Span};
@@ -36,6 +37,8 @@ pub struct File {
     pub workloads: Vec<Workload>,
     /// Where drills restore to.
     pub drill: Option<Drill>,
+    /// How what is stored is verified.
+    pub verify: Option<Verify>,
     /// The service's own endpoint.
     pub server: Option<Server>,
     /// Who is told what.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
+use crate::config::VerifySettings;
 use crate::drill::{self, DrillContext, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::expire::{self, Expired, ExpiryContext};
@@ -16,7 +17,7 @@ use crate::format::{BackupKind, Job};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
 use crate::units::Elapsed;
-use crate::verify::{self, Level};
+use crate::verify::{self, VerifyRequest};
 
 /// How long a run may take where its schedule sets no limit: one that hangs must not hold up the next for ever.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -111,8 +112,13 @@ impl Bench {
     }
 
     async fn verify(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
-        let (level, progress) = (Level::Checksum, Progress::default());
-        let verification = unless_stopped(stop, verify::verify(&self.leader.repository, &[], level, &progress)).await?;
+        let Leader { settings, repository, clock, .. } = &self.leader;
+        let VerifySettings { level, bandwidth } = settings.verify;
+        let (backups, subset, identities) = (Vec::new(), None, settings.identities.clone());
+        let request = VerifyRequest { backups, level, subset, identities };
+        let (repository, progress) = (repository.throttled(bandwidth), Progress::default());
+        let verifying = verify::verify(&repository, &request, clock.now(), &progress);
+        let verification = unless_stopped(stop, verifying).await?;
         let (objects, findings) = (verification.checked_objects, verification.findings.len());
         if findings == 0 {
             tracing::info!(objects, bytes = verification.checked_bytes, "everything stored is as it was written");
@@ -130,10 +136,10 @@ impl Bench {
         };
         let context = DrillContext {
             repository: &repository,
-            identities: drill.identities.clone(),
-            target: &drill.settings.target,
+            identities: settings.identities.clone(),
+            target: &drill.target,
             source: Some(settings.source_uri.clone()),
-            queries: &drill.settings.queries,
+            queries: &drill.queries,
             clock: &clock,
             random: &random,
             progress: Progress::default(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::capture::CaptureSettings;
 use crate::clock::Clock;
 use crate::codec::{Identities, Recipients, SigningKey};
-use crate::config::{Config, DrillSettings, schedules};
+use crate::config::{Config, DrillSettings, VerifySettings, schedules};
 use crate::error::{Error, Result};
 use crate::format::Job;
 use crate::format::manifest::Encryption;
@@ -15,6 +15,7 @@ use crate::policy::{Retention, Schedule};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::status::Objectives;
+use crate::verify::Level;
 
 /// Everything that the service works with. Made anew when it is told to read its configuration again.
 #[derive(Clone)]
@@ -38,20 +39,15 @@ pub struct Settings {
     /// How much is kept; all of it where nothing is said.
     pub retention: Option<Retention>,
     /// How drills are carried out; none where the configuration does not say.
-    pub drill: Option<ScheduledDrill>,
+    pub drill: Option<DrillSettings>,
+    /// How what is stored is verified.
+    pub verify: VerifySettings,
+    /// What opens backups; none where nothing that the service does needs it.
+    pub identities: Option<Identities>,
     /// Who is told what.
     pub notify: NotifySettings,
     /// Where metrics and health are asked for; none where nowhere.
     pub server: Option<ServerSettings>,
-}
-
-/// What the service needs to carry drills out.
-#[derive(Debug, Clone)]
-pub struct ScheduledDrill {
-    /// Where they restore to, and what they ask.
-    pub settings: DrillSettings,
-    /// What opens backups.
-    pub identities: Option<Identities>,
 }
 
 /// `[server]`, resolved.
@@ -87,7 +83,8 @@ impl Settings {
                 "add [retention] with daily, weekly, monthly and oplog, or remove the file to keep everything",
             ));
         }
-        let drill = drill(&config, &schedules)?;
+        let (drill, verify) = (drill(&config, &schedules)?, config.verify()?);
+        let identities = identities(&config, drill.is_some(), verify)?;
         let notify = config.notifications()?;
         Notifier::new(notify.clone(), config.source_name(), clock, random)?;
         Ok(Self {
@@ -98,6 +95,8 @@ impl Settings {
             objectives: config.objectives(),
             capture: config.capture()?,
             drill,
+            verify,
+            identities,
             notify,
             server: server(&config)?,
             retention,
@@ -130,20 +129,27 @@ impl Settings {
 }
 
 /// Resolves how drills are carried out, where any are scheduled.
-fn drill(config: &Config, schedules: &[Schedule]) -> Result<Option<ScheduledDrill>> {
+fn drill(config: &Config, schedules: &[Schedule]) -> Result<Option<DrillSettings>> {
     let Some(schedule) = schedules.iter().find(|schedule| schedule.job == Job::Drill) else { return Ok(None) };
     let file = config.schedules_folder().join(&schedule.name).display().to_string();
-    let settings = config.drill().map_err(|error| error.context(format!("{file}.toml schedules drills")))?;
+    config.drill().map(Some).map_err(|error| error.context(format!("{file}.toml schedules drills")))
+}
+
+/// Returns what opens backups, where something that the service does needs it.
+fn identities(config: &Config, drills: bool, verify: VerifySettings) -> Result<Option<Identities>> {
+    let what = match (drills, verify.level) {
+        (true, _) => "drills are scheduled",
+        (false, Level::Content) => "verify.level is content",
+        (false, _) => return Ok(None),
+    };
     let identities = config.identities()?;
     if identities.is_none() && config.encryption() == Encryption::Age {
-        return Err(Error::configuration(format!(
-            "{file}.toml schedules drills, and the configuration names no identity that opens backups"
-        ))
-        .with_hint(
-            "set encryption.identity_file, or remove the file and let drills run on another machine ('regrow drill')",
-        ));
+        return Err(Error::configuration(format!("{what}, and the configuration names no identity that opens backups"))
+            .with_hint(
+                "set encryption.identity_file; or do it on another machine, and take it out of the configuration of this one",
+            ));
     }
-    Ok(Some(ScheduledDrill { settings, identities }))
+    Ok(identities)
 }
 
 fn server(config: &Config) -> Result<Option<ServerSettings>> {

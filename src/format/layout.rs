@@ -46,6 +46,39 @@ pub fn evidence(recorded_at: Timestamp, kind: &str, id: &str) -> String {
     format!("{EVIDENCE}{}-{kind}-{id}.json", recorded_at.strftime("%Y/%m/%Y%m%dT%H%M%SZ"))
 }
 
+/// The bounds of evidence; see [`super::bounds`].
+pub const EVIDENCE_BOUNDS: &str = "control/evidence.json";
+
+/// The folder of the bounds of all timelines.
+pub const OPLOG_BOUNDS: &str = "control/oplog/";
+
+/// Returns the key of a timeline's bounds.
+#[must_use]
+pub fn oplog_bounds(timeline: &TimelineId) -> String {
+    format!("{OPLOG_BOUNDS}{timeline}.json")
+}
+
+/// Returns the timeline that a key holds the bounds of, if it is the key of any.
+#[must_use]
+pub fn bounded_timeline(key: &str) -> Option<TimelineId> {
+    key.strip_prefix(OPLOG_BOUNDS)?.strip_suffix(".json")?.parse().ok()
+}
+
+/// The folder of what may be replaced and removed.
+pub const CONTROL: &str = "control/";
+
+/// What the markers begin with by which `regrow init` finds out what a store does.
+pub const PROBES: &str = "control/probe-";
+
+/// The folder of all reports.
+pub const REPORTS: &str = "reports/";
+
+/// Returns the folder of the reports about a period, made at one moment.
+#[must_use]
+pub fn report(begin: Timestamp, made_at: Timestamp) -> String {
+    format!("{REPORTS}{}/{}/", begin.strftime("%Y-%m"), made_at.strftime("%Y%m%dT%H%M%SZ"))
+}
+
 /// Returns the folder of a year's evidence.
 #[must_use]
 pub fn evidence_of_year(year: i16) -> String {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Schedule;
-use crate::format::evidence::{CheckOutcome, Event, Evidence, Run, ScheduleRecord, VerificationResult};
+use crate::format::evidence::{CheckOutcome, Event, Evidence, Run, ScheduleRecord, Subset, VerificationResult};
 use crate::format::manifest::Manifest;
 use crate::format::{BackupId, Job, layout};
 
-/// The level of verification at which every byte was read.
-const EVERY_BYTE: &str = "checksum";
+/// The level of verification at which not every byte was read.
+const STRUCTURE: &str = "structure";
 
 /// What the newest verifications say about what is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,8 +21,41 @@ pub struct Soundness {
     pub damaged: BTreeMap<BackupId, Timestamp>,
     /// What of the captured oplog is known not to be as recorded.
     pub oplog_damage: Option<OplogDamage>,
-    /// When everything was read last.
+    /// When everything was read last; of parts that are everything together, when the first of them was.
     pub everything_at: Option<Timestamp>,
+}
+
+/// What was read in parts: when each part of so many was read last.
+#[derive(Debug, Clone, Default)]
+struct Parts {
+    /// Of each backup, the parts in which it was found sound.
+    backups: BTreeMap<(BackupId, u32), BTreeMap<u32, Timestamp>>,
+    everything: BTreeMap<u32, BTreeMap<u32, Timestamp>>,
+}
+
+impl Parts {
+    /// Takes a part down. Returns since when each backup is verified by that, and since when everything is.
+    fn note(&mut self, subset: Subset, result: &VerificationResult, at: Timestamp) -> PartsRead {
+        let whole = |parts: &BTreeMap<u32, Timestamp>| {
+            let all: Option<Vec<Timestamp>> = (1..=subset.of).map(|part| parts.get(&part).copied()).collect();
+            all.and_then(|all| all.into_iter().min())
+        };
+        let mut verified = Vec::new();
+        for id in &result.sound {
+            let parts = self.backups.entry((id.clone(), subset.of)).or_default();
+            parts.insert(subset.part, at);
+            verified.extend(whole(parts).map(|since| (id.clone(), since)));
+        }
+        self.backups.retain(|(id, _), _| !result.damaged.contains(id));
+        let everything = self.everything.entry(subset.of).or_default();
+        everything.insert(subset.part, at);
+        PartsRead { verified, everything: whole(everything) }
+    }
+}
+
+struct PartsRead {
+    verified: Vec<(BackupId, Timestamp)>,
+    everything: Option<Timestamp>,
 }
 
 /// Objects of the captured oplog that are not as recorded.
@@ -39,23 +72,33 @@ pub struct OplogDamage {
 impl Soundness {
     /// Reads it out of records, the oldest first.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Evidence>) -> Self {
-        let mut known = Self::default();
+        let (mut known, mut parts) = (Self::default(), Parts::default());
         for evidence in records {
             let Event::Verification { run, result } = &evidence.event else { continue };
-            let (at, every_byte) = (run.finished_at, result.level == EVERY_BYTE);
+            let (at, every_byte) = (run.finished_at, result.level != STRUCTURE);
             for id in &result.damaged {
                 known.verified.remove(id);
                 known.damaged.entry(id.clone()).or_insert(at);
             }
-            if every_byte {
-                for id in &result.sound {
-                    known.damaged.remove(id);
-                    known.verified.insert(id.clone(), at);
+            match result.subset {
+                Some(subset) if every_byte => {
+                    let read = parts.note(subset, result, at);
+                    for (id, since) in read.verified.into_iter().filter(|(id, _)| !known.damaged.contains_key(id)) {
+                        known.verified.insert(id, since);
+                    }
+                    known.everything_at = known.everything_at.max(read.everything);
                 }
+                None if every_byte => {
+                    for id in &result.sound {
+                        known.damaged.remove(id);
+                        known.verified.insert(id.clone(), at);
+                    }
+                    known.everything_at = if result.everything { Some(at) } else { known.everything_at };
+                }
+                _ => {}
             }
             if result.everything {
-                known.everything_at = if every_byte { Some(at) } else { known.everything_at };
-                known.note_oplog(result, at, every_byte);
+                known.note_oplog(result, at, every_byte && result.subset.is_none());
             }
         }
         known
@@ -118,7 +161,7 @@ pub fn jobs<'a>(records: impl IntoIterator<Item = &'a Evidence>) -> BTreeMap<Job
                 jobs.entry(run.job).or_default().trouble = Some(trouble);
             }
             // What was not of everything does not achieve what the job is for.
-            Event::Verification { result, .. } if !result.everything || result.level != EVERY_BYTE => {}
+            Event::Verification { result, .. } if !result.everything || result.level == STRUCTURE => {}
             event => {
                 if let Some(run) = event.run() {
                     *jobs.entry(run.job).or_default() = JobHistory { last_success: Some(run.clone()), trouble: None };
@@ -263,6 +306,26 @@ mod tests {
         let known = Soundness::of(&records);
         assert_eq!((known.damaged.len(), known.verified.get(&backup(2))), (0, Some(&at(4))));
         assert_eq!(known.everything_at, Some(at(4)));
+    }
+
+    #[test]
+    fn what_is_read_in_parts_is_verified_when_all_were_since_the_oldest_of_them() {
+        let part = |hour, part, of, sound: &[u8], damaged: &[u8]| {
+            let mut evidence = verification(hour, "checksum", sound, damaged);
+            let Event::Verification { result, .. } = &mut evidence.event else { unreachable!() };
+            result.subset = Some(Subset { part, of });
+            evidence
+        };
+        let mut records = vec![part(1, 1, 2, &[1], &[]), part(2, 1, 3, &[1, 2], &[])];
+        assert_eq!(Soundness::of(&records), Soundness::default());
+        records.push(part(3, 2, 2, &[1, 2], &[]));
+        let known = Soundness::of(&records);
+        assert_eq!((known.verified.get(&backup(1)), known.verified.get(&backup(2))), (Some(&at(1)), None));
+        assert_eq!(known.everything_at, Some(at(1)));
+        records.extend([part(4, 1, 2, &[1, 2], &[]), part(5, 2, 2, &[2], &[1])]);
+        let known = Soundness::of(&records);
+        assert_eq!((known.verified.get(&backup(1)), known.verified.get(&backup(2))), (None, Some(&at(4))));
+        assert_eq!((known.damaged.get(&backup(1)), known.everything_at), (Some(&at(5)), Some(at(4))));
     }
 
     #[test]

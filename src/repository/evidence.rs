@@ -167,8 +167,16 @@ impl Repository {
             event,
         };
         let key = evidence.key();
+        if log.records.is_empty() {
+            // Before the first record: then a crash leaves bounds that are true.
+            self.begin_evidence_bounds(recorder.signing_key).await?;
+        }
         let document = self.create_signed(&key, EVIDENCE_PURPOSE, &evidence, recorder.signing_key).await?;
         log.records.insert(key.clone(), Record { sha256: sha256(&document), evidence });
+        // It is recorded. Where the bounds could not be moved, those from before are still true.
+        if let Err(error) = self.move_evidence_bounds(&log.ends(), recorder.signing_key).await {
+            tracing::warn!(%error, "the bounds of evidence could not be moved");
+        }
         Ok(key)
     }
 

@@ -199,12 +199,17 @@ impl Repository {
         Ok(SliceReader { repository: self.clone(), records: records.into(), identities })
     }
 
-    /// Begins a timeline.
+    /// Begins a timeline. May be repeated after an error.
     ///
     /// # Errors
     /// Whatever the storage says.
     pub async fn begin_timeline(&self, timeline: &Timeline, key: &SigningKey) -> Result<()> {
-        self.create_signed(&layout::timeline(&timeline.id), TIMELINE_PURPOSE, timeline, key).await.map(drop)
+        match self.create_signed(&layout::timeline(&timeline.id), TIMELINE_PURPOSE, timeline, key).await {
+            // Begun by an earlier attempt.
+            Err(error) if error.kind() == Kind::Refused && self.timeline_record(&timeline.id).await? == *timeline => {}
+            created => drop(created?),
+        }
+        self.begin_oplog_bounds(&timeline.id, timeline.begin, timeline.begin, key).await
     }
 
     /// Stores a slice and its record; when it returns, the slice can be restored. May be repeated after an error.
@@ -237,11 +242,16 @@ impl Repository {
             regrow_version: env!("CARGO_PKG_VERSION").into(),
         };
         let place = layout::slice_record(timeline, record.begin);
-        match self.create_signed(&place, SLICE_PURPOSE, &record, signing_key).await {
-            Ok(_) => Ok(record),
-            Err(error) if error.kind() == Kind::Refused => self.settle_slice(record).await,
-            Err(error) => Err(error),
+        let record = match self.create_signed(&place, SLICE_PURPOSE, &record, signing_key).await {
+            Ok(_) => record,
+            Err(error) if error.kind() == Kind::Refused => self.settle_slice(record).await?,
+            Err(error) => return Err(error),
+        };
+        // It can be restored by now. Where the bounds could not be moved, those from before are still true.
+        if let Err(error) = self.move_oplog_end(timeline, record.end, signing_key).await {
+            tracing::warn!(%timeline, %error, "the bounds of a timeline could not be moved");
         }
+        Ok(record)
     }
 
     /// Stores sealed bytes; what an earlier attempt has left under the same key must be the same bytes.
@@ -270,7 +280,7 @@ impl Repository {
             .with_hint("let only one capture run for a repository"))
     }
 
-    /// Records that a range of a timeline is missing.
+    /// Records that a range of a timeline is missing. May be repeated after an error.
     ///
     /// # Errors
     /// Whatever the storage says.
@@ -292,7 +302,12 @@ impl Repository {
             cause: cause.into(),
             found_at: now,
         };
-        self.create_signed(&layout::gap(timeline, range), GAP_PURPOSE, &gap, key).await.map(drop)
+        match self.create_signed(&layout::gap(timeline, range), GAP_PURPOSE, &gap, key).await {
+            // Recorded by an earlier attempt.
+            Err(error) if error.kind() == Kind::Refused => drop(self.gap(timeline, range).await?),
+            created => drop(created?),
+        }
+        self.move_oplog_end(timeline, range.end, key).await
     }
 
     /// Reads a gap's record and checks its signature.

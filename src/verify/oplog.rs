@@ -1,15 +1,19 @@
-//! The captured oplog: signatures, sizes, and that slices follow each other or a gap says why not.
+//! The captured oplog: signatures, sizes, and that slices follow each other, or a gap says why not, from the begin of their
+//! bounds to the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
-use super::{Finding, ToRead, Verification};
-use crate::error::{Error, Kind, Result};
+use super::control::Bounds;
+use super::{Finding, Stored, ToRead, Verification, wrong_size};
+use crate::error::{Kind, Result};
+use crate::format::bounds::OplogBounds;
+use crate::format::evidence::Event;
 use crate::format::layout::{self, OplogObject};
 use crate::format::oplog::{Range, SliceRecord};
 use crate::format::{ClusterTime, TimelineId};
-use crate::repository::Repository;
+use crate::repository::{EvidenceLog, Repository};
 
 /// How many records are read at once: they are small, and the time is all latency.
 const PARALLEL_RECORDS: usize = 8;
@@ -17,111 +21,179 @@ const PARALLEL_RECORDS: usize = 8;
 /// What a listing shows of one timeline.
 #[derive(Default)]
 struct Listed {
-    slices: BTreeSet<ClusterTime>,
+    records: BTreeSet<ClusterTime>,
+    /// Slices, recorded or not.
+    bytes: BTreeSet<Range>,
     gaps: BTreeSet<Range>,
 }
 
 /// Checks the structure of everything captured; returns the slices whose bytes remain to be checked.
-pub(super) async fn check(repository: &Repository, verification: &mut Verification) -> Result<Vec<ToRead>> {
-    let listed = repository.storage().list(layout::OPLOG).await?;
-    let sizes: BTreeMap<String, u64> = listed.into_iter().map(|entry| (entry.key, entry.size)).collect();
+pub(super) async fn check(
+    repository: &Repository,
+    bounds: &Bounds,
+    stored: &Stored,
+    log: &EvidenceLog,
+    verification: &mut Verification,
+) -> Result<Vec<SliceRecord>> {
     let mut timelines: BTreeMap<TimelineId, Listed> = BTreeMap::new();
-    for key in sizes.keys() {
-        match layout::oplog_object(key) {
-            Some((id, OplogObject::SliceRecord(begin))) => {
-                timelines.entry(id).or_default().slices.insert(begin);
-            }
-            Some((id, OplogObject::Gap(range))) => {
-                timelines.entry(id).or_default().gaps.insert(range);
-            }
-            Some((id, OplogObject::Timeline)) => {
-                timelines.entry(id).or_default();
-            }
-            // A slice counts when a record names it; what is nobody's harms nobody.
-            Some((_, OplogObject::Slice(_))) | None => {}
+    for (id, object) in stored.keys().filter_map(|key| layout::oplog_object(key)) {
+        let listed = timelines.entry(id).or_default();
+        match object {
+            OplogObject::SliceRecord(begin) => drop(listed.records.insert(begin)),
+            OplogObject::Slice(range) => drop(listed.bytes.insert(range)),
+            OplogObject::Gap(range) => drop(listed.gaps.insert(range)),
+            OplogObject::Timeline => {}
         }
     }
-    let mut to_read = Vec::new();
+    for id in bounds.timelines.keys() {
+        timelines.entry(id.clone()).or_default();
+    }
+    let mut sound = Vec::new();
     for (id, listed) in timelines {
-        verification.checked_objects += 1;
-        let timeline = repository.timeline_record(&id).await.map(drop);
-        note(verification, &layout::timeline(&id), timeline)?;
-        for range in &listed.gaps {
-            verification.checked_objects += 1;
-            let gap = repository.gap(&id, *range).await.map(drop);
-            note(verification, &layout::gap(&id, *range), gap)?;
+        let checker = Checker { repository, id: &id, listed: &listed, log };
+        sound.extend(checker.check(bounds, stored, verification).await?);
+    }
+    Ok(sound)
+}
+
+/// Returns what remains to be read of a slice.
+pub(super) fn to_read(record: &SliceRecord) -> ToRead {
+    let range = Range { begin: record.begin, end: record.end };
+    ToRead { backup: None, object: record.object.clone(), pack: None, slice: Some((record.timeline.clone(), range)) }
+}
+
+/// Checks one timeline.
+struct Checker<'a> {
+    repository: &'a Repository,
+    id: &'a TimelineId,
+    listed: &'a Listed,
+    log: &'a EvidenceLog,
+}
+
+impl Checker<'_> {
+    async fn check(
+        &self,
+        bounds: &Bounds,
+        stored: &Stored,
+        verification: &mut Verification,
+    ) -> Result<Vec<SliceRecord>> {
+        let record = self.repository.timeline_record(self.id).await;
+        // A slice without a record, of a timeline without one, is what nobody ever began.
+        if record.is_ok() || !self.listed.records.is_empty() || bounds.timelines.contains_key(self.id) {
+            verification.note(&layout::timeline(self.id), record)?;
         }
-        let records = records(repository, &id, &listed.slices).await?;
-        check_contiguous(&id, &records, &listed.gaps, verification);
-        for (begin, record) in records {
-            verification.checked_objects += 2;
-            match record {
-                Ok(record) => to_read.extend(check_slice(record, &sizes, verification)),
-                Err(error) => {
-                    note(verification, &layout::slice_record(&id, begin), Err(lost_behind(&error, begin)))?;
+        for range in &self.listed.gaps {
+            verification.note(&layout::gap(self.id, *range), self.repository.gap(self.id, *range).await)?;
+        }
+        let records = self.records(verification).await?;
+        let mut sound = Vec::new();
+        for record in records.values().flatten() {
+            verification.checked_objects += 1;
+            match wrong_size(stored, &record.object) {
+                Some(problem) if self.has_expired(record.end).await? => drop(problem),
+                Some(problem) => {
+                    let range = Range { begin: record.begin, end: record.end };
+                    verification.findings.push(Finding::of_slice(&record.object.key, self.id, range, problem));
                 }
+                None => sound.push(record.clone()),
             }
         }
+        let key = layout::oplog_bounds(self.id);
+        match bounds.timelines.get(self.id) {
+            Some(bounds) => self.check_whole(bounds, &records, verification).await?,
+            None if bounds.altered.contains(&key) || records.is_empty() => {}
+            None if self.repository.oplog_bounds(self.id).await?.is_some() => {}
+            None => {
+                let problem = "it is missing: whether the first and the last slices are there is not known";
+                verification.findings.push(Finding::new(&key, problem));
+            }
+        }
+        Ok(sound)
     }
-    Ok(to_read)
-}
 
-type Records = Vec<(ClusterTime, Result<SliceRecord>)>;
-
-async fn records(repository: &Repository, id: &TimelineId, begins: &BTreeSet<ClusterTime>) -> Result<Records> {
-    let read = stream::iter(begins.clone()).map(|begin| async move {
-        match repository.slice_record(id, begin).await {
-            Err(error) if error.kind() != Kind::Damaged => Err(error),
-            record => Ok((begin, record)),
+    /// Reads the records of slices: none where one is damaged.
+    async fn records(&self, verification: &mut Verification) -> Result<BTreeMap<ClusterTime, Option<SliceRecord>>> {
+        let read = stream::iter(self.listed.records.clone())
+            .map(|begin| async move { (begin, self.repository.slice_record(self.id, begin).await) });
+        let read: Vec<_> = read.buffered(PARALLEL_RECORDS).collect().await;
+        let mut records = BTreeMap::new();
+        for (begin, record) in read {
+            verification.checked_objects += 1;
+            match record {
+                Ok(record) => drop(records.insert(begin, Some(record))),
+                Err(error) if error.kind() == Kind::Damaged => {
+                    let end = self.end_of_bytes(begin).unwrap_or(begin);
+                    let key = layout::slice_record(self.id, begin);
+                    let range = Range { begin, end };
+                    verification.findings.push(Finding::of_slice(&key, self.id, range, error.to_string()));
+                    records.insert(begin, None);
+                }
+                // It has expired since it was listed; where it has not, it is missed below.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
-    });
-    read.buffered(PARALLEL_RECORDS).try_collect().await
-}
-
-/// Turns damage into a finding; whatever else is wrong prevents the check.
-fn note(verification: &mut Verification, object: &str, checked: Result<()>) -> Result<()> {
-    match checked {
-        Err(error) if error.kind() == Kind::Damaged => {
-            verification.findings.push(Finding::of_oplog(object, error.to_string()));
-            Ok(())
-        }
-        checked => checked,
+        Ok(records)
     }
-}
 
-fn lost_behind(error: &Error, begin: ClusterTime) -> Error {
-    Error::damaged(format!("{error}; what was written behind {begin} cannot be restored"))
-}
-
-/// Where a slice ends the next begins, or a gap does.
-fn check_contiguous(id: &TimelineId, records: &Records, gaps: &BTreeSet<Range>, verification: &mut Verification) {
-    let mut end: Option<ClusterTime> = None;
-    for (begin, record) in records {
-        if let Some(end) = end.filter(|end| end != begin)
-            && !gaps.iter().any(|gap| gap.begin == end && gap.end <= *begin)
-        {
-            let object = layout::slice_record(id, end);
-            let problem = format!("it is missing: entries up to {begin} are lost and no gap explains it");
-            verification.findings.push(Finding::of_oplog(&object, problem));
-        }
-        end = record.as_ref().ok().map(|record| record.end);
+    fn end_of_bytes(&self, begin: ClusterTime) -> Option<ClusterTime> {
+        self.listed.bytes.iter().filter(|range| range.begin == begin).map(|range| range.end).max()
     }
-}
 
-fn check_slice(record: SliceRecord, sizes: &BTreeMap<String, u64>, verification: &mut Verification) -> Option<ToRead> {
-    let problem = match sizes.get(&record.object.key) {
-        Some(size) if *size == record.object.size => {
-            return Some(ToRead { backup: None, pack: None, lost: lost(&record), object: record.object });
+    async fn has_expired(&self, end: ClusterTime) -> Result<bool> {
+        Ok(self.repository.oplog_bounds(self.id).await?.is_some_and(|bounds| end <= bounds.begin))
+    }
+
+    /// Goes from the begin to the end: where a slice or a gap ends, another one begins.
+    async fn check_whole(
+        &self,
+        bounds: &OplogBounds,
+        records: &BTreeMap<ClusterTime, Option<SliceRecord>>,
+        verification: &mut Verification,
+    ) -> Result<()> {
+        let mut at = bounds.begin;
+        while at < bounds.end {
+            let next = match records.get(&at) {
+                Some(Some(record)) => Some(record.end),
+                // What it holds is known no more, and that has been told.
+                Some(None) => Some(self.begin_behind(at, records, bounds.end)),
+                None => self.listed.gaps.iter().find(|gap| gap.begin == at).map(|gap| gap.end),
+            };
+            let end = next.unwrap_or_else(|| self.begin_behind(at, records, bounds.end));
+            if next.is_none() && !self.has_expired(end).await? {
+                verification.findings.push(self.missing(Range { begin: at, end }));
+            }
+            at = end;
         }
-        Some(size) => format!("it has {size} bytes instead of {}", record.object.size),
-        None => "it is missing".into(),
-    };
-    let problem = format!("{problem}; {}", lost(&record));
-    verification.findings.push(Finding::of_oplog(&record.object.key, problem));
-    None
-}
+        Ok(())
+    }
 
-/// Returns what a damaged slice costs.
-fn lost(record: &SliceRecord) -> String {
-    format!("what was written behind {} and up to {} cannot be restored", record.begin, record.end)
+    /// Returns where something begins behind a moment, or the end.
+    fn begin_behind(
+        &self,
+        at: ClusterTime,
+        records: &BTreeMap<ClusterTime, Option<SliceRecord>>,
+        end: ClusterTime,
+    ) -> ClusterTime {
+        let slices = records.keys().copied().filter(|begin| *begin > at);
+        let gaps = self.listed.gaps.iter().map(|gap| gap.begin).filter(|begin| *begin > at);
+        slices.chain(gaps).min().unwrap_or(end).min(end)
+    }
+
+    /// Names what is missing: what is left of it, or what evidence remembers, tells which object it was.
+    fn missing(&self, range: Range) -> Finding {
+        let is_it = |gap: &Range| gap.begin == range.begin;
+        let gap = self.log.records().find_map(|record| match &record.event {
+            Event::Gap { timeline, range, .. } if timeline == self.id && is_it(range) => Some(*range),
+            _ => None,
+        });
+        if let Some(gap) = gap {
+            let problem = "it is missing: the oplog is known to have a gap there, and nothing says why";
+            return Finding::new(&layout::gap(self.id, gap), problem);
+        }
+        let key = layout::slice_record(self.id, range.begin);
+        let problem = format!("it is missing: entries up to {} are lost and no gap explains it", range.end);
+        let end = self.end_of_bytes(range.begin).unwrap_or(range.end);
+        Finding::of_slice(&key, self.id, Range { end, ..range }, problem)
+    }
 }

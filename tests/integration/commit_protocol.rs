@@ -19,7 +19,7 @@ use regrow::repository::Repository;
 use regrow::restore::{self, RestoreContext, RestorePlan, RestoreRequest};
 use regrow::secret::Secret;
 use regrow::storage::{Backoff, Fault, Faulty, Local, Retrying, Storage};
-use regrow::verify::{Level, verify};
+use regrow::verify::{Level, VerifyRequest, verify};
 use tempfile::TempDir;
 
 use crate::harness;
@@ -89,7 +89,14 @@ impl Bench {
         let listing = repository.list().await.unwrap();
         let manifests = listing.backups.into_iter().map(|backup| backup.manifest);
         let manifests: Vec<_> = manifests.collect::<Result<_>>().unwrap_or_else(|error| panic!("{case}: {error}"));
-        let verified = verify(&repository, &[], Level::Checksum, &Progress::default()).await.unwrap();
+        let verified = verify(
+            &repository,
+            &VerifyRequest::everything(Level::Checksum),
+            Clock::system().now(),
+            &Progress::default(),
+        )
+        .await
+        .unwrap();
         assert_eq!(verified.findings, [], "{case}");
         assert_eq!(verified.backups.len(), manifests.len(), "{case}");
         let named: u64 = listing.leftovers.iter().map(|leftover| leftover.objects).sum();

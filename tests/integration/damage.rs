@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use regrow::clock::Clock;
 use regrow::codec::SigningKey;
 use regrow::codec::signing::MANIFEST_PURPOSE;
 use regrow::format::manifest::Manifest;
 use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::Repository;
-use regrow::verify::{Level, verify};
+use regrow::verify::{Level, VerifyRequest, verify};
 use serde_json::Value;
 
 use crate::harness::{self, Workspace};
@@ -147,7 +148,14 @@ async fn every_byte_of_a_manifest_counts() {
     let repository = Repository::open(local(&ground.workspace.repository())).await.unwrap();
     for at in (0..ground.read(&key).len()).step_by(7) {
         let original = ground.flip(&key, at);
-        let verified = verify(&repository, &[], Level::Structure, &Progress::default()).await.unwrap();
+        let verified = verify(
+            &repository,
+            &VerifyRequest::everything(Level::Structure),
+            Clock::system().now(),
+            &Progress::default(),
+        )
+        .await
+        .unwrap();
         let found: Vec<_> = verified.findings.iter().map(|finding| finding.object.as_str()).collect();
         assert_eq!(found, [key.as_str()], "byte {at}");
         original.put_back();
@@ -165,7 +173,14 @@ async fn a_descriptor_that_was_altered_is_not_believed() {
     for at in (0..content.len()).filter(|at| !(begin..end).contains(at)) {
         let original = ground.flip(DESCRIPTOR, at);
         if let Ok(repository) = Repository::open(local(&ground.workspace.repository())).await {
-            let verified = verify(&repository, &[], Level::Structure, &Progress::default()).await.unwrap();
+            let verified = verify(
+                &repository,
+                &VerifyRequest::everything(Level::Structure),
+                Clock::system().now(),
+                &Progress::default(),
+            )
+            .await
+            .unwrap();
             let found: Vec<_> = verified.findings.iter().map(|finding| finding.object.clone()).collect();
             let mut manifests = [ground.manifest_key(0), ground.manifest_key(1)];
             manifests.sort();

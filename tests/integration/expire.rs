@@ -20,7 +20,7 @@ use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::{Applicant, Repository};
 use regrow::storage::{Fault, Faulty, Local, Storage};
-use regrow::verify::{Level, verify};
+use regrow::verify::{Level, VerifyRequest, verify};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -90,7 +90,14 @@ impl Bench {
     /// Checks that every backup that is there is whole; returns them, newest last.
     async fn whole(&self, case: &str) -> Vec<BackupId> {
         let repository = self.repository().await;
-        let verified = verify(&repository, &[], Level::Checksum, &Progress::default()).await.unwrap();
+        let verified = verify(
+            &repository,
+            &VerifyRequest::everything(Level::Checksum),
+            Clock::system().now(),
+            &Progress::default(),
+        )
+        .await
+        .unwrap();
         assert_eq!(verified.findings, [], "{case}");
         let mut backups = repository.list().await.unwrap().backups;
         backups.reverse();

@@ -20,7 +20,7 @@ use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::{Applicant, BackupWriter, EvidenceLog, Recorder, Repository};
 use regrow::status::Observer;
-use regrow::verify::{Level, verify};
+use regrow::verify::{Level, VerifyRequest, verify};
 use tempfile::TempDir;
 
 use crate::small_backups::local;
@@ -172,7 +172,10 @@ impl Year {
             Job::Backup(kind) => Event::Backup { run, backup: self.back_up(kind, started_at).await },
             Job::Verify => {
                 let level = Level::Checksum;
-                let verification = verify(&self.repository, &[], level, &Progress::default()).await.unwrap();
+                let verification =
+                    verify(&self.repository, &VerifyRequest::everything(level), self.clock.now(), &Progress::default())
+                        .await
+                        .unwrap();
                 assert_eq!(verification.findings, []);
                 verification.event(run, level)
             }
