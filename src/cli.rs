@@ -7,6 +7,7 @@ mod backup;
 mod capture;
 mod daemon;
 mod drill;
+mod evidence;
 mod expire;
 mod hold;
 mod init;
@@ -18,6 +19,7 @@ mod oplog;
 mod output;
 mod progress;
 mod record;
+mod report;
 mod restore;
 mod show;
 mod status;
@@ -107,6 +109,12 @@ enum Command {
     /// Say how things stand: what could be lost, how the jobs fare, what is wrong
     #[command(after_help = status::HELP)]
     Status(status::Arguments),
+    /// Write the compliance report: whether the objectives were met over a period
+    #[command(after_help = report::HELP)]
+    Report(report::Arguments),
+    /// List, show and export what is recorded, for auditors
+    #[command(after_help = evidence::HELP)]
+    Evidence(evidence::Arguments),
     /// Run the service: capture, scheduled jobs, alerts and metrics
     #[command(after_help = daemon::HELP)]
     Daemon(daemon::Arguments),
@@ -194,6 +202,8 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
         Command::Drill(arguments) => Box::pin(drill::run(&session, arguments)).await,
         Command::Status(arguments) => status::run(&session, &arguments).await,
+        Command::Report(arguments) => report::run(&session, &arguments).await,
+        Command::Evidence(arguments) => evidence::run(&session, &arguments).await,
         Command::Daemon(arguments) => daemon::run(&session, &arguments).await,
         Command::Expire(arguments) => expire::run(&session, &arguments).await,
         Command::Hold(arguments) => hold::run(&session, &arguments).await,

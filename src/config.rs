@@ -207,6 +207,12 @@ impl Config {
         self.file.verify.as_ref().map_or_else(|| Ok(VerifySettings::default()), verify::Verify::resolve)
     }
 
+    /// Returns the browser that prints PDFs, if one is configured.
+    #[must_use]
+    pub fn browser(&self) -> Option<PathBuf> {
+        self.file.report.as_ref()?.browser.as_ref().map(PathBuf::from)
+    }
+
     /// Returns what drills go by.
     ///
     /// # Errors

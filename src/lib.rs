@@ -5,6 +5,7 @@
 //! holds every `use crate::…` against that table.
 
 pub mod backup;
+pub mod browser;
 pub mod capture;
 pub mod cli;
 pub mod clock;
@@ -26,6 +27,7 @@ pub mod pattern;
 pub mod policy;
 pub mod progress;
 pub mod random;
+pub mod report;
 pub mod repository;
 pub mod restore;
 pub mod search;

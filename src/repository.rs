@@ -36,7 +36,7 @@ use crate::codec::{Identities, Opener, SigningKey, TrustedKeys};
 use crate::error::{Context, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::format::manifest::{Manifest, ObjectRecord, SegmentRecord};
-use crate::format::{BackupId, Descriptor, RepositoryId, Subject, layout};
+use crate::format::{BackupId, Descriptor, RepositoryId, SigningKeyEntry, Subject, layout};
 use crate::random::Random;
 use crate::storage::{Abilities, Storage, StorageError, Throttled};
 use crate::units::MIB;
@@ -122,6 +122,12 @@ impl Repository {
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
         self.descriptor.created_at
+    }
+
+    /// Returns the public keys whose signatures count.
+    #[must_use]
+    pub fn signing_keys(&self) -> &[SigningKeyEntry] {
+        &self.descriptor.signing_keys
     }
 
     /// Returns where it lies.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 pub use facts::{Facts, Observer};
 
-use crate::format::evidence::{Run, WorkloadRecord};
+use crate::format::evidence::{DrillResult, Run, WorkloadRecord};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
 use crate::format::{BackupId, BackupKind, ClusterTime, Job};
@@ -56,6 +56,10 @@ pub struct Status {
     pub newest_backup: Option<BackupStatus>,
     /// The newest backup of each kind.
     pub backups: BTreeMap<BackupKind, KindStatus>,
+    /// Every backup and its state, the newest first.
+    pub backups_kept: Vec<BackupState>,
+    /// The drills of the last months, the newest first.
+    pub drills: Vec<DrillStatus>,
     /// When every byte was verified last.
     pub verified_at: Option<Timestamp>,
     /// How the scheduled jobs fare.
@@ -109,6 +113,40 @@ pub struct BackupStatus {
     pub cluster_time: Option<ClusterTime>,
     /// Since when every byte of it is known to be as it was written.
     pub verified_at: Option<Timestamp>,
+}
+
+/// A backup and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupState {
+    /// Its id.
+    pub id: BackupId,
+    /// When it was complete.
+    pub finished_at: Timestamp,
+    /// Its bytes as BSON.
+    pub bytes_raw: u64,
+    /// Its bytes as stored.
+    pub bytes_stored: u64,
+    /// Since when every byte of it is known to be as it was written.
+    pub verified_at: Option<Timestamp>,
+    /// When it was last restored in a drill that passed.
+    pub drilled_at: Option<Timestamp>,
+    /// Whether something of it is known to be damaged.
+    pub damaged: bool,
+}
+
+/// A drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DrillStatus {
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// The backup that was restored.
+    pub backup: BackupId,
+    /// Whether every check that could be made was passed.
+    pub passed: bool,
+    /// The bytes of documents that were restored.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: u64,
 }
 
 /// The backups of one kind.
@@ -176,6 +214,8 @@ pub fn assess(facts: &Facts, objectives: &Objectives) -> Status {
         capture_lag_seconds: facts.captured.last().map(|last| exposure::since(last.end().wall(), facts.now).as_secs()),
         newest_backup: newest(facts),
         backups: kinds(facts),
+        backups_kept: kept(facts),
+        drills: drills(facts),
         verified_at: facts.soundness.everything_at,
         jobs: facts.jobs(),
         stored_bytes: facts.stored_bytes,
@@ -208,6 +248,34 @@ fn newest(facts: &Facts) -> Option<BackupStatus> {
         cluster_time: newest.cluster_time,
         verified_at: facts.soundness.verified.get(&newest.id).copied(),
     })
+}
+
+fn kept(facts: &Facts) -> Vec<BackupState> {
+    let drilled = |id: &BackupId| {
+        let mut passed = facts.drills().filter(|(_, result)| result.passed && result.backup == *id);
+        passed.next().map(|(run, _)| run.finished_at)
+    };
+    let state = |manifest: &Manifest| BackupState {
+        id: manifest.id.clone(),
+        finished_at: manifest.finished_at,
+        bytes_raw: manifest.bytes_raw,
+        bytes_stored: manifest.bytes_stored,
+        verified_at: facts.soundness.verified.get(&manifest.id).copied(),
+        drilled_at: drilled(&manifest.id),
+        damaged: facts.soundness.damaged.contains_key(&manifest.id),
+    };
+    facts.backups().map(state).collect()
+}
+
+fn drills(facts: &Facts) -> Vec<DrillStatus> {
+    let drill = |(run, result): (&Run, &DrillResult)| DrillStatus {
+        finished_at: run.finished_at,
+        backup: result.backup.clone(),
+        passed: result.passed,
+        bytes: result.bytes,
+        seconds: result.milliseconds.div_ceil(1000),
+    };
+    facts.drills().map(drill).collect()
 }
 
 fn kinds(facts: &Facts) -> BTreeMap<BackupKind, KindStatus> {

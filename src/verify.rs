@@ -220,8 +220,8 @@ pub async fn verify(
     let (mut to_read, manifests) = backups::check(repository, &request.backups, &stored, &mut verification).await?;
     let mut slices = Vec::new();
     if verification.everything {
-        let log = evidence::check(repository, &bounds, &stored, now, &mut verification, &mut to_read).await?;
-        slices = oplog::check(repository, &bounds, &stored, &log, &mut verification).await?;
+        evidence::check(repository, &bounds, &stored, now, &mut verification, &mut to_read).await?;
+        slices = oplog::check(repository, &bounds, &stored, &mut verification).await?;
         to_read.extend(slices.iter().map(oplog::to_read));
         control::check(repository, &stored, &mut verification).await?;
     }

@@ -36,9 +36,6 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     if arguments.check {
         return check(session, &settings).await;
     }
-    for schedule in settings.schedules.iter().filter(|schedule| is_to_come(schedule)) {
-        session.say(format_args!("warning: {}", to_come(schedule)));
-    }
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
@@ -88,9 +85,6 @@ async fn check(session: &Session, settings: &Settings) -> Result<()> {
         rows.extend(settings.schedules.iter().map(|schedule| row(schedule, next(schedule))));
         table(&rows, [false; 5]);
     }
-    for schedule in settings.schedules.iter().filter(|schedule| is_to_come(schedule)) {
-        session.say(format_args!("warning: {}", to_come(schedule)));
-    }
     if settings.objectives.workloads.is_empty() {
         session.say("note: there are no [[workloads]]: nothing is held against an objective");
     }
@@ -107,12 +101,4 @@ fn row(schedule: &Schedule, next: Option<Timestamp>) -> [String; 5] {
         schedule.timetable.zone_name().into(),
         next.map_or_else(|| "never".into(), time),
     ]
-}
-
-fn is_to_come(schedule: &Schedule) -> bool {
-    !schedule.job.is_supported()
-}
-
-fn to_come(schedule: &Schedule) -> String {
-    format!("{}.toml: this version cannot do {} yet; each time counts as missed", schedule.name, schedule.job)
 }

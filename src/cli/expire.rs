@@ -48,7 +48,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     lease::give_back(&lease).await;
     let (plan, done, outcome) = outcome?;
     let run = record::by_hand(session, Job::Expire, started_at);
-    record::record(session, &repository, &signing_key, done.event(run, outcome.is_err())).await;
+    record::record(session, &config, &repository, &signing_key, done.event(run, outcome.is_err())).await;
     outcome?;
     answer(session, &plan, Some(&done));
     Ok(())

@@ -36,7 +36,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     }
     let (repository, abilities) = made?;
     let (_, descriptor) = repository.hash(layout::DESCRIPTOR).await?;
-    record::record(session, &repository, &key, Event::Creation { descriptor }).await;
+    record::record(session, &config, &repository, &key, Event::Creation { descriptor }).await;
     let path = config.signing_key_path();
     if session.json {
         let answer = serde_json::json!({

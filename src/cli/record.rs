@@ -7,7 +7,8 @@ use crate::codec::SigningKey;
 use crate::config::Config;
 use crate::format::Job;
 use crate::format::evidence::{Event, Run};
-use crate::repository::{Recorder, Repository};
+use crate::policy::{Retention, history};
+use crate::repository::{EvidenceLog, Recorder, Repository};
 
 /// Returns who does something here, for people: the host and the process.
 pub(crate) fn who() -> String {
@@ -22,20 +23,46 @@ pub(super) fn by_hand(session: &Session, job: Job, started_at: Timestamp) -> Run
 
 /// Records an event and returns the record's key. What was done is done: that it could not be recorded is said, and is no
 /// failure of it.
+///
+/// Objectives that are configured and not recorded as they are come first: a report holds what follows against them.
 pub(super) async fn record(
     session: &Session,
+    config: &Config,
     repository: &Repository,
     signing_key: &SigningKey,
     event: Event,
 ) -> Option<String> {
     let recorder = Recorder { who: &who(), signing_key, random: &session.random };
-    match repository.record_one(event, session.clock.now(), &recorder).await {
+    let now = session.clock.now();
+    let recording = async {
+        let mut log = repository.newest_evidence(now).await?;
+        log.refresh(repository, now).await?;
+        if let Some(configuration) = configuration(config, &log) {
+            repository.record(&mut log, configuration, now, &recorder).await?;
+        }
+        repository.record(&mut log, event, now, &recorder).await
+    };
+    match recording.await {
         Ok(key) => Some(key),
         Err(error) => {
             session.say(format_args!("warning: this could not be recorded as evidence: {error}"));
             None
         }
     }
+}
+
+/// Returns what is to be recorded of the configuration: nothing where it says no objectives, or those that are recorded.
+/// Schedules are the service's own affair.
+fn configuration(config: &Config, log: &EvidenceLog) -> Option<Event> {
+    let (workloads, retention) = (config.objectives().workloads, config.retention().map(Retention::record));
+    let (schedules, known) = match history::configuration(log.records()) {
+        Some(Event::Configuration { schedules, workloads, retention }) => {
+            (schedules.clone(), Some((workloads.clone(), retention.clone())))
+        }
+        _ => (Vec::new(), None),
+    };
+    let is_new = !workloads.is_empty() && known != Some((workloads.clone(), retention.clone()));
+    is_new.then_some(Event::Configuration { schedules, workloads, retention })
 }
 
 /// As [`record`], where there may be no signing key, or another repository's.
@@ -46,7 +73,7 @@ pub(super) async fn record_if_possible(
     event: Event,
 ) -> Option<String> {
     if let Ok(key) = config.signing_key().and_then(|key| repository.accept_signer(&key).map(|()| key)) {
-        return record(session, repository, &key, event).await;
+        return record(session, config, repository, &key, event).await;
     }
     session.say("note: there is no signing key of this repository here, so this is not recorded as evidence");
     None

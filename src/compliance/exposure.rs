@@ -8,7 +8,7 @@ use super::reach::{Reach, ceiling};
 use crate::format::evidence::WorkloadRecord;
 
 /// How many lines a chart gets.
-const LINES: usize = 2000;
+const LINES: usize = 600;
 
 /// A stretch of seconds in which nothing changed: at its second `s`, `s - newest` would have been lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -66,7 +66,7 @@ impl<'a> Inventory<'a> {
         let is_overdue = |backup: &&BackupFact| self.until.duration_since(backup.summary.finished_at) > NEW_FOR;
         let is_damaged = self.soundness.oplog_damage.is_some()
             || self.existing.iter().any(|backup| self.soundness.damaged.contains_key(&backup.summary.id));
-        let verdict = match (is_damaged, uncovered.iter().any(is_overdue) || self.existing.is_empty()) {
+        let verdict = match (is_damaged, uncovered.iter().any(is_overdue) || self.soundness.everything_at.is_none()) {
             (true, _) => Verdict::Missed,
             (false, true) => Verdict::Unknown,
             (false, false) => Verdict::Met,

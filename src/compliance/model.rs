@@ -1,6 +1,8 @@
 //! What is said about a period. Serialises as the report's JSON; `docs/REPORT.md` describes it.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::format::evidence::{BackupSummary, Check, Phase, RetentionRecord};
@@ -13,6 +15,17 @@ pub struct Period {
     pub begin: Timestamp,
     /// Where it ends.
     pub end: Timestamp,
+}
+
+impl Period {
+    /// Returns the month (UTC) before the one that a moment lies in.
+    #[must_use]
+    pub fn month_before(at: Timestamp) -> Self {
+        let first = TimeZone::UTC.to_datetime(at).date().first_of_month();
+        let before = first.yesterday().unwrap_or(first).first_of_month();
+        let midnight = |day: Date| TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).unwrap_or(at);
+        Self { begin: midnight(before), end: midnight(first) }
+    }
 }
 
 /// Whether something was as it has to be.
@@ -134,7 +147,7 @@ pub struct Rto {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Exposure {
     /// The exposure as straight lines, in order: between two points that follow each other it rises by a second each
-    /// second, and falls at the end of a line. At most 2000 lines; where there are more, each is the worst of several.
+    /// second, and falls at the end of a line. At most 600 lines; where there are more, each is the worst of several.
     pub lines: Vec<ExposureLine>,
 }
 
@@ -230,8 +243,8 @@ pub enum RunOutcome {
 /// What of the repository has been read again.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verification {
-    /// Missed while damage is open; unknown while something is older than eight days and was never verified, or not
-    /// within the last 35.
+    /// Missed while damage is open; unknown where nothing was ever verified as a whole, or something that is older than
+    /// eight days was not within the last 35.
     pub verdict: Verdict,
     /// When everything was read last, byte for byte, up to the end of the period.
     pub everything_at: Option<Timestamp>,

@@ -13,6 +13,9 @@ const COUNTS_FOR: SignedDuration = SignedDuration::from_hours(62 * 24);
 /// How far back the history of drills goes.
 const HISTORY: SignedDuration = SignedDuration::from_hours(366 * 24);
 
+/// Over how much time drills must spread for a trend.
+const SHORTEST_TREND: SignedDuration = SignedDuration::from_hours(20 * 24);
+
 const MONTH_SECONDS: f64 = 30.0 * 86400.0;
 
 /// Returns what drills up to a moment tell.
@@ -163,5 +166,7 @@ fn trend(history: &[(Timestamp, u64)]) -> Option<f64> {
     let (mean_x, mean_y) = (mean(|point| point.0), mean(|point| point.1));
     let spread: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
     let together: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-    (spread > 0.0).then(|| together / spread)
+    // Over a few days only chance would show.
+    let weeks = history.last()?.0.duration_since(first) >= SHORTEST_TREND;
+    (weeks && spread > 0.0).then(|| together / spread)
 }

@@ -39,6 +39,8 @@ pub struct File {
     pub drill: Option<Drill>,
     /// How what is stored is verified.
     pub verify: Option<Verify>,
+    /// How reports are written.
+    pub report: Option<Report>,
     /// The service's own endpoint.
     pub server: Option<Server>,
     /// Who is told what.
@@ -174,6 +176,14 @@ pub struct Workload {
     pub namespaces: Vec<String>,
     /// Its tier.
     pub tier: String,
+}
+
+/// `[report]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The browser that prints PDFs: a path, or a name on `PATH`.
+    pub browser: Option<String>,
 }
 
 /// `[server]`

@@ -1,13 +1,18 @@
-//! Metrics and health over HTTP, for Prometheus, load balancers and scripts.
+//! The dashboard, metrics and health over HTTP, for people, Prometheus, load balancers and scripts.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -21,6 +26,7 @@ use super::settings::ServerSettings;
 use crate::codec::sha256;
 use crate::error::{Error, Result};
 use crate::metrics::{self, Readings};
+use crate::report::{self, Dashboard};
 use crate::secret::Secret;
 
 /// How many connections are served at once; more wait.
@@ -89,23 +95,63 @@ fn answer(request: &Request<Incoming>, board: &Board, token: Option<&Secret>) ->
     match request.uri().path() {
         "/healthz" => health(board),
         "/readyz" => readiness(board),
-        "/metrics" | "/api/v1/status" if !is_allowed(request, token) => {
-            let mut refused = plain(StatusCode::UNAUTHORIZED, "show the token: Authorization: Bearer TOKEN\n");
-            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        "/" | "/metrics" | "/api/v1/status" if !is_allowed(request, token) => {
+            let mut refused = plain(
+                StatusCode::UNAUTHORIZED,
+                "show the token: Authorization: Bearer TOKEN, or as the password of any user\n",
+            );
+            // Browsers ask people for the second.
+            for way in ["Bearer", "Basic realm=\"Regrow\", charset=\"UTF-8\""] {
+                refused.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
+            }
             refused
         }
+        "/" => page(board),
         "/metrics" => with_type(StatusCode::OK, metrics::CONTENT_TYPE, readings(board)),
         "/api/v1/status" => status(board),
-        _ => plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz and /api/v1/status\n"),
+        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz and /api/v1/status\n"),
     }
 }
 
 fn is_allowed(request: &Request<Incoming>, token: Option<&Secret>) -> bool {
     let Some(token) = token else { return true };
     let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
+    let shown = shown.and_then(|value| match value.split_once(' ')? {
+        ("Bearer", token) => Some(token.as_bytes().to_vec()),
+        ("Basic", login) => {
+            let login = BASE64.decode(login).ok()?;
+            let colon = login.iter().position(|byte| *byte == b':')?;
+            Some(login[colon + 1..].to_vec())
+        }
+        _ => None,
+    });
     // Hashes are compared, so that how long it takes tells nothing.
-    shown.is_some_and(|shown| sha256(shown.as_bytes()) == sha256(token.reveal().as_bytes()))
+    shown.is_some_and(|shown| sha256(&shown) == sha256(token.reveal().as_bytes()))
+}
+
+/// The dashboard.
+fn page(board: &Board) -> Response<Full<Bytes>> {
+    let notes = board.notes();
+    let status = notes.status.clone().filter(|_| notes.leads);
+    let (source, repository) = (notes.source.clone(), notes.repository.clone());
+    let running: Vec<_> = notes.running.iter().map(|(job, since)| (job.as_str().to_owned(), *since)).collect();
+    let stands_by = !notes.leads && notes.stands_by;
+    drop(notes);
+    let text = match &status {
+        Some(status) => {
+            report::dashboard(Dashboard { source: &source, repository: &repository, status, running: &running })
+        }
+        None => report::standby(&source, stands_by),
+    };
+    let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", text);
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&report::content_security_policy()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Whether the process works at all: whoever asks may start it again where it does not.

@@ -8,14 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
 use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
+use crate::browser;
+use crate::compliance::model::Period;
+use crate::compliance::{Facts, assess};
 use crate::config::VerifySettings;
 use crate::drill::{self, DrillContext, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::expire::{self, Expired, ExpiryContext};
 use crate::format::evidence::{CheckOutcome, Event, Run};
-use crate::format::{BackupKind, Job};
+use crate::format::{BackupKind, Job, layout};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
+use crate::report;
 use crate::units::Elapsed;
 use crate::verify::{self, VerifyRequest};
 
@@ -91,7 +95,7 @@ impl Bench {
             Job::Verify => self.verify(stop, run).await.into(),
             Job::Expire => self.expire(stop, run).await,
             Job::Drill => self.drill(stop, run).await.into(),
-            Job::Report => Err(Error::failed("this version of Regrow does not do this yet")).into(),
+            Job::Report => self.report(stop, run).await.into(),
         }
     }
 
@@ -151,6 +155,38 @@ impl Bench {
         }
         tracing::info!(%backup, passed = report.result.passed, seconds, "a drill was carried out");
         Ok(Event::Drill { run: run(), result: report.result })
+    }
+
+    /// Writes the report about the month before, in every format, into the repository.
+    async fn report(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
+        let Leader { settings, repository, clock, .. } = self.leader;
+        let (now, begun) = (clock.now(), run());
+        let period = Period::month_before(begun.due.unwrap_or(begun.started_at));
+        let progress = Progress::default();
+        let facts = unless_stopped(stop, Facts::gather(&repository, period, now, &progress)).await?;
+        let compliance = assess(&facts, period);
+        let (folder, browser) = (layout::report(period.begin, now), settings.config.browser());
+        let mut files = Vec::new();
+        for format in report::Format::ALL {
+            let text = report::render(format, &compliance, now);
+            let bytes = if format == report::Format::Pdf {
+                let browser = browser.clone();
+                let printing = tokio::task::spawn_blocking(move || browser::print(&text, browser.as_deref())).await;
+                match printing.map_err(|error| Error::failed("printing failed").caused_by(error))? {
+                    Ok(bytes) => bytes,
+                    // The HTML says the same.
+                    Err(error) => {
+                        tracing::warn!(%error, hint = error.hint(), "the report was not printed as PDF");
+                        continue;
+                    }
+                }
+            } else {
+                text.into_bytes()
+            };
+            files.push(repository.store_report(&format!("{folder}report.{}", format.extension()), bytes.into()).await?);
+        }
+        tracing::info!(folder, verdict = ?compliance.verdict, "a report was written");
+        Ok(Event::Report { run: run(), begin: period.begin, end: period.end, files })
     }
 
     async fn expire(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Done {

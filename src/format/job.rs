@@ -37,12 +37,6 @@ impl Job {
         Self::Expire,
     ];
 
-    /// Whether this version can do it.
-    #[must_use]
-    pub fn is_supported(self) -> bool {
-        !matches!(self, Self::Report)
-    }
-
     /// Returns the name that programs use.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -26,12 +26,17 @@ pub struct SignedDocument<'a> {
 }
 
 impl<'a> SignedDocument<'a> {
-    /// Splits a stored document; nothing is checked yet.
+    /// Splits a stored document; the signature is not checked yet.
     ///
     /// # Errors
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it has not the shape of a signed document.
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is not, to the byte, what [`join`](Self::join) makes: the
+    /// signature covers the payload, and this the rest.
     pub fn parse(what: &str, json: &'a [u8]) -> Result<Self> {
-        serde_json::from_slice(json).map_err(|error| malformed(what, error))
+        let document: Self = serde_json::from_slice(json).map_err(|error| malformed(what, error))?;
+        if Self::join(document.payload.get(), &document.signature) != json {
+            return Err(malformed(what, "something stands beside its payload and its signature"));
+        }
+        Ok(document)
     }
 
     /// Returns the payload's exact bytes.

@@ -185,12 +185,18 @@ impl Repository {
     /// # Errors
     /// As [`record`](Self::record).
     pub async fn record_one(&self, event: Event, now: Timestamp, recorder: &Recorder<'_>) -> Result<String> {
+        let mut log = self.newest_evidence(now).await?;
+        self.record(&mut log, event, now, recorder).await
+    }
+
+    /// Reads as much evidence as a new record needs to follow.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn newest_evidence(&self, now: Timestamp) -> Result<EvidenceLog> {
         let mut log = EvidenceLog::since(now - RECENT);
         log.refresh(self, now).await?;
-        if log.records.is_empty() {
-            log = EvidenceLog::since(Timestamp::UNIX_EPOCH);
-        }
-        self.record(&mut log, event, now, recorder).await
+        Ok(if log.records.is_empty() { EvidenceLog::since(Timestamp::UNIX_EPOCH) } else { log })
     }
 }
 
@@ -198,6 +204,11 @@ impl Repository {
 async fn stored(repository: &Repository, since: Timestamp, now: Timestamp) -> Result<BTreeSet<String>> {
     let year = |time: Timestamp| TimeZone::UTC.to_datetime(time).year();
     let mut keys = BTreeSet::new();
+    if since == Timestamp::UNIX_EPOCH {
+        let listed = repository.storage.list(layout::EVIDENCE).await?;
+        keys.extend(listed.into_iter().map(|entry| entry.key).filter(|key| layout::evidence_time(key).is_some()));
+        return Ok(keys);
+    }
     let first = year(since).max(year(repository.descriptor.created_at) - 1);
     // Clocks differ: at the turn of the year somebody else's may show the next one already.
     for year in first..=year(now) + 1 {

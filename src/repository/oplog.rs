@@ -254,6 +254,14 @@ impl Repository {
         Ok(record)
     }
 
+    /// Stores a file of a report. May be repeated after an error.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn store_report(&self, key: &str, content: Bytes) -> Result<ObjectRecord> {
+        self.store_sealed(key.to_owned(), content).await
+    }
+
     /// Stores sealed bytes; what an earlier attempt has left under the same key must be the same bytes.
     async fn store_sealed(&self, key: String, sealed: Bytes) -> Result<ObjectRecord> {
         let (hash, size) = (sha256(&sealed), sealed.len() as u64);

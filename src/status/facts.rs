@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::JobStatus;
 use super::exposure;
 use crate::error::{Error, Kind, Result};
-use crate::format::evidence::{Event, Evidence, ScheduleRecord, WorkloadRecord};
+use crate::format::evidence::{DrillResult, Event, Evidence, Run, ScheduleRecord, WorkloadRecord};
 use crate::format::lease::Lease;
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Gap;
@@ -239,6 +239,14 @@ impl Facts {
         self.sound_backups().filter_map(Manifest::leads_on).any(|(_, replay_from)| replay_from >= moment)
     }
 
+    /// Returns the drills that are recorded, the newest first.
+    pub(super) fn drills(&self) -> impl Iterator<Item = (&Run, &DrillResult)> {
+        self.evidence.iter().rev().filter_map(|evidence| match &evidence.event {
+            Event::Drill { run, result } => Some((run, result)),
+            _ => None,
+        })
+    }
+
     /// Tells what runs, so that it is not taken for what was not done.
     pub fn set_running(&mut self, running: BTreeMap<Job, Timestamp>) {
         self.running = running;
@@ -258,10 +266,6 @@ impl Facts {
             let settled = self.settled(&schedule);
             let timetable = schedule.cron.parse().and_then(|cron| Timetable::new(cron, &schedule.timezone));
             let ScheduleRecord { job, cron, timezone, .. } = schedule;
-            if !job.is_supported() {
-                let problem = Some("this version of Regrow does not do this yet".into());
-                return JobStatus { job, cron, timezone, last_success, next_due: None, trouble: None, problem };
-            }
             let settled = settled.map_or(self.now, |settled| settled.achieved.last().copied().unwrap_or(settled.until));
             let next_due = timetable.ok().and_then(|timetable| timetable.next_after(settled));
             let problem = trouble.as_ref().map(|trouble| trouble.problem.clone());

@@ -47,14 +47,21 @@ impl Bounds {
         if read.as_ref().is_err_and(|error| error.kind() == Kind::Damaged) {
             self.altered.push(key.to_owned());
         }
+        if let Ok(None) = read {
+            return Ok(None);
+        }
         Ok(verification.note(key, read)?.flatten())
     }
 }
 
 /// Checks what is signed in `control/`, and that nothing anywhere has a name that means nothing.
 pub(super) async fn check(repository: &Repository, stored: &Stored, verification: &mut Verification) -> Result<()> {
-    verification.note(layout::LEASE, repository.lease().await)?;
-    verification.note(layout::ALERTS, repository.said_alerts().await)?;
+    if stored.contains_key(layout::LEASE) {
+        verification.note(layout::LEASE, repository.lease().await)?;
+    }
+    if stored.contains_key(layout::ALERTS) {
+        verification.note(layout::ALERTS, repository.said_alerts().await)?;
+    }
     for kind in [MarkKind::Hold, MarkKind::Expired] {
         for key in stored.keys() {
             if let Some(id) = layout::marked(kind, key) {

@@ -9,11 +9,10 @@ use super::control::Bounds;
 use super::{Finding, Stored, ToRead, Verification, wrong_size};
 use crate::error::{Kind, Result};
 use crate::format::bounds::OplogBounds;
-use crate::format::evidence::Event;
 use crate::format::layout::{self, OplogObject};
 use crate::format::oplog::{Range, SliceRecord};
 use crate::format::{ClusterTime, TimelineId};
-use crate::repository::{EvidenceLog, Repository};
+use crate::repository::Repository;
 
 /// How many records are read at once: they are small, and the time is all latency.
 const PARALLEL_RECORDS: usize = 8;
@@ -32,7 +31,6 @@ pub(super) async fn check(
     repository: &Repository,
     bounds: &Bounds,
     stored: &Stored,
-    log: &EvidenceLog,
     verification: &mut Verification,
 ) -> Result<Vec<SliceRecord>> {
     let mut timelines: BTreeMap<TimelineId, Listed> = BTreeMap::new();
@@ -50,7 +48,7 @@ pub(super) async fn check(
     }
     let mut sound = Vec::new();
     for (id, listed) in timelines {
-        let checker = Checker { repository, id: &id, listed: &listed, log };
+        let checker = Checker { repository, id: &id, listed: &listed };
         sound.extend(checker.check(bounds, stored, verification).await?);
     }
     Ok(sound)
@@ -67,7 +65,6 @@ struct Checker<'a> {
     repository: &'a Repository,
     id: &'a TimelineId,
     listed: &'a Listed,
-    log: &'a EvidenceLog,
 }
 
 impl Checker<'_> {
@@ -180,20 +177,15 @@ impl Checker<'_> {
         slices.chain(gaps).min().unwrap_or(end).min(end)
     }
 
-    /// Names what is missing: what is left of it, or what evidence remembers, tells which object it was.
+    /// Names what is missing. Of a slice bytes and record are two objects: where one of them is taken away, the other tells
+    /// which it was. So where neither is left, it was the record of a gap, or more than one object is missing.
     fn missing(&self, range: Range) -> Finding {
-        let is_it = |gap: &Range| gap.begin == range.begin;
-        let gap = self.log.records().find_map(|record| match &record.event {
-            Event::Gap { timeline, range, .. } if timeline == self.id && is_it(range) => Some(*range),
-            _ => None,
-        });
-        if let Some(gap) = gap {
-            let problem = "it is missing: the oplog is known to have a gap there, and nothing says why";
-            return Finding::new(&layout::gap(self.id, gap), problem);
-        }
+        let Some(end) = self.end_of_bytes(range.begin) else {
+            let problem = "it is missing, or slices there and their records are: no gap explains it";
+            return Finding::of_slice(&layout::gap(self.id, range), self.id, range, problem);
+        };
         let key = layout::slice_record(self.id, range.begin);
-        let problem = format!("it is missing: entries up to {} are lost and no gap explains it", range.end);
-        let end = self.end_of_bytes(range.begin).unwrap_or(range.end);
+        let problem = format!("it is missing: entries up to {end} are lost and no gap explains it");
         Finding::of_slice(&key, self.id, Range { end, ..range }, problem)
     }
 }

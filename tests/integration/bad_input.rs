@@ -504,7 +504,7 @@ async fn arguments_that_make_no_sense() {
         (
             &["verify", "--level", "deep"],
             "error: 'deep' is no level of verification",
-            "hint: use structure or checksum",
+            "hint: use structure, checksum or content",
         ),
     ];
     for (arguments, error, hint) in cases {

@@ -1,5 +1,7 @@
 //! Every object of a repository, damaged in every way: `verify` names exactly it, `restore` refuses it.
 
+mod every_object;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -112,10 +114,10 @@ async fn an_undamaged_repository_never_alarms() {
         let run = ground.workspace.run(["verify", "--level", level, "latest"]).exits(0);
         assert_eq!(run.stdout, "");
     }
+    let objects = every_object::files(&ground.workspace.repository()).len();
     let answer: Value = ground.workspace.run(["verify", "--json"]).exits(0).json();
-    let objects = ground.objects().len() + 2;
     let bytes: u64 = ground.backups.iter().map(|backup| backup.bytes_stored).sum();
-    assert_eq!(answer["checked_objects"], objects, "packs, catalogs and manifests");
+    assert_eq!(answer["checked_objects"], objects, "everything that is stored");
     assert_eq!(answer["checked_bytes"], bytes);
 }
 
@@ -167,10 +169,7 @@ async fn a_descriptor_that_was_altered_is_not_believed() {
     const DESCRIPTOR: &str = "regrow-repository.json";
     let ground = Ground::new().await;
     let content = String::from_utf8(ground.read(DESCRIPTOR)).unwrap();
-    let begin = content.find("\"created_at\": \"").unwrap() + 15;
-    let end = begin + content[begin..].find('"').unwrap();
-    // When it was made is a remark that nothing relies on.
-    for at in (0..content.len()).filter(|at| !(begin..end).contains(at)) {
+    for at in 0..content.len() {
         let original = ground.flip(DESCRIPTOR, at);
         if let Ok(repository) = Repository::open(local(&ground.workspace.repository())).await {
             let verified = verify(
@@ -182,9 +181,7 @@ async fn a_descriptor_that_was_altered_is_not_believed() {
             .await
             .unwrap();
             let found: Vec<_> = verified.findings.iter().map(|finding| finding.object.clone()).collect();
-            let mut manifests = [ground.manifest_key(0), ground.manifest_key(1)];
-            manifests.sort();
-            assert_eq!(found, manifests, "byte {at}: no manifest belongs to this repository");
+            assert!(found.iter().any(|object| object == DESCRIPTOR), "byte {at}: {found:?}");
         }
         original.put_back();
     }
@@ -193,7 +190,8 @@ async fn a_descriptor_that_was_altered_is_not_believed() {
     assert!(run.stderr.starts_with("error: regrow-repository.json is malformed"), "{run:?}");
     original.put_back();
     let original = ground.replace(DESCRIPTOR, None);
-    ground.workspace.run(["verify"]).exits(4);
+    let run = ground.workspace.run(["verify"]).exits(5);
+    assert!(run.stderr.starts_with("error: regrow-repository.json is missing"), "{run:?}");
     original.put_back();
 }
 

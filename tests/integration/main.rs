@@ -17,6 +17,7 @@ mod interrupted;
 mod lease;
 mod notify;
 mod point_in_time;
+mod report;
 mod round_trip;
 mod servers;
 mod service;

@@ -53,6 +53,8 @@ fn status() -> Status {
         predicted_rto_seconds: Some(1800),
         recovery_window: Vec::new(),
         capture_lag_seconds: Some(61),
+        backups_kept: Vec::new(),
+        drills: Vec::new(),
         newest_backup: None,
         backups: BTreeMap::from([(BackupKind::Daily, daily)]),
         verified_at: Some(at("2026-11-22T06:10:00Z")),

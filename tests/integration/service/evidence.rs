@@ -43,7 +43,7 @@ async fn commands_record_what_they_did_and_what_is_altered_or_removed_is_missed(
         .collect();
     let mut sorted = kinds.clone();
     sorted.sort();
-    assert_eq!(sorted, ["backup", "backup", "verification"]);
+    assert_eq!(sorted, ["backup", "backup", "creation", "verification"]);
     assert!(!problems(&status(&workspace)).contains(&"evidence".to_owned()));
 
     let second = records.iter().find(|path| path.to_str().unwrap().contains("verification")).unwrap();
