@@ -20,3 +20,4 @@ mod schedules;
 
 pub use assess::assess;
 pub use facts::{BackupFact, Facts, Recorded, SliceFact, TimelineFact};
+pub use recovery::restore_time;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,7 +21,7 @@ use crate::status::{JobStatus, KindStatus, Status, WorkloadStatus};
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Every metric that can be rendered, by the name that queries use.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 25] = [
     "regrow_build_info",
     "regrow_leader",
     "regrow_status_timestamp_seconds",
@@ -42,6 +43,8 @@ pub const NAMES: [&str; 23] = [
     "regrow_backup_duration_seconds",
     "regrow_repository_stored_bytes",
     "regrow_verified_timestamp_seconds",
+    "regrow_drill_last_success_timestamp_seconds",
+    "regrow_drill_phase_seconds",
     "regrow_open_alerts",
     "regrow_notification_failures_total",
 ];
@@ -132,6 +135,15 @@ impl Sheet {
         );
         if let Some(at) = status.verified_at {
             self.set("regrow_verified_timestamp_seconds", "When every stored byte was verified last", &[], instant(at));
+        }
+        if let Some(drill) = status.drills.iter().find(|drill| drill.passed) {
+            let at = instant(drill.finished_at);
+            self.set("regrow_drill_last_success_timestamp_seconds", "When a drill passed last", &[], at);
+            for phase in &drill.phases {
+                let seconds = Duration::from_millis(phase.milliseconds).as_secs_f64();
+                let labels = [("phase", phase.name.as_str())];
+                self.set("regrow_drill_phase_seconds", "How long the phases of that drill took", &labels, seconds);
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 pub use facts::{Facts, Observer};
 
-use crate::format::evidence::{DrillResult, Run, WorkloadRecord};
+use crate::format::evidence::{DrillResult, Phase, Run, WorkloadRecord};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
 use crate::format::{BackupId, BackupKind, ClusterTime, Job};
@@ -147,6 +147,8 @@ pub struct DrillStatus {
     pub bytes: u64,
     /// How long it took.
     pub seconds: u64,
+    /// The same by phase; phases overlap.
+    pub phases: Vec<Phase>,
 }
 
 /// The backups of one kind.
@@ -274,6 +276,7 @@ fn drills(facts: &Facts) -> Vec<DrillStatus> {
         passed: result.passed,
         bytes: result.bytes,
         seconds: result.milliseconds.div_ceil(1000),
+        phases: result.phases.clone(),
     };
     facts.drills().map(drill).collect()
 }

@@ -1,5 +1,7 @@
 //! How long restoring takes: measured by drills, and predicted from what they measured.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::facts::{Facts, Recorded};
@@ -104,8 +106,14 @@ pub(super) fn predict(facts: &Facts, until: Timestamp) -> Option<Prediction> {
         .flat_map(|timeline| &timeline.slices)
         .filter(|(range, slice)| backup.replay_from.is_some_and(|from| range.end > from) && slice.stored_at <= until);
     let (slices, entries) = behind.fold((0, 0), |(slices, entries), (_, slice)| (slices + 1, entries + slice.entries));
-    let seconds = Rates::of(result).seconds(backup.bytes_raw, entries);
+    let seconds = restore_time(result, backup.bytes_raw, entries).as_secs();
     Some(Prediction { seconds, bytes: backup.bytes_raw, slices, drill: record.id() })
+}
+
+/// Returns how long restoring so many bytes and entries takes, at the rates that a drill measured.
+#[must_use]
+pub fn restore_time(measured: &DrillResult, bytes: u64, entries: u64) -> Duration {
+    Duration::from_secs(Rates::of(measured).seconds(bytes, entries))
 }
 
 /// What a drill measured.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::JobStatus;
 use super::exposure;
+use crate::compliance;
 use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{DrillResult, Event, Evidence, Run, ScheduleRecord, WorkloadRecord};
 use crate::format::lease::Lease;
@@ -126,7 +127,7 @@ impl Observer {
         let exposure::Reach { base: Some(base), oplog, .. } = exposure::reach(facts) else {
             return Ok(Duration::ZERO);
         };
-        let Some((timeline, slices)) = oplog else { return Ok(restore::estimate(base.bytes_raw, 0)) };
+        let Some((timeline, slices)) = oplog else { return Ok(facts.takes(base.bytes_raw, 0, 0)) };
         let step = slices.len().div_ceil(SAMPLED_SLICES).max(1);
         let (mut records, mut entries, mut bytes) = (0, 0, 0);
         for range in slices.iter().step_by(step) {
@@ -141,7 +142,7 @@ impl Observer {
             }
         }
         let scaled = |sum: u64| sum * slices.len() as u64 / u64::max(records, 1);
-        Ok(restore::estimate(base.bytes_raw + scaled(bytes), scaled(entries)))
+        Ok(facts.takes(base.bytes_raw, scaled(bytes), scaled(entries)))
     }
 }
 
@@ -151,6 +152,16 @@ fn is_damage(error: &Error) -> bool {
 }
 
 impl Facts {
+    /// Returns about how long restoring takes: at the rates of the newest drill that passed, or at those of this program's
+    /// own measurements as long as there is none.
+    fn takes(&self, bytes: u64, entry_bytes: u64, entries: u64) -> Duration {
+        let measured = self.drills().find(|(_, result)| result.passed);
+        measured.map_or_else(
+            || restore::estimate(bytes + entry_bytes, entries),
+            |(_, result)| compliance::restore_time(result, bytes, entries),
+        )
+    }
+
     /// Gathers what is known without asking the store again.
     fn of(listing: &Listing, log: &EvidenceLog, captured: Vec<CapturedTimeline>, now: Timestamp) -> Self {
         let (mut manifests, mut damaged_manifests) = (Vec::new(), BTreeMap::new());

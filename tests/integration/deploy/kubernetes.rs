@@ -64,7 +64,7 @@ fn workloads() -> Vec<Value> {
     let all = [daemon(), cron()].concat();
     let found: Vec<Value> =
         all.into_iter().filter(|manifest| manifest["kind"] == "Deployment" || manifest["kind"] == "CronJob").collect();
-    assert_eq!(found.len(), 8);
+    assert_eq!(found.len(), 9);
     found
 }
 
