@@ -1,10 +1,12 @@
 //! What was not as it should be in a period, why, and what was done about it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::causes;
 use super::facts::{Facts, Recorded};
-use super::model::{Exception, Period, RunOutcome, Schedule, ScheduledRun, Workload};
+use super::model::{Breach, Exception, Period, RunOutcome, Schedule, ScheduledRun, Workload};
 use crate::format::evidence::{CheckOutcome, DrillResult, Event, VerificationResult};
 use crate::units::{Elapsed, Moment};
 
@@ -15,7 +17,7 @@ pub(super) fn exceptions(
     workloads: &[Workload],
     schedules: &[Schedule],
 ) -> Vec<Exception> {
-    let mut found: Vec<Exception> = workloads.iter().flat_map(|workload| breaches(facts, workload)).collect();
+    let mut found: Vec<Exception> = breaches(facts, workloads, period.end);
     found.extend(schedules.iter().flat_map(|schedule| runs(facts, schedule, period)));
     for record in facts.between(period.begin, period.end) {
         found.extend(told(facts, record, period));
@@ -40,24 +42,46 @@ pub(super) fn exceptions(
     found
 }
 
-fn breaches(facts: &Facts, workload: &Workload) -> Vec<Exception> {
-    let allowed = Elapsed(std::time::Duration::from_secs(workload.rpo.objective_seconds));
-    let breach = |breach: &super::model::Breach| Exception {
-        begin: breach.begin,
-        end: breach.end,
-        what: match breach.worst_seconds {
-            Some(worst) => format!(
-                "up to {} of {} would have been lost in a disaster; {allowed} are allowed",
-                Elapsed(std::time::Duration::from_secs(worst)),
-                workload.name
-            ),
-            None => format!("{} could not have been restored at all", workload.name),
-        },
-        cause: breach.cause.clone(),
-        done: causes::ended(breach, facts),
-        evidence: breach.evidence.clone(),
+/// Returns the breaches; those of several workloads at one time are one.
+fn breaches(facts: &Facts, workloads: &[Workload], until: Timestamp) -> Vec<Exception> {
+    let mut all: Vec<(&Workload, &Breach)> = workloads
+        .iter()
+        .flat_map(|workload| workload.rpo.breaches.iter().map(move |breach| (workload, breach)))
+        .collect();
+    all.sort_by_key(|(_, breach)| breach.begin);
+    let mut end = Timestamp::MIN;
+    let mut groups: Vec<Vec<(&Workload, &Breach)>> = Vec::new();
+    for found in all {
+        match groups.last_mut().filter(|_| found.1.begin < end) {
+            Some(group) => group.push(found),
+            None => groups.push(vec![found]),
+        }
+        end = end.max(found.1.end.unwrap_or(until));
+    }
+    groups.iter().filter_map(|group| together(facts, group)).collect()
+}
+
+fn together(facts: &Facts, group: &[(&Workload, &Breach)]) -> Option<Exception> {
+    let (_, first) = group.first()?;
+    let last = group.iter().map(|(_, breach)| *breach).max_by_key(|breach| (breach.end.is_none(), breach.end))?;
+    let span = |seconds| Elapsed(Duration::from_secs(seconds)).to_string();
+    let mut names: Vec<String> = Vec::new();
+    for (workload, _) in group {
+        let name = format!("{} ({} allowed)", workload.name, span(workload.rpo.objective_seconds));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let worst: Option<Vec<u64>> = group.iter().map(|(_, breach)| breach.worst_seconds).collect();
+    let what = match worst.and_then(|all| all.into_iter().max()) {
+        Some(worst) => format!("up to {} would have been lost in a disaster: {}", span(worst), names.join(", ")),
+        None => format!("nothing could have been restored: {}", names.join(", ")),
     };
-    workload.rpo.breaches.iter().map(breach).collect()
+    let mut evidence: Vec<String> = group.iter().flat_map(|(_, breach)| breach.evidence.iter().cloned()).collect();
+    evidence.sort();
+    evidence.dedup();
+    let (begin, end, cause) = (first.begin, last.end, first.cause.clone());
+    Some(Exception { begin, end, what, cause, done: causes::ended(last, facts), evidence })
 }
 
 /// Returns the runs that failed or were missed; those that follow each other are told together.

@@ -93,7 +93,7 @@ pub(super) fn exposure(compliance: &Compliance) -> Markup {
                 @for (number, breach) in breaches.iter().enumerate() {
                     @let (from, to) = (x(breach.begin, period), x(breach.end.unwrap_or(period.end), period));
                     rect class="breach" fill="url(#hatch)" x=(px(from)) y=(TOP) width=(px((to - from).max(3.0))) height=(BOTTOM - TOP) {}
-                    text class="strong" x=(px((from + to) / 2.0)) y=(TOP - 3.0) text-anchor="middle" { "B" (number + 1) }
+                    text class="strong" x=(px(f64::midpoint(from, to))) y=(TOP - 3.0) text-anchor="middle" { "B" (number + 1) }
                 }
                 @for (seconds, name) in &limits {
                     @let y = scale.y(number(*seconds));
@@ -133,18 +133,13 @@ fn unknown(lines: &[ExposureLine]) -> Vec<(Timestamp, Timestamp)> {
 fn outline(lines: &[ExposureLine], period: Period, scale: &Scale) -> String {
     let Some((first, last)) = lines.first().zip(lines.last()) else { return String::new() };
     let y = |seconds: Option<u64>| px(seconds.map_or(TOP, |seconds| scale.y(number(seconds))));
-    let mut path = format!("M{} {}", px(x(first.begin, period)), px(BOTTOM));
+    let mut points = vec![format!("M{} {}", px(x(first.begin, period)), px(BOTTOM))];
     for line in lines {
-        path.push_str(&format!(
-            "L{} {}L{} {}",
-            px(x(line.begin, period)),
-            y(line.begin_seconds),
-            px(x(line.end, period)),
-            y(line.end_seconds)
-        ));
+        points.push(format!("L{} {}", px(x(line.begin, period)), y(line.begin_seconds)));
+        points.push(format!("L{} {}", px(x(line.end, period)), y(line.end_seconds)));
     }
-    path.push_str(&format!("L{} {}Z", px(x(last.end, period)), px(BOTTOM)));
-    path
+    points.push(format!("L{} {}Z", px(x(last.end, period)), px(BOTTOM)));
+    points.concat()
 }
 
 /// Returns the axis of time, with about eight marks at whole days.

@@ -3,6 +3,8 @@
 //!
 //! Spreadsheets take what begins with `=`, `+`, `-` or `@` for a formula: such text gets an apostrophe in front.
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 
 use super::words;
@@ -61,8 +63,9 @@ impl Sheet {
         self.0.push_str("\r\n");
     }
 
-    fn fact(&mut self, section: &str, subject: &str, fact: &str, value: impl ToString, unit: &str, record: &str) {
-        self.row([section, subject, fact, &value.to_string(), unit, record]);
+    #[allow(clippy::needless_pass_by_value)] // What is shown is made for it.
+    fn fact(&mut self, section: &str, subject: &str, fact: &str, value: impl Display, unit: &str, record: &str) {
+        self.row([section, subject, fact, &format!("{value}"), unit, record]);
     }
 
     fn workload(&mut self, workload: &Workload) {

@@ -30,21 +30,19 @@ pub(super) fn front(compliance: &Compliance) -> Markup {
 fn objectives(compliance: &Compliance) -> Markup {
     let columns = [
         ("Workload", false),
-        ("Tier", false),
-        ("", false),
-        ("Data loss allowed (RPO)", true),
+        ("Verdict", false),
+        ("RPO", true),
         ("Largest", true),
-        ("95 % of time below", true),
-        ("Time within", true),
-        ("Restore allowed (RTO)", true),
+        ("95 % below", true),
+        ("Within", true),
+        ("RTO", true),
         ("Measured", true),
         ("Predicted", true),
     ];
     let row = |workload: &Workload| {
         let (rpo, rto) = (&workload.rpo, &workload.rto);
         vec![
-            text(&workload.name),
-            text(&workload.tier),
+            html! { (workload.name) br; small { (workload.tier) } },
             badge(workload.verdict),
             text(words::span(rpo.objective_seconds)),
             text(words::maximum(rpo)),
@@ -58,7 +56,7 @@ fn objectives(compliance: &Compliance) -> Markup {
     let rows: Vec<_> = compliance.workloads.iter().map(row).collect();
     html! {
         @if rows.is_empty() { p { "No objectives are recorded for this period." } }
-        @else { (table("What could have been lost in a disaster, and how long restoring takes, against what is allowed.", &columns, &rows)) }
+        @else { (table("RPO: how much may be lost in a disaster, against the largest exposure, the one that was not exceeded for 95 % of the time, and the share of time within. RTO: how long restoring may take, against the newest drill, and what is predicted from it.", &columns, &rows)) }
     }
 }
 
@@ -94,7 +92,7 @@ fn short(exceptions: &[Exception]) -> Markup {
 pub(super) fn entry(exception: &Exception) -> Markup {
     html! {
         li {
-            strong { (exception.what) } " – " (words::minute(exception.begin)) " "
+            strong { (super::sections::capital(&exception.what)) } " – " (words::minute(exception.begin)) " "
             @match exception.end { Some(end) => { "to " (words::minute(end)) } None => { "and still open" } }
             small { "Cause: " (exception.cause) }
             small { "Done: " (exception.done.as_deref().unwrap_or("nothing is recorded")) }

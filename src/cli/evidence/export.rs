@@ -1,5 +1,6 @@
 //! A folder for an auditor: the records as they are stored, and what checks them without Regrow.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -38,7 +39,8 @@ pub(super) async fn export(repository: &Repository, records: &[Stored], folder: 
         fs::write(path, document).map_err(failed)?;
         let previous: Vec<&str> = evidence.previous.iter().map(|record| record.key.as_str()).collect();
         let (id, kind, at, hash) = (&evidence.id, evidence.event.kind(), evidence.recorded_at, hex::encode(sha256));
-        index.push_str(&format!("{id},{kind},{at},{key},{hash},{}\r\n", previous.join(" ")));
+        // Writing to a string does not fail.
+        let _ = write!(index, "{id},{kind},{at},{key},{hash},{}\r\n", previous.join(" "));
     }
     fs::write(folder.join("index.csv"), index).map_err(failed)?;
     let descriptor = repository.storage().read(layout::DESCRIPTOR, None).await?;

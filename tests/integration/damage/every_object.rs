@@ -20,7 +20,7 @@ use regrow::secret::Secret;
 use regrow::verify::{Level, Verification, VerifyRequest, verify};
 
 use crate::harness::{self, Options, Servers, Workspace};
-use crate::small_backups::{fill, local, signing_key, take_into};
+use crate::small_backups::{fill, local, signing_key};
 
 /// A repository with backups, oplog, a gap, a second timeline, evidence, marks, a lease, a report.
 struct Everything {
@@ -37,7 +37,7 @@ impl Everything {
         let mut workspace = Workspace::on_disk(servers.uri());
         workspace.set("oplog.slice_interval", "1s").set("retention.daily", 7);
         workspace.run(["init"]).exits(0);
-        take_into(&workspace, &servers, &db).await;
+        workspace.run(["backup", "--ns", &db]).exits(0);
         workspace.run(["backup"]).exits(0);
         let capture = workspace.regrow(["capture"]).spawn();
         let orders = servers.client().await.database(&db).collection::<Document>("orders");
@@ -82,9 +82,9 @@ impl Everything {
         self.repository.record_one(event, Clock::system().now(), &recorder).await.unwrap();
     }
 
-    fn identities(&self) -> Option<Identities> {
+    fn identities(&self) -> Identities {
         let file = fs::read_to_string(self.workspace.identity_file()).unwrap();
-        Some(Identities::parse(&Secret::new(file)).unwrap())
+        Identities::parse(&Secret::new(file)).unwrap()
     }
 
     /// Opens the repository anew and verifies it; none where opening it says already what is damaged.
@@ -97,7 +97,7 @@ impl Everything {
             }
             Ok(repository) => repository,
         };
-        let request = VerifyRequest { identities: self.identities(), ..VerifyRequest::everything(level) };
+        let request = VerifyRequest { identities: Some(self.identities()), ..VerifyRequest::everything(level) };
         Some(verify(&repository, &request, Clock::system().now(), &Progress::default()).await.unwrap())
     }
 

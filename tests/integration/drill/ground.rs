@@ -92,7 +92,7 @@ impl Ground {
     }
 
     /// Panics if a drill left a folder or a server.
-    pub async fn is_clean(&self) {
+    pub fn is_clean(&self) {
         let folder = self.workspace.path("drills");
         assert_eq!(folders(folder.clone()), Vec::<PathBuf>::new());
         let is_ours = |process: &PathBuf| {

@@ -24,7 +24,7 @@ async fn what_a_killed_drill_leaves_of_its_own_server_the_next_one_removes() {
     }
     assert!(left > 0, "no drill was killed at work");
     ground.workspace.run(["drill", "latest"]).exits(0);
-    ground.is_clean().await;
+    ground.is_clean();
 }
 
 #[tokio::test]
@@ -65,5 +65,5 @@ async fn a_drill_that_is_interrupted_cleans_up_and_says_so() {
     drill.signal("INT");
     let run = drill.wait().exits(130);
     assert!(run.stderr.contains("the drill was interrupted"), "{run:?}");
-    ground.is_clean().await;
+    ground.is_clean();
 }
