@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows what Regrow does: a backup, a disaster and the recovery, on a MongoDB server of its own.
+# Shows what Regrow does: a backup, a drill, a disaster, the recovery and the report, on a MongoDB server of its own.
 #
 # Builds Regrow, starts a server on a free local port, and stops and removes everything at the end.
 # With --keep (or REGROW_QUICKSTART_KEEP=1) the configuration, keys and repository stay.
@@ -77,6 +77,9 @@ steps() {
     step "Is everything stored as it was written?"
     run regrow verify
 
+    step "A drill: does it really restore, and how long does that take?"
+    run regrow drill latest
+
     step "What could be lost now, and how long would a restore take?"
     run regrow status
 
@@ -92,6 +95,11 @@ steps() {
     step "Is it the same database?"
     fingerprint after
     compare
+
+    step "The report for management, computed from the repository alone"
+    run regrow report
+    run regrow report -o report.html
+    run regrow evidence list
     next
 }
 
@@ -107,6 +115,14 @@ url = "file://$folder/repository"
 [encryption]
 recipients = ["$recipient"]
 identity_file = "identity.txt"
+
+[drill]
+mongod = "$(python3 "$here/servers.py" where mongod)"
+
+[[drill.checks]]
+name = "there are orders"
+namespace = "$DATABASE.orders"
+expect = { min = 1 }
 
 [tiers.critical]
 rpo = "15m"

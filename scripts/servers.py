@@ -2,7 +2,7 @@
 """Real servers for everyone: MongoDB and S3 on free local ports, for tests, measurements and a first try.
 
   servers.py fetch                        fetches what is not there yet
-  servers.py where TOOL                   prints where a tool is: promtool, kubectl, hadolint, axe
+  servers.py where TOOL                   prints where a tool is: mongod, promtool, kubectl, hadolint, axe
   servers.py serve [OPTIONS]              prints one JSON line, serves until stdin ends
   servers.py run [OPTIONS] -- COMMAND…    runs a command with the servers in its environment
 
@@ -172,7 +172,7 @@ def arguments() -> argparse.Namespace:
     commands = program.add_subparsers(required=True, metavar="fetch|where|serve|run")
     commands.add_parser("fetch").set_defaults(do=fetch)
     finder = commands.add_parser("where")
-    finder.add_argument("tool", choices=["promtool", "kubectl", "hadolint", "axe"])
+    finder.add_argument("tool", choices=["mongod", "promtool", "kubectl", "hadolint", "axe"])
     finder.set_defaults(do=where)
     commands.add_parser("serve", parents=[servers]).set_defaults(do=serve)
     runner = commands.add_parser("run", parents=[servers])

@@ -76,8 +76,8 @@ fn problems(problems: &[Alert]) -> Markup {
                     @let is_critical = problem.severity == Severity::Critical;
                     div class={ "problem" @if is_critical { " critical" } } {
                         h3 { (if is_critical { "Critical: " } else { "Warning: " }) (problem.what) }
-                        p { "Since " (words::minute(problem.since)) ". " (problem.meaning) "." }
-                        p { strong { "To do: " } (problem.remedy) }
+                        p { "Since " (words::minute(problem.since)) ". " (words::capital(&problem.meaning)) "." }
+                        p { strong { "To do: " } (words::capital(&problem.remedy)) "." }
                     }
                 }
             }
@@ -134,7 +134,7 @@ fn window(status: &Status) -> Markup {
             @if ranges.is_empty() { p { "Nothing can be restored." } } @else {
                 figure {
                     (charts::window(&ranges, Period { begin, end: status.taken_at }))
-                    figcaption { "Every second within a band can be restored. " (ranges.len()) " stretches, from " (words::minute(oldest)) " on; gaps are blank." }
+                    figcaption { "Every second within a band can be restored. " "The oldest moment is " (words::minute(oldest)) "; gaps are blank." }
                 }
             }
             ul.facts {
@@ -154,7 +154,7 @@ fn jobs(jobs: &[JobStatus], running: &[(String, Timestamp)]) -> Markup {
         let since = running.iter().find(|(name, _)| name == job.job.as_str()).map(|(_, since)| *since);
         let last = job.last_success.as_ref();
         vec![
-            text(super::sections::capital(&job.job.to_string())),
+            text(words::capital(&job.job.to_string())),
             text(last.map_or_else(|| "never".into(), |run| words::minute(run.finished_at))),
             text(last.map_or_else(String::new, |run| words::span(run.duration().as_secs()))),
             text(job.next_due.map_or_else(|| "never".into(), words::minute)),

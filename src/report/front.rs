@@ -92,7 +92,7 @@ fn short(exceptions: &[Exception]) -> Markup {
 pub(super) fn entry(exception: &Exception) -> Markup {
     html! {
         li {
-            strong { (super::sections::capital(&exception.what)) } " – " (words::minute(exception.begin)) " "
+            strong { (words::capital(&exception.what)) } " – " (words::minute(exception.begin)) " "
             @match exception.end { Some(end) => { "to " (words::minute(end)) } None => { "and still open" } }
             small { "Cause: " (exception.cause) }
             small { "Done: " (exception.done.as_deref().unwrap_or("nothing is recorded")) }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::sections::{capital, policy_text};
+use super::sections::policy_text;
 use super::{charts, words};
 use crate::compliance::model::Compliance;
 use crate::units::ByteSize;
@@ -131,7 +131,7 @@ fn schedules(out: &mut Text, compliance: &Compliance) {
     let rows = compliance.schedules.iter().flat_map(|schedule| {
         schedule.runs.iter().map(|run| {
             [
-                capital(&schedule.job.to_string()),
+                words::capital(&schedule.job.to_string()),
                 words::minute(run.due),
                 words::outcome(run.outcome).1.into(),
                 run.note.clone().unwrap_or_default(),
@@ -200,7 +200,7 @@ fn policies(out: &mut Text, compliance: &Compliance) {
     out.line(&format!("Retention: {}. {policy} Removed: {}.", words::verdict(retention.verdict).1, retention.removed));
     let (encrypted, plain) = (compliance.encryption.encrypted, compliance.encryption.plain.len());
     out.line(&format!(
-        "Encryption: {}. {encrypted} backups are encrypted, {plain} are not.",
+        "Encryption: {}. Encrypted backups: {encrypted}; others: {plain}.",
         words::verdict(compliance.encryption.verdict).1
     ));
 }

@@ -45,18 +45,12 @@ pub(super) fn schedules(compliance: &Compliance) -> Markup {
             h2 id="schedules" { "Scheduled runs" }
             @if compliance.schedules.is_empty() { p { "No schedules are recorded." } } @else { (calendar::legend()) }
             @for schedule in &compliance.schedules {
-                h3 { (capital(&schedule.job.to_string())) " " (badge(schedule.verdict)) }
+                h3 { (words::capital(&schedule.job.to_string())) " " (badge(schedule.verdict)) }
                 p { (code(&schedule.cron)) " by the clock of " (schedule.timezone) }
                 (calendar::calendar(schedule))
             }
         }
     }
-}
-
-/// Returns words with a capital letter in front.
-pub(super) fn capital(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 pub(super) fn recovery(compliance: &Compliance) -> Markup {
@@ -67,7 +61,7 @@ pub(super) fn recovery(compliance: &Compliance) -> Markup {
             h2 id="drills" { "Drills and restores" }
             p { "A drill restores a backup for real into scratch databases, compares every document with what was backed up, and removes it again." }
             @if let Some(predicted) = &compliance.recovery.predicted {
-                p { "At the end of the period restoring everything would have taken about " strong { (words::span(predicted.seconds)) } ": " (ByteSize(predicted.bytes)) " of documents and " (predicted.slices) " slices of oplog, at the rates that drill " (code(&predicted.drill)) " measured." }
+                p { "At the end of the period restoring everything would have taken about " strong { (words::span(predicted.seconds)) } ": " (ByteSize(predicted.bytes)) " of documents and " (words::counted(predicted.slices, "slice")) " of oplog, at the rates that drill " (code(&predicted.drill)) " measured." }
             } @else { p { "How long restoring takes is unknown: no drill has passed." } }
             @if compliance.drills.is_empty() { p { "There was no drill in this period." } } @else { (charts::drills(&compliance.drills, &objectives)) (drills(&compliance.drills)) }
             @if !compliance.restores.is_empty() { (restores(&compliance.restores)) }
@@ -219,12 +213,12 @@ pub(super) fn policy(compliance: &Compliance) -> Markup {
     html! {
         section aria-labelledby="retention" {
             h2 id="retention" { "Retention " (badge(retention.verdict)) }
-            p { (policy_text(retention.policy.as_ref())) " " (retention.removed) " backups were removed in the period." }
+            p { (policy_text(retention.policy.as_ref())) " Removed in the period: " (words::counted(retention.removed, "backup")) "." }
             @if !rows.is_empty() { (table("What was kept at the end of the period.", &columns, &rows)) }
             @if retention.recovery_window.is_empty() { p { "Nothing could be restored at the end of the period." } }
             @else { p { "At the end of the period every second of these stretches could be restored, or the moment of a backup: " @for Period { begin, end } in &retention.recovery_window { (words::minute(*begin)) " to " (words::minute(*end)) "; " } } }
             h2 id="encryption" { "Encryption " (badge(encryption.verdict)) }
-            p { (encryption.encrypted) " backups are encrypted." @if !encryption.plain.is_empty() { " Not encrypted: " @for id in &encryption.plain { (code(id)) " " } } }
+            p { "Encrypted: " (words::counted(encryption.encrypted, "backup")) "." @if !encryption.plain.is_empty() { " Not encrypted: " @for id in &encryption.plain { (code(id)) " " } } }
         }
     }
 }

@@ -17,6 +17,17 @@ pub(super) fn span_or(seconds: Option<u64>, otherwise: &str) -> String {
     seconds.map_or_else(|| otherwise.to_owned(), span)
 }
 
+/// Returns a number of things: `1 slice`, `2 slices`.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns words with a capital letter in front.
+pub(super) fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// Returns a moment to the minute.
 pub(super) fn minute(at: Timestamp) -> String {
     at.strftime("%-d %b %Y, %H:%M UTC").to_string()

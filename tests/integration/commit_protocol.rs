@@ -19,11 +19,11 @@ use regrow::repository::Repository;
 use regrow::restore::{self, RestoreContext, RestorePlan, RestoreRequest};
 use regrow::secret::Secret;
 use regrow::storage::{Backoff, Fault, Faulty, Local, Retrying, Storage};
-use regrow::verify::{Level, VerifyRequest, verify};
+use regrow::verify::Level;
 use tempfile::TempDir;
 
 use crate::harness;
-use crate::small_backups::{self, content, fill, local};
+use crate::small_backups::{self, content, fill, local, verified};
 
 /// A database to back up, planned once: every attempt reads the same state.
 struct Bench {
@@ -89,16 +89,9 @@ impl Bench {
         let listing = repository.list().await.unwrap();
         let manifests = listing.backups.into_iter().map(|backup| backup.manifest);
         let manifests: Vec<_> = manifests.collect::<Result<_>>().unwrap_or_else(|error| panic!("{case}: {error}"));
-        let verified = verify(
-            &repository,
-            &VerifyRequest::everything(Level::Checksum),
-            Clock::system().now(),
-            &Progress::default(),
-        )
-        .await
-        .unwrap();
-        assert_eq!(verified.findings, [], "{case}");
-        assert_eq!(verified.backups.len(), manifests.len(), "{case}");
+        let found = verified(&repository, Level::Checksum).await;
+        assert_eq!(found.findings, [], "{case}");
+        assert_eq!(found.backups.len(), manifests.len(), "{case}");
         let named: u64 = listing.leftovers.iter().map(|leftover| leftover.objects).sum();
         let whole: u64 = manifests.iter().map(|manifest| manifest.objects().count() as u64 + 1).sum();
         let stored = repository.storage().list("backups/").await.unwrap().len() as u64;

@@ -1,22 +1,20 @@
 //! Every object of a repository, damaged in every way: `verify` names exactly it, `restore` refuses it.
 
-mod every_object;
+pub mod every_object;
 
 use std::fs;
 use std::path::PathBuf;
 
-use regrow::clock::Clock;
 use regrow::codec::SigningKey;
 use regrow::codec::signing::MANIFEST_PURPOSE;
 use regrow::format::manifest::Manifest;
-use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::Repository;
-use regrow::verify::{Level, VerifyRequest, verify};
+use regrow::verify::Level;
 use serde_json::Value;
 
 use crate::harness::{self, Workspace};
-use crate::small_backups::{content, fill, local, take_into};
+use crate::small_backups::{content, fill, local, take_into, verified};
 
 const LEVELS: [&str; 2] = ["structure", "checksum"];
 
@@ -150,15 +148,8 @@ async fn every_byte_of_a_manifest_counts() {
     let repository = Repository::open(local(&ground.workspace.repository())).await.unwrap();
     for at in (0..ground.read(&key).len()).step_by(7) {
         let original = ground.flip(&key, at);
-        let verified = verify(
-            &repository,
-            &VerifyRequest::everything(Level::Structure),
-            Clock::system().now(),
-            &Progress::default(),
-        )
-        .await
-        .unwrap();
-        let found: Vec<_> = verified.findings.iter().map(|finding| finding.object.as_str()).collect();
+        let found = verified(&repository, Level::Structure).await;
+        let found: Vec<_> = found.findings.iter().map(|finding| finding.object.as_str()).collect();
         assert_eq!(found, [key.as_str()], "byte {at}");
         original.put_back();
     }
@@ -172,15 +163,8 @@ async fn a_descriptor_that_was_altered_is_not_believed() {
     for at in 0..content.len() {
         let original = ground.flip(DESCRIPTOR, at);
         if let Ok(repository) = Repository::open(local(&ground.workspace.repository())).await {
-            let verified = verify(
-                &repository,
-                &VerifyRequest::everything(Level::Structure),
-                Clock::system().now(),
-                &Progress::default(),
-            )
-            .await
-            .unwrap();
-            let found: Vec<_> = verified.findings.iter().map(|finding| finding.object.clone()).collect();
+            let found = verified(&repository, Level::Structure).await;
+            let found: Vec<_> = found.findings.iter().map(|finding| finding.object.clone()).collect();
             assert!(found.iter().any(|object| object == DESCRIPTOR), "byte {at}: {found:?}");
         }
         original.put_back();

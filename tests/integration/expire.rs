@@ -16,16 +16,15 @@ use regrow::format::mark::MarkKind;
 use regrow::format::{BackupId, BackupKind};
 use regrow::policy::Retention;
 use regrow::policy::retention::Verdict;
-use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::{Applicant, Repository};
 use regrow::storage::{Fault, Faulty, Local, Storage};
-use regrow::verify::{Level, VerifyRequest, verify};
+use regrow::verify::Level;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{self, Options, Workspace};
-use crate::small_backups::{self, fill, local};
+use crate::small_backups::{self, fill, local, verified};
 
 const ONE_DAILY: Retention = Retention { daily: Some(1), weekly: None, monthly: None, oplog: None };
 
@@ -90,15 +89,8 @@ impl Bench {
     /// Checks that every backup that is there is whole; returns them, newest last.
     async fn whole(&self, case: &str) -> Vec<BackupId> {
         let repository = self.repository().await;
-        let verified = verify(
-            &repository,
-            &VerifyRequest::everything(Level::Checksum),
-            Clock::system().now(),
-            &Progress::default(),
-        )
-        .await
-        .unwrap();
-        assert_eq!(verified.findings, [], "{case}");
+        let found = verified(&repository, Level::Checksum).await;
+        assert_eq!(found.findings, [], "{case}");
         let mut backups = repository.list().await.unwrap().backups;
         backups.reverse();
         for backup in &backups {

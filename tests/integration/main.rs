@@ -3,6 +3,7 @@
 //! One binary, so that servers start once and all tests share them; see [`harness`].
 #![allow(clippy::unwrap_used)] // All of it is tests, the helpers too.
 
+mod auditors;
 mod bad_input;
 mod capture;
 mod commit_protocol;

@@ -6,6 +6,7 @@ mod failover;
 mod fence;
 mod manager;
 mod outages;
+mod proof;
 mod run;
 mod year;
 

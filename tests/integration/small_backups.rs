@@ -15,6 +15,7 @@ use regrow::random::Random;
 use regrow::repository::Repository;
 use regrow::secret::Secret;
 use regrow::storage::{Local, Storage};
+use regrow::verify::{Level, Verification, VerifyRequest, verify};
 
 use crate::harness::{self, Servers, Workspace};
 
@@ -101,6 +102,12 @@ pub async fn take_into(workspace: &Workspace, servers: &Servers, db: &str) -> Ma
     let key = signing_key(workspace);
     let plan = plan(servers, db).await;
     take(&plan, local(&workspace.repository()), &key, &[workspace.recipient()]).await.unwrap()
+}
+
+/// Verifies everything in a repository.
+pub async fn verified(repository: &Repository, level: Level) -> Verification {
+    let request = VerifyRequest::everything(level);
+    verify(repository, &request, Clock::system().now(), &Progress::default()).await.unwrap()
 }
 
 /// Returns the key that `regrow init` has made.

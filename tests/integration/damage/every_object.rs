@@ -66,6 +66,8 @@ impl Everything {
         let other =
             Timeline { id: TimelineId::generate(now, &Random::system()), begin: range.end, ..captured.timeline };
         self.repository.begin_timeline(&other, &self.key).await.unwrap();
+        let behind = Range { begin: range.end, end: ClusterTime { t: range.end.t + 60, i: 1 } };
+        self.repository.store_gap(&other.id, behind, "a test", now, &self.key).await.unwrap();
         let backups = self.repository.list().await.unwrap().backups;
         let oldest = &backups.last().unwrap().id;
         self.repository.place_mark(MarkKind::Expired, oldest, "a test", now, &self.key).await.unwrap();

@@ -5,11 +5,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
-use regrow::format::evidence::Run;
+use regrow::format::evidence::{Phase, Run};
 use regrow::format::{BackupKind, Job};
 use regrow::metrics::{NAMES, Readings, render};
 use regrow::notify::Severity;
-use regrow::status::{JobStatus, KindStatus, Status, WorkloadStatus};
+use regrow::status::{DrillStatus, JobStatus, KindStatus, Status, WorkloadStatus};
 
 use super::{said_by, tool};
 
@@ -45,6 +45,14 @@ fn status() -> Status {
         problem: None,
     };
     let daily = KindStatus { count: 7, bytes_raw: 3_000_000_000, bytes_stored: 500_000_000, duration_seconds: 960 };
+    let drill = DrillStatus {
+        finished_at: at("2026-11-01T08:30:00Z"),
+        backup: "20261101T040000Z-monthly-7f3a".parse().unwrap(),
+        passed: true,
+        bytes: 3_000_000_000,
+        seconds: 600,
+        phases: vec![Phase { name: "load".into(), milliseconds: 400_000 }],
+    };
     Status {
         taken_at: at("2026-11-25T09:00:00Z"),
         service: None,
@@ -54,7 +62,7 @@ fn status() -> Status {
         recovery_window: Vec::new(),
         capture_lag_seconds: Some(61),
         backups_kept: Vec::new(),
-        drills: Vec::new(),
+        drills: vec![drill],
         newest_backup: None,
         backups: BTreeMap::from([(BackupKind::Daily, daily)]),
         verified_at: Some(at("2026-11-22T06:10:00Z")),

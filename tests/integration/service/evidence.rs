@@ -6,9 +6,11 @@ use std::sync::Arc;
 use regrow::clock::Clock;
 use regrow::codec::SigningKey;
 use regrow::format::evidence::Event;
+use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::{EvidenceLog, Recorder, Repository};
 use regrow::storage::{Fault, Faulty, Local};
+use regrow::verify::{Level, VerifyRequest, verify};
 use serde_json::Value;
 
 use super::{problems, status};
@@ -116,6 +118,9 @@ async fn faults_leave_a_chain_that_goes_on() {
             };
             failures += u32::from(run.await.is_err());
             let repository = Repository::open(local(folder.path())).await.unwrap();
+            let structure = VerifyRequest::everything(Level::Structure);
+            let left = verify(&repository, &structure, clock.now(), &Progress::default()).await.unwrap();
+            assert_eq!(left.findings, [], "{fault:?} at {at}: what a crash leaves does not alarm");
             repository.record_one(event(), clock.now(), &recorder).await.unwrap();
             let mut log = EvidenceLog::since(jiff::Timestamp::UNIX_EPOCH);
             log.refresh(&repository, clock.now()).await.unwrap();
