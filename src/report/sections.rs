@@ -70,28 +70,28 @@ pub(super) fn recovery(compliance: &Compliance) -> Markup {
 }
 
 fn drills(drills: &[Drill]) -> Markup {
-    let columns = [
-        ("Drill", false),
-        ("Result", false),
-        ("Backup", false),
-        ("State of", false),
-        ("Data", true),
-        ("Took", true),
-        ("Phases", false),
-        ("Checks", false),
-    ];
+    let columns =
+        [("Drill", false), ("Result", false), ("Backup, and the state of", false), ("Took", false), ("Checks", false)];
     let row = |drill: &Drill| {
         let phases =
             drill.phases.iter().map(|phase| format!("{} {}", phase.name, words::span(phase.milliseconds / 1000)));
         vec![
             html! { (words::minute(drill.finished_at)) br; (code(&drill.evidence)) },
-            html! { @if drill.passed { span class="badge met" { "✓ passed" } } @else { span class="badge missed" { "✗ not passed" } } },
-            code(&drill.backup),
-            text(drill.recovered_to.map_or_else(|| "no single moment".into(), |at| words::minute(at.wall()))),
-            text(ByteSize(drill.bytes)),
-            text(words::span(drill.seconds)),
-            text(phases.collect::<Vec<_>>().join(", ")),
-            html! { @for check in &drill.checks { (check_sign(check.outcome)) " " (check.name) ": " (check.detail) br; } },
+            html! {
+                @if drill.passed { span class="badge met" { "✓ passed" } }
+                @else { span class="badge missed" { "✗ not passed" } }
+            },
+            html! {
+                (code(&drill.backup)) br;
+                (drill.recovered_to.map_or_else(|| "no single moment".into(), |at| words::minute(at.wall())))
+            },
+            html! {
+                (words::span(drill.seconds)) " for " (ByteSize(drill.bytes)) br;
+                small { (phases.collect::<Vec<_>>().join(", ")) }
+            },
+            html! {
+                @for check in &drill.checks { (check_sign(check.outcome)) " " (check.name) ": " (check.detail) br; }
+            },
         ]
     };
     table("Drills of the period.", &columns, &drills.iter().map(row).collect::<Vec<_>>())

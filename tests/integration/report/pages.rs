@@ -85,7 +85,7 @@ fn the_report_prints_with_management_s_page_first() {
     fs::write(&file, pdf).unwrap();
     let text = |first: &str, last: &str| {
         let output =
-            Command::new("pdftotext").args(["-layout", "-f", first, "-l", last]).arg(&file).arg("-").output().unwrap();
+            Command::new("pdftotext").args(["-raw", "-f", first, "-l", last]).arg(&file).arg("-").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let (first, second) = (text("1", "1"), text("2", "2"));
