@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{counted, entries, moment};
 use super::{Session, progress, record, stop_requested};
-use crate::drill::{self, DrillContext, DrillReport, Finding, Wanted};
+use crate::drill::{self, CheckQuery, DrillContext, DrillReport, Finding, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{CheckOutcome, Event};
 use crate::format::{ClusterTime, Job};
@@ -67,24 +67,30 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     } else {
         print(&report, evidence.as_deref());
     }
-    verdict(&report)
+    verdict(&report, &settings.queries)
 }
 
-fn verdict(report: &DrillReport) -> Result<()> {
-    let failed: Vec<&str> = failed(report).map(|finding| finding.name.as_str()).collect();
-    if failed.is_empty() {
+fn verdict(report: &DrillReport, queries: &[CheckQuery]) -> Result<()> {
+    let names: Vec<&str> = failed(report).map(|finding| finding.name.as_str()).collect();
+    if names.is_empty() {
         return Ok(());
     }
     let error = Error::new(
         Kind::Damaged,
         format!(
             "the drill did not pass: {} of {} ({})",
-            failed.len(),
+            names.len(),
             counted(report.findings.len() as u64, "check"),
-            failed.join(", ")
+            names.join(", ")
         ),
     );
-    Err(error.with_hint("take a new backup now and drill it ('regrow drill latest'); 'regrow verify' tells whether stored data is damaged"))
+    let is_own = |finding: &Finding| queries.iter().any(|query| query.name == finding.name);
+    let hint = if failed(report).all(is_own) {
+        "the backup restores; what was expected of the data is not so: look at the data, or at [[drill.checks]]"
+    } else {
+        "take a new backup now and drill it ('regrow drill latest'); 'regrow verify' tells whether stored data is damaged"
+    };
+    Err(error.with_hint(hint))
 }
 
 fn failed(report: &DrillReport) -> impl Iterator<Item = &Finding> {

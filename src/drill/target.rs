@@ -93,7 +93,11 @@ impl Target {
     /// Removes everything that the drill has made.
     pub(super) async fn close(self) -> Result<()> {
         match self.throwaway {
-            Some(throwaway) => throwaway.end().await,
+            Some(throwaway) => {
+                // Its beat goes before the server does.
+                drop(self.scratch);
+                throwaway.end().await
+            }
             None => self.scratch.end().await.map_err(|error| error.context("the drill's scratch databases remain")),
         }
     }
