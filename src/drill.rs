@@ -22,20 +22,18 @@ pub use query::{CheckQuery, Expectation};
 pub use target::TargetSettings;
 
 use crate::clock::Clock;
-use crate::codec::{ContentDigest, Identities};
+use crate::codec::Identities;
 use crate::error::{Error, Kind, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::Catalog;
 use crate::format::evidence::{CheckOutcome, DrillResult};
 use crate::format::manifest::Manifest;
 use crate::mongo::Deployment;
-use crate::mongo::parts::Part;
-use crate::mongo::read::{AsOf, CollectionReader, Reading};
 use crate::mongo::scratch as server;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::{Repository, recovery_window};
-use crate::restore::{self, Restore, RestoreContext, RestoreItem, RestorePlan, RestoreRequest, Way};
+use crate::restore::{self, Restore, RestoreContext, RestorePlan, RestoreRequest, Way};
 use crate::secret::Secret;
 use source::{SourceDigests, Unknown};
 use target::Target;
@@ -347,7 +345,7 @@ async fn compare(plan: &RestorePlan, target: &Target, of_source: &SourceDigests)
     for item in plan.items.iter().filter(|item| source::counts(item)) {
         finding.count();
         let restored = if plan.recovery.is_some() {
-            let digest = restored(target, item).await?;
+            let digest = restore::read_back(&target.deployment, item).await?;
             (digest.documents, digest.to_bytes())
         } else {
             // Loading has proved it already.
@@ -365,16 +363,6 @@ async fn compare(plan: &RestorePlan, target: &Target, of_source: &SourceDigests)
         }
     }
     Ok(finding)
-}
-
-async fn restored(target: &Target, item: &RestoreItem) -> Result<ContentDigest> {
-    let node = target.deployment.primary();
-    let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
-    let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
-    let mut digest = ContentDigest::default();
-    let mut reader = CollectionReader::new(&node, &item.db, &item.data_name, reading);
-    while reader.next(|document| digest.add([document.as_bytes()])).await? {}
-    Ok(digest)
 }
 
 async fn validate(plan: &RestorePlan, target: &Target) -> Result<Finding> {

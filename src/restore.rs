@@ -22,6 +22,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 pub use entries::Entries;
+pub use load::read_back;
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate};
 pub use replay::Replayed;
 pub use survey::Recovery;

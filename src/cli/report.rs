@@ -90,7 +90,6 @@ fn format(session: &Session, arguments: &Arguments) -> Result<Format> {
 }
 
 fn period(arguments: &Arguments, created_at: Timestamp, now: Timestamp) -> Result<Period> {
-    let this_month = TimeZone::UTC.to_datetime(now).date().first_of_month();
     if let Some(month) = &arguments.month {
         let first: Date = format!("{month}-01").parse().map_err(|_| no_day(month, "YYYY-MM, such as 2026-10"))?;
         return month_of(first);
@@ -104,12 +103,12 @@ fn period(arguments: &Arguments, created_at: Timestamp, now: Timestamp) -> Resul
         }
         return Ok(period);
     }
-    let last = month_of(this_month.checked_sub(1.month()).map_err(beyond)?)?;
-    if created_at < last.end { Ok(last) } else { month_of(this_month) }
+    let last = Period::month_before(now);
+    if created_at < last.end { Ok(last) } else { month_of(TimeZone::UTC.to_datetime(now).date().first_of_month()) }
 }
 
 /// Returns the whole month that begins with a day.
-pub(crate) fn month_of(first: Date) -> Result<Period> {
+fn month_of(first: Date) -> Result<Period> {
     let next = first.checked_add(1.month()).map_err(beyond)?;
     Ok(Period { begin: midnight(first)?, end: midnight(next)? })
 }

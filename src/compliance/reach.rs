@@ -13,6 +13,7 @@ use crate::format::evidence::{Event, VerificationResult};
 use crate::format::layout::{self, OplogObject};
 use crate::format::oplog::Range;
 use crate::format::{BackupId, ClusterTime, TimelineId};
+use crate::repository::merged;
 
 /// What could be restored, as it changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,20 +202,10 @@ impl<'a> State<'a> {
     }
 
     fn window(&self) -> Vec<Range> {
-        let ranges = self.sound().filter_map(|base| {
+        merged(self.sound().filter_map(|base| {
             let begin = base.at?;
             Some(Range { begin, end: self.reached(base).unwrap_or(begin) })
-        });
-        let mut ranges: Vec<Range> = ranges.collect();
-        ranges.sort();
-        let mut window: Vec<Range> = Vec::new();
-        for range in ranges {
-            match window.last_mut().filter(|last| range.begin <= last.end) {
-                Some(last) => last.end = last.end.max(range.end),
-                None => window.push(range),
-            }
-        }
-        window
+        }))
     }
 }
 

@@ -80,6 +80,12 @@ impl EvidenceLog {
         records.into_iter().map(|(key, record)| (key.clone(), record.sha256, record.evidence.clone()))
     }
 
+    /// Returns the SHA-256 of a record's object as stored, if it was read.
+    #[must_use]
+    pub fn sha256_of(&self, key: &str) -> Option<[u8; 32]> {
+        self.records.get(key).map(|record| record.sha256)
+    }
+
     /// Returns the keys of what is not as it was recorded, each with what is wrong.
     #[must_use]
     pub fn problems(&self) -> &BTreeMap<String, String> {

@@ -12,7 +12,13 @@ pub fn recovery_window<'a>(
     backups: impl IntoIterator<Item = &'a Manifest>,
     captured: &[CapturedTimeline],
 ) -> Vec<Range> {
-    let mut ranges: Vec<Range> = backups.into_iter().filter_map(|backup| reach(backup, captured)).collect();
+    merged(backups.into_iter().filter_map(|backup| reach(backup, captured)))
+}
+
+/// Returns ranges in order, those that meet or overlap as one.
+#[must_use]
+pub fn merged(ranges: impl IntoIterator<Item = Range>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = ranges.into_iter().collect();
     ranges.sort_unstable();
     let mut window: Vec<Range> = Vec::new();
     for range in ranges {

@@ -15,6 +15,7 @@ use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
 use crate::format::catalog::SegmentRef;
 use crate::format::segment::Walk;
+use crate::mongo::Deployment;
 use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
@@ -128,14 +129,22 @@ async fn insert(
     Ok(())
 }
 
-/// Reads the restored documents back and compares them with what was read from the source, the `repeated` ones left out.
-async fn prove(restore: &Restore<'_>, item: &RestoreItem, repeated: &ContentDigest) -> Result<()> {
-    let node = restore.context.deployment.primary();
-    let mut digest = ContentDigest::default();
+/// Reads what the target holds of an item and returns its content digest.
+///
+/// # Errors
+/// When the server does not answer or a privilege is missing.
+pub async fn read_back(target: &Deployment, item: &RestoreItem) -> Result<ContentDigest> {
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
-    let mut reader = CollectionReader::new(&node, &item.db, &item.data_name, reading);
+    let mut digest = ContentDigest::default();
+    let mut reader = CollectionReader::new(&target.primary(), &item.db, &item.data_name, reading);
     while reader.next(|document| digest.add([document.as_bytes()])).await? {}
+    Ok(digest)
+}
+
+/// Reads the restored documents back and compares them with what was read from the source, the `repeated` ones left out.
+async fn prove(restore: &Restore<'_>, item: &RestoreItem, repeated: &ContentDigest) -> Result<()> {
+    let mut digest = read_back(&restore.context.deployment, item).await?;
     let found = digest.documents;
     digest.merge(repeated);
     if (digest.documents, digest.to_bytes()) == (item.documents, item.digest) {

@@ -57,8 +57,8 @@ fn ends(bounds: &Bounds, log: &EvidenceLog, stored: &Stored, verification: &mut 
         return;
     };
     for Predecessor { key, sha256 } in &found.ends {
-        match log.stored().find(|(known, _, _)| known == key) {
-            Some((_, hash, _)) if hash == *sha256 => {}
+        match log.sha256_of(key) {
+            Some(hash) if hash == *sha256 => {}
             Some(_) => verification.findings.push(Finding::new(key, "it is not the record that was written")),
             // What is there and damaged has been found already.
             None if log.problems().contains_key(key) => {}
