@@ -101,9 +101,8 @@ pub async fn run(wanted: Wanted, context: &DrillContext<'_>, stop: impl Future<O
         Some(uri) => Deployment::connect(uri).await.ok(),
         None => None,
     };
-    let (random, now) = (context.random, context.clock.now());
     let target = tokio::select! {
-        target = Target::open(context.target, source.as_ref(), &found.found.way.manifest, random, now) => target?,
+        target = Target::open(context.target, source.as_ref(), &found.found.way.manifest, context.random) => target?,
         () = &mut stop => return Err(interrupted()),
     };
     let outcome = tokio::select! {

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use super::scratch::{self, Scratch};
 use super::throwaway::{self, Throwaway};
 use crate::error::{Error, Kind, Result};
@@ -48,7 +46,6 @@ impl Target {
         source: Option<&Deployment>,
         manifest: &Manifest,
         random: &Random,
-        now: Timestamp,
     ) -> Result<Self> {
         let (deployment, throwaway) = match settings {
             TargetSettings::Server { uri, allow_source } => {
@@ -63,7 +60,7 @@ impl Target {
             }
             TargetSettings::Throwaway { mongod, folder } => {
                 let left = folder.clone();
-                let swept = tokio::task::spawn_blocking(move || throwaway::sweep(&left, now)).await;
+                let swept = tokio::task::spawn_blocking(move || throwaway::sweep(&left)).await;
                 let swept =
                     swept.map_err(|error| Error::failed("removing what a drill left failed").caused_by(error))?;
                 for folder in swept? {

@@ -3,15 +3,17 @@
 //! It listens on this machine alone, keeps its data in a folder of its own, and never deletes documents that have expired.
 //! It is no member of a replica set: nothing of it is replicated, so an oplog would only be written twice. The folder holds
 //! a lock for as long as the drill lives. A drill that was killed leaves server and folder: the next one finds a folder
-//! whose lock nobody holds, ends the server that works in it, and removes it.
+//! whose lock nobody holds, ends the server that works in it, and removes it. Folders are made and looked for under one more
+//! lock, beside them all: so a folder that is found without a lock of its own is no drill's that is just beginning.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use rustix::process::Pid;
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
@@ -22,8 +24,10 @@ use crate::secret::Secret;
 const PREFIX: &str = "regrow-drill-";
 const LOCK: &str = "lock";
 const DATA: &str = "data";
-const PID: &str = "mongod.pid";
 const LOG: &str = "mongod.log";
+
+/// The lock beside the folders, held while one is made or those that were left are removed.
+const GUARD: &str = "regrow-drill.lock";
 
 /// The memory that the server keeps data in: the drill must leave some to whatever else runs here.
 const CACHE_GIB: &str = "1";
@@ -33,9 +37,6 @@ const START: Duration = Duration::from_mins(1);
 
 /// How often a start is tried: somebody may have taken the port meanwhile.
 const STARTS: u32 = 3;
-
-/// How old a folder without a lock is before nobody is just making it.
-const YOUNG: Duration = Duration::from_mins(1);
 
 /// The server and its folder. Dropping it ends one and removes the other: fields are dropped in their order.
 #[derive(Debug)]
@@ -80,9 +81,10 @@ impl Throwaway {
                 .caused_by(error)
                 .with_hint("check drill.folder: it must exist, be writable, and hold all data of a backup")
         };
+        let _guard = lock(&folder.join(GUARD)).map_err(|error| failed("lock a file in", error))?;
         let temporary = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder);
         let folder = temporary.map_err(|error| failed("make a folder in", error))?;
-        let lock = hold_lock(folder.path()).map_err(|error| failed("lock a folder in", error))?;
+        let lock = lock(&folder.path().join(LOCK)).map_err(|error| failed("lock a folder in", error))?;
         fs::create_dir(folder.path().join(DATA)).map_err(|error| failed("make a folder in", error))?;
         let port = free_port().map_err(|error| failed("find a free port for a server in", error))?;
         let server = command(mongod, folder.path(), port).spawn().map_err(|error| {
@@ -137,13 +139,11 @@ impl Throwaway {
     }
 }
 
-/// Makes the lock, which is held from the moment on at which it bears its name.
-fn hold_lock(folder: &Path) -> std::io::Result<File> {
-    let unnamed = folder.join("lock.new");
-    let lock = File::create(&unnamed)?;
-    lock.lock()?;
-    fs::rename(unnamed, folder.join(LOCK))?;
-    Ok(lock)
+/// Makes a file where there is none, and waits until nobody else holds its lock.
+fn lock(path: &Path) -> std::io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn free_port() -> std::io::Result<u16> {
@@ -152,8 +152,8 @@ fn free_port() -> std::io::Result<u16> {
 
 fn command(mongod: &Path, folder: &Path, port: u16) -> Command {
     let mut command = Command::new(mongod);
-    command.arg("--dbpath").arg(folder.join(DATA)).arg("--pidfilepath").arg(folder.join(PID));
-    command.arg("--logpath").arg(folder.join(LOG)).arg("--port").arg(port.to_string());
+    command.arg("--dbpath").arg(folder.join(DATA)).arg("--logpath").arg(folder.join(LOG));
+    command.arg("--port").arg(port.to_string());
     command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", CACHE_GIB]);
     command.args(["--setParameter", "ttlMonitorEnabled=false"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -161,17 +161,18 @@ fn command(mongod: &Path, folder: &Path, port: u16) -> Command {
 }
 
 /// Ends the servers and removes the folders of drills that were killed; returns the folders.
-pub(super) fn sweep(folder: &Path, now: Timestamp) -> Result<Vec<PathBuf>> {
+pub(super) fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| {
         Error::failed(format!("cannot look for what earlier drills have left in {}", folder.display()))
             .caused_by(error)
-            .with_hint("check drill.folder")
+            .with_hint("check drill.folder: it must exist and be writable")
     };
+    let _guard = lock(&folder.join(GUARD)).map_err(failed)?;
     let mut swept = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let is_ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-        if is_ours && path.is_dir() && is_left(&path, now) {
+        if is_ours && path.is_dir() && is_left(&path) {
             end_server(&path);
             fs::remove_dir_all(&path).map_err(|error| {
                 Error::failed(format!("cannot remove {}, which a drill has left", path.display()))
@@ -184,35 +185,37 @@ pub(super) fn sweep(folder: &Path, now: Timestamp) -> Result<Vec<PathBuf>> {
     Ok(swept)
 }
 
-/// Whether nobody works in a folder any more. One without a lock may be just being made.
-fn is_left(folder: &Path, now: Timestamp) -> bool {
+/// Whether nobody works in a folder any more.
+fn is_left(folder: &Path) -> bool {
     match File::open(folder.join(LOCK)) {
         Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
-        Err(_) => is_old(folder, now),
+        // Its drill was killed between making the folder and the lock.
+        Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
 
-fn is_old(folder: &Path, now: Timestamp) -> bool {
-    let made = fs::metadata(folder).and_then(|found| found.modified()).ok();
-    let made = made.and_then(|made| Timestamp::try_from(made).ok());
-    made.is_some_and(|made| now.duration_since(made).unsigned_abs() > YOUNG)
-}
-
-/// Ends the server that works in a folder, if one does: the process that the folder names, and only if it was started with
-/// that very folder, because process ids are used again.
+/// Ends the server that works in a folder, if one does: the process that was started with that very folder.
 fn end_server(folder: &Path) {
-    let pid = fs::read_to_string(folder.join(PID)).ok().and_then(|pid| pid.trim().parse::<i32>().ok());
-    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return };
-    let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let data = folder.join(DATA);
-    if !arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_os_str().as_encoded_bytes()) {
-        return;
-    }
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    let Some(server) = server_of(&folder.join(DATA)) else { return };
+    let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
     for _ in 0..100 {
-        if !Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists() {
+        if !process_folder(server).exists() {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Finds a process by its arguments. A server that has only just begun has told nobody its number yet.
+fn server_of(data: &Path) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
+    numbers.find(|process| {
+        let arguments = fs::read(process_folder(*process).join("cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_os_str().as_encoded_bytes())
+    })
+}
+
+fn process_folder(process: Pid) -> PathBuf {
+    PathBuf::from(format!("/proc/{}", process.as_raw_nonzero()))
 }
