@@ -6,7 +6,6 @@
 //! that was killed, the next one removes. The source is only ever read.
 
 mod finding;
-mod owner;
 mod query;
 mod scratch;
 mod source;
@@ -33,7 +32,7 @@ use crate::mongo::scratch as server;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::{Repository, recovery_window};
-use crate::restore::{self, Restore, RestoreContext, RestorePlan, RestoreRequest, Way};
+use crate::restore::{self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, TargetState, Way};
 use crate::secret::Secret;
 use source::{SourceDigests, Unknown};
 use target::Target;
@@ -211,12 +210,17 @@ impl Find {
             ..RestoreRequest::default()
         };
         let plan = RestorePlan::make(manifest.clone(), catalog, recovery, &request)?;
-        plan.check_target(&target.deployment).await?;
+        TargetState::look(&target.deployment, &plan).await?.check(&plan)?;
         // At once: the source soon forgets.
         let of_source = source::digests(&plan, source).await;
         let segments = context.repository.segments(&manifest, context.identities.clone())?;
-        let restoring =
-            RestoreContext { deployment: target.deployment.clone(), segments, progress: context.progress.clone() };
+        let restoring = RestoreContext {
+            deployment: target.deployment.clone(),
+            segments,
+            progress: context.progress.clone(),
+            journal: None,
+            past: Past::default(),
+        };
         let (begun, restore) = (Instant::now(), Restore::new(&plan, &restoring));
         match restore.load().await {
             Ok(()) => {}
@@ -369,7 +373,7 @@ async fn validate(plan: &RestorePlan, target: &Target) -> Result<Finding> {
     for item in plan.items.iter().filter(|item| !item.is_view()) {
         finding.count();
         let database = target.deployment.client().database(&item.db);
-        let errors = server::validate(&database, &item.data_name).await?;
+        let errors = server::validate(&database, &item.data_name()).await?;
         if !errors.is_empty() {
             finding.fail(format!("{}: {}", item.record.namespace(), errors.join("; ")));
         }

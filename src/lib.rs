@@ -23,6 +23,7 @@ pub mod mongo;
 pub mod namespace;
 pub mod notify;
 pub mod operations;
+pub mod owner;
 pub mod pattern;
 pub mod policy;
 pub mod progress;

@@ -13,6 +13,7 @@ pub mod oplog;
 pub mod parts;
 pub mod read;
 pub mod scratch;
+pub mod space;
 
 pub use client::{Deployment, Node, NodePreference, certificate_file, retrying};
 pub use namespaces::{Namespace, NamespaceKind};

@@ -3,16 +3,20 @@
 /// What begins the name of a time series' bucket collection.
 pub const BUCKETS_PREFIX: &str = "system.buckets.";
 
+/// The database in which restores under way keep their journals.
+pub const JOURNALS: &str = "regrow_restore";
+
 /// Returns the name that patterns are held against: buckets go where their time series goes.
 #[must_use]
 pub fn visible_name(collection: &str) -> &str {
     collection.strip_prefix(BUCKETS_PREFIX).unwrap_or(collection)
 }
 
-/// Whether a database is never backed up: `local` is a node's own, `config` the cluster's.
+/// Whether a database is never backed up: `local` is a node's own, `config` the cluster's, and journals are of restores into
+/// this very deployment.
 #[must_use]
-pub fn is_servers_own(db: &str) -> bool {
-    ["local", "config"].contains(&db)
+pub fn is_never_backed_up(db: &str) -> bool {
+    ["local", "config", JOURNALS].contains(&db)
 }
 
 /// Whether a collection of this name is backed up as data. Of the server's own only stored functions and the buckets of

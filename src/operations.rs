@@ -30,7 +30,7 @@ pub type CollectionUuid = [u8; 16];
 /// Not those of the server itself, nor those of a search engine beside it.
 #[must_use]
 pub fn is_restored(db: &str, collection: &str) -> bool {
-    !namespace::is_servers_own(db) && !db.starts_with("__mdb_internal") && namespace::holds_data(collection)
+    !namespace::is_never_backed_up(db) && !db.starts_with("__mdb_internal") && namespace::holds_data(collection)
 }
 
 /// The collection of a database that holds its views.

@@ -56,7 +56,7 @@ impl std::fmt::Display for NamespacePattern {
     }
 }
 
-/// A renaming: `from=to`, of whole databases or of single collections.
+/// A renaming: `from=to`, of whole databases or of collections; a `*` stands for the same characters on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamespaceMap {
     from: (String, Option<String>),
@@ -67,16 +67,27 @@ impl NamespaceMap {
     /// Returns the new name, if this map is about the namespace.
     #[must_use]
     pub fn apply(&self, db: &str, collection: &str) -> Option<(String, String)> {
-        let applies = self.from.0 == db && self.from.1.as_ref().is_none_or(|from| from == collection);
-        applies.then(|| (self.to.0.clone(), self.to.1.clone().unwrap_or_else(|| collection.to_owned())))
+        let new_db = rename(&self.from.0, &self.to.0, db)?;
+        match (&self.from.1, &self.to.1) {
+            (Some(from), Some(to)) => Some((new_db, rename(from, to, collection)?)),
+            _ => Some((new_db, collection.to_owned())),
+        }
     }
 
-    /// Returns the name after the first of `maps` that is about the namespace; single collections come first.
+    /// How broadly it speaks: without stars before with some, collections before databases, long patterns before short ones.
+    fn breadth(&self) -> (bool, bool, std::cmp::Reverse<usize>) {
+        let collection = self.from.1.as_deref().unwrap_or("*");
+        let has_stars = self.from.0.contains('*') || collection.contains('*');
+        (self.from.1.is_none(), has_stars, std::cmp::Reverse(self.from.0.len() + collection.len()))
+    }
+
+    /// Returns the name after the first of `maps` that is about the namespace; single collections come first, whole databases
+    /// last.
     #[must_use]
     pub fn apply_first(maps: &[Self], db: &str, collection: &str) -> (String, String) {
-        let exact = maps.iter().filter(|map| map.from.1.is_some());
-        let mut ordered = exact.chain(maps.iter().filter(|map| map.from.1.is_none()));
-        ordered.find_map(|map| map.apply(db, collection)).unwrap_or_else(|| (db.into(), collection.into()))
+        let mut ordered: Vec<&Self> = maps.iter().collect();
+        ordered.sort_by_key(|map| map.breadth());
+        ordered.into_iter().find_map(|map| map.apply(db, collection)).unwrap_or_else(|| (db.into(), collection.into()))
     }
 }
 
@@ -93,11 +104,40 @@ impl FromStr for NamespaceMap {
             |(db, collection): &(String, Option<String>)| !db.is_empty() && collection.as_deref() != Some("");
         sides
             .filter(|(from, to)| is_whole(from) && is_whole(to) && from.1.is_some() == to.1.is_some())
+            .filter(|(from, to)| stars_fit(Some(&from.0), Some(&to.0)) && stars_fit(from.1.as_deref(), to.1.as_deref()))
             .map(|(from, to)| Self { from, to })
             .ok_or_else(|| {
                 Error::new(Kind::Usage, format!("'{text}' is no map"))
-                    .with_hint("write db=other or db.collection=other.collection")
+                    .with_hint("write db=other, db.collection=other.collection or db.*=other.*")
             })
+    }
+}
+
+impl std::fmt::Display for NamespaceMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let side = |(db, collection): &(String, Option<String>)| match collection {
+            Some(collection) => format!("{db}.{collection}"),
+            None => db.clone(),
+        };
+        write!(f, "{}={}", side(&self.from), side(&self.to))
+    }
+}
+
+/// Whether what a name may be is enough to make the new one of.
+fn stars_fit(from: Option<&str>, to: Option<&str>) -> bool {
+    let stars = |side: Option<&str>| side.map_or(0, |pattern| pattern.matches('*').count());
+    let (from, to) = (stars(from), stars(to));
+    from <= 1 && to <= from
+}
+
+/// Returns the new name, if `from` is about the name.
+fn rename(from: &str, to: &str, name: &str) -> Option<String> {
+    match from.split_once('*') {
+        None => (from == name).then(|| to.to_owned()),
+        Some((head, tail)) => {
+            let stands_for = name.strip_prefix(head)?.strip_suffix(tail)?;
+            Some(to.replacen('*', stands_for, 1))
+        }
     }
 }
 
@@ -142,6 +182,23 @@ mod tests {
         assert_eq!(NamespaceMap::apply_first(&maps, "shop", "orders"), ("copy".into(), "old_orders".into()));
         assert_eq!(NamespaceMap::apply_first(&maps, "shop", "users"), ("copy".into(), "users".into()));
         assert_eq!(NamespaceMap::apply_first(&maps, "other", "users"), ("other".into(), "users".into()));
-        assert!(["", "a", "a=", "a.b=c", "=b"].iter().all(|wrong| wrong.parse::<NamespaceMap>().is_err()));
+        let maps = ["t_*=u_*", "shop.*=shop_restored.*", "shop.or*=old.*_of_or", "shop.orders=a.b"];
+        let maps = maps.map(|map| map.parse::<NamespaceMap>().unwrap());
+        for (namespace, renamed) in [
+            (("t_7", "a.b"), ("u_7", "a.b")),
+            (("shop", "users"), ("shop_restored", "users")),
+            (("shop", "orphans"), ("old", "phans_of_or")),
+            (("shop", "orders"), ("a", "b")),
+            (("shops", "x"), ("shops", "x")),
+        ] {
+            let applied = NamespaceMap::apply_first(&maps, namespace.0, namespace.1);
+            assert_eq!((applied.0.as_str(), applied.1.as_str()), renamed);
+        }
+        assert_eq!(maps[2].to_string(), "shop.or*=old.*_of_or");
+        assert!(
+            ["", "a", "a=", "a.b=c", "=b", "a.b=a.*", "a.*b*=a.*"]
+                .iter()
+                .all(|wrong| wrong.parse::<NamespaceMap>().is_err())
+        );
     }
 }

@@ -1,38 +1,51 @@
 //! Restoring a backup.
 //!
 //! [`Recovery::survey`] looks ahead at the oplog, where a moment behind a backup is asked for or the backup brings one
-//! along; [`RestorePlan::make`] settles what goes where and refuses when anything is in the way; [`execute`] creates,
-//! loads, proves, replays and indexes. Nothing that existed before is touched. After a failure or an
-//! interruption the namespaces that this run created are dropped again, so nothing partial stays behind;
-//! a run that was killed leaves its namespaces, and the next one refuses and names them.
+//! along; [`RestorePlan::make`] settles what goes where; [`TargetState::check`] refuses when anything speaks against it;
+//! [`execute`] creates, loads, proves, replays and indexes. Nothing that existed before is touched, unless it shall be
+//! replaced: then everything is loaded beside it and exchanged at the end, all at once ([`exchange`]). After a failure or an
+//! interruption what this run created is dropped again, so nothing partial stays behind. What a run leaves that was killed
+//! or lost its target is in the target's [`journal`]: [`resume`] goes on with it, [`undo`] takes it back.
 
 mod entries;
+mod exchange;
+mod execute;
+mod journal;
 mod load;
+mod phases;
 mod plan;
 mod replay;
 mod survey;
+mod target;
+mod undo;
 mod way;
+mod writes;
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
-use tokio::sync::RwLock;
-use tokio::task::JoinHandle;
 
 pub use entries::Entries;
+pub use execute::execute;
+pub use journal::{ItemRecord, Journal, Known, Past, Record, RestoreId, Stage, list as known_restores};
 pub use load::read_back;
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate};
 pub use replay::Replayed;
 pub use survey::Recovery;
+pub use target::TargetState;
+pub use undo::{Undone, forget, undo};
 pub use way::Way;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::format::evidence;
 use crate::mongo::{Deployment, accounts, load as mongo_load};
 use crate::progress::Progress;
 use crate::repository::SegmentReader;
+use exchange::{Exchange, Listing};
+use journal::{Event, ItemPast};
+use phases::Phases;
+use writes::{Writes, ended};
 
 /// What a restore has done.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +60,10 @@ pub struct RestoreSummary {
     pub replayed: Option<Replayed>,
     /// Users and roles added.
     pub accounts: usize,
+    /// The namespaces that were replaced and are still there, under other names.
+    pub kept: Vec<String>,
+    /// Whether it can be undone.
+    pub can_be_undone: bool,
     /// The wall time.
     pub elapsed: Duration,
     /// The phases, in the order in which they began: for how long at least one step of a kind was under way. They overlap,
@@ -73,34 +90,14 @@ pub struct RestoreContext {
     pub segments: SegmentReader,
     /// What shows how far it has come.
     pub progress: Progress,
+    /// Where it is written down how far it has come; none for what is thrown away anyhow. What is replaced needs one.
+    pub journal: Option<Journal>,
+    /// What an earlier run of the same restore has done.
+    pub past: Past,
 }
 
-/// Restores as planned. `stop` ends it early, and what it created is dropped again.
-///
-/// # Errors
-/// [`Kind::Damaged`] when stored data is not what was written, or the restored documents are not the ones
-/// that were read; [`Kind::Interrupted`] when `stop` came first; whatever the server or the storage says.
-pub async fn execute(
-    plan: &RestorePlan,
-    context: &RestoreContext,
-    stop: impl Future<Output = ()>,
-) -> Result<RestoreSummary> {
-    let restore = Restore::new(plan, context);
-    let steps = async {
-        restore.load().await?;
-        restore.finish().await
-    };
-    let outcome = tokio::select! {
-        outcome = steps => outcome,
-        () = stop => Err(Error::new(Kind::Interrupted, "the restore was interrupted")),
-    };
-    match outcome {
-        Ok(summary) => Ok(summary),
-        Err(error) => Err(restore.undo(error).await),
-    }
-}
-
-/// One restore under way, in two steps: between them everything is there, and the server deletes nothing yet.
+/// One restore under way, in steps: between [`load`](Self::load) and [`finish`](Self::finish) everything is there, and the
+/// server deletes nothing yet.
 pub struct Restore<'a> {
     plan: &'a RestorePlan,
     context: &'a RestoreContext,
@@ -109,20 +106,30 @@ pub struct Restore<'a> {
     begun: Instant,
     phases: Phases,
     replayed: OnceLock<Replayed>,
+    exchanges: Arc<OnceLock<Vec<Exchange>>>,
 }
 
 impl<'a> Restore<'a> {
     /// Prepares one; nothing is touched yet.
     #[must_use]
     pub fn new(plan: &'a RestorePlan, context: &'a RestoreContext) -> Self {
+        let created = Created::default();
+        for (_, item) in plan.items.iter().enumerate().filter(|(number, _)| context.past.has_created(*number)) {
+            created.remember(&item.db, item.loading_name());
+        }
+        let exchanges = OnceLock::new();
+        if !context.past.exchanges.is_empty() {
+            exchanges.get_or_init(|| context.past.exchanges.clone());
+        }
         Self {
             plan,
             context,
-            created: Arc::default(),
+            created: Arc::new(created),
             writes: Writes::default(),
             begun: Instant::now(),
             phases: Phases::default(),
             replayed: OnceLock::new(),
+            exchanges: Arc::new(exchanges),
         }
     }
 
@@ -140,8 +147,8 @@ impl<'a> Restore<'a> {
             load::all_indexes(self).await?;
         }
         // Views refer to collections, so they come when those are there.
-        for item in self.plan.items.iter().filter(|item| item.is_view()) {
-            self.create(item).await?;
+        for (number, item) in self.items().filter(|(_, item)| item.is_view() && !self.plan.replace) {
+            self.create(number, item).await?;
         }
         Ok(())
     }
@@ -158,15 +165,43 @@ impl<'a> Restore<'a> {
             None => 0,
         };
         self.phases.time("indexes", self.limits()).await?;
-        Ok(RestoreSummary {
+        Ok(self.summary(added))
+    }
+
+    fn summary(&self, accounts: usize) -> RestoreSummary {
+        RestoreSummary {
             namespaces: self.plan.items.len() as u64,
             documents: self.plan.documents(),
             bytes: self.plan.bytes(),
             replayed: self.replayed.get().copied(),
-            accounts: added,
+            accounts,
+            kept: Vec::new(),
+            can_be_undone: false,
             elapsed: self.begun.elapsed(),
             phases: self.phases(),
-        })
+        }
+    }
+
+    /// Puts everything that was loaded beside in the place of what exists, all at once.
+    async fn exchange(&self) -> Result<()> {
+        let Some(journal) = self.context.journal.clone().filter(|_| self.plan.replace) else { return Ok(()) };
+        let (deployment, settled) = (self.context.deployment.clone(), Arc::clone(&self.exchanges));
+        let items = self.plan.items.clone();
+        let exchange = async move {
+            let exchanges = if let Some(exchanges) = settled.get() {
+                exchanges.clone()
+            } else {
+                let listing = Listing::of(&deployment, items.iter().map(|item| item.db.as_str())).await?;
+                let settle = |item: &RestoreItem| Exchange::settle(item, &listing, journal.id());
+                let exchanges = items.iter().map(settle).collect::<Result<Vec<_>>>()?;
+                settled.get_or_init(|| exchanges.clone());
+                journal.note(Event::Exchanging { exchanges: exchanges.clone() }).await?;
+                exchanges
+            };
+            exchange::forward(&deployment, &exchanges).await?;
+            journal.note(Event::Exchanged).await
+        };
+        self.phases.time("exchange", self.writes.run(Box::pin(exchange))).await
     }
 
     /// Returns how long each phase took so far.
@@ -175,32 +210,75 @@ impl<'a> Restore<'a> {
         self.phases.list()
     }
 
+    /// Returns the items, each with its number in the plan.
+    fn items(&self) -> impl Iterator<Item = (usize, &RestoreItem)> {
+        self.plan.items.iter().enumerate()
+    }
+
+    /// Returns what an earlier run has done of an item.
+    fn past_of(&self, number: usize) -> ItemPast {
+        self.context.past.items.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// Writes down progress, if anybody wants to go on from it.
+    async fn note(&self, event: Event) -> Result<()> {
+        match &self.context.journal {
+            Some(journal) => {
+                let journal = journal.clone();
+                self.writes.run(async move { journal.note_progress(event).await }).await
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn limits(&self) -> Result<()> {
-        for item in &self.plan.items {
+        for item in self.plan.items.iter().filter(|item| !item.is_view()) {
             let database = self.context.deployment.client().database(&item.db);
             let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
             self.create_indexes(item, expiring.cloned().collect()).await?;
-            mongo_load::set_limits(&database, &item.name, &item.record.options).await?;
+            mongo_load::set_limits(&database, item.loading_name(), &item.record.options).await?;
         }
         Ok(())
     }
 
     /// Creates an item's collection, time series or view, and remembers that this run did.
-    async fn create(&self, item: &RestoreItem) -> Result<()> {
+    async fn create(&self, number: usize, item: &RestoreItem) -> Result<()> {
         let database = self.context.deployment.client().database(&item.db);
-        let (name, created) = (item.name.clone(), Arc::clone(&self.created));
+        let (name, created) = (item.loading_name().to_owned(), Arc::clone(&self.created));
         let (options, indexes) = (item.record.options.clone(), item.record.indexes.clone());
+        let journal = self.context.journal.clone();
         let create = async move {
+            if let Some(journal) = &journal {
+                journal.note(Event::Creating { item: number }).await?;
+            }
             mongo_load::create(&database, &name, &options, &indexes).await?;
             created.remember(database.name(), &name);
-            Ok(())
+            match journal {
+                Some(journal) => journal.note_progress(Event::Created { item: number }).await,
+                None => Ok(()),
+            }
         };
         self.writes.run(create).await
     }
 
+    /// Drops what an earlier run has created of an item, so that it can begin anew. What bears the name without the journal
+    /// saying so was created in its last moment, or is somebody else's.
+    async fn begin_anew(&self, item: &RestoreItem) -> Result<()> {
+        let database = self.context.deployment.client().database(&item.db);
+        let is_ours = item.staged.is_some() || self.created.has(&item.db, &item.name);
+        if !is_ours && mongo_load::has_documents(&database, &item.data_name()).await? {
+            return Err(Error::refused(format!("{} was not created by this restore, and is not empty", item.target()))
+                .with_hint(
+                    "take the restore back with --undo, then restore again with --replace or under another name",
+                ));
+        }
+        let (name, drop) = (item.loading_name().to_owned(), database.clone());
+        self.writes.run(async move { mongo_load::drop_collection(&drop, &name).await }).await
+    }
+
     async fn create_indexes(&self, item: &RestoreItem, indexes: Vec<RawDocumentBuf>) -> Result<()> {
-        let (database, name) = (self.context.deployment.client().database(&item.db), item.name.clone());
-        let options = item.record.options.clone();
+        let database = self.context.deployment.client().database(&item.db);
+        let (name, options) = (item.loading_name().to_owned(), item.record.options.clone());
         let create = async move {
             let indexes: Vec<_> = indexes.iter().collect();
             mongo_load::create_indexes(&database, &name, &options, &indexes).await
@@ -208,17 +286,37 @@ impl<'a> Restore<'a> {
         self.writes.run(create).await
     }
 
-    /// Drops what this restore created, and returns the error that made it necessary with what became of the target.
+    /// Takes back what this restore has done, and returns the error that made it necessary with what became of the target.
     pub async fn undo(&self, error: Error) -> Error {
         // Once to end what still runs on the server, such as an index build, and again when nothing of ours
         // runs any more: an insert that came after the first drop has brought its collection back.
-        self.drop_created().await;
+        if self.exchanges.get().is_none() {
+            self.drop_created().await;
+        }
         self.writes.settle().await;
+        if let Some(exchanges) = self.exchanges.get()
+            && let Err(cause) = exchange::backward(&self.context.deployment, exchanges).await
+        {
+            let state = "what it replaces is wholly as it was, or wholly restored, because going back failed too";
+            return self.left_over(error.context(format!("{state} ({cause})")));
+        }
         let remaining = self.drop_created().await;
-        if remaining.is_empty() {
-            error.context("nothing was restored, the target is as it was")
-        } else {
-            error.context(format!("the restore failed and left {}", remaining.join(", ")))
+        if !remaining.is_empty() {
+            return self.left_over(error.context(format!("the restore failed and left {}", remaining.join(", "))));
+        }
+        if let Some(journal) = &self.context.journal
+            && let Err(cause) = journal.end().await
+        {
+            tracing::warn!(%cause, "cannot remove the journal of the failed restore");
+        }
+        error.context("nothing was restored, the target is as it was")
+    }
+
+    /// Says what can be done about what a restore has left.
+    fn left_over(&self, error: Error) -> Error {
+        match &self.context.journal {
+            Some(journal) => error.with_hint(journal.ways_on()),
+            None => error,
         }
     }
 
@@ -236,56 +334,6 @@ impl<'a> Restore<'a> {
     }
 }
 
-/// For how long each kind of step was under way.
-#[derive(Default)]
-struct Phases(Mutex<Vec<Phase>>);
-
-/// A kind of step.
-#[derive(Clone)]
-struct Phase {
-    name: &'static str,
-    /// How many of its steps are under way, and since when any is.
-    under_way: u32,
-    since: Instant,
-    /// For how long any was before.
-    before: Duration,
-}
-
-impl Phases {
-    /// Runs a step and counts its time to the phase `name`.
-    async fn time<T>(&self, name: &'static str, step: impl Future<Output = T>) -> T {
-        self.begin(name);
-        let outcome = step.await;
-        self.end(name);
-        outcome
-    }
-
-    fn begin(&self, name: &'static str) {
-        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        match phases.iter_mut().find(|phase| phase.name == name) {
-            Some(phase) => {
-                phase.since = if phase.under_way == 0 { now } else { phase.since };
-                phase.under_way += 1;
-            }
-            None => phases.push(Phase { name, under_way: 1, since: now, before: Duration::ZERO }),
-        }
-    }
-
-    fn end(&self, name: &'static str) {
-        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(phase) = phases.iter_mut().find(|phase| phase.name == name) {
-            phase.under_way -= 1;
-            phase.before += if phase.under_way == 0 { phase.since.elapsed() } else { Duration::ZERO };
-        }
-    }
-
-    fn list(&self) -> Vec<(&'static str, Duration)> {
-        let phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        phases.iter().map(|phase| (phase.name, phase.before)).collect()
-    }
-}
-
 /// The namespaces that this run has created, and so may drop.
 #[derive(Default)]
 struct Created(Mutex<Vec<(String, String)>>);
@@ -295,42 +343,11 @@ impl Created {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((db.to_owned(), name.to_owned()));
     }
 
+    fn has(&self, db: &str, name: &str) -> bool {
+        self.list().iter().any(|(created_in, created)| created_in == db && created == name)
+    }
+
     fn list(&self) -> Vec<(String, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// The writes that are under way.
-///
-/// A write whose future is dropped still happens on the server. So each runs as a task of its own, which
-/// ends only with the server's answer, and [`settle`](Writes::settle) waits for all of them.
-#[derive(Default)]
-struct Writes(Arc<RwLock<()>>);
-
-impl Writes {
-    async fn run<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        ended(self.begin(write).await).await
-    }
-
-    /// Begins a write and leaves it to the caller to wait for its end.
-    async fn begin<T: Send + 'static>(
-        &self,
-        write: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> JoinHandle<Result<T>> {
-        let under_way = Arc::clone(&self.0).read_owned().await;
-        tokio::spawn(async move {
-            let outcome = write.await;
-            drop(under_way);
-            outcome
-        })
-    }
-
-    async fn settle(&self) {
-        drop(self.0.write().await);
-    }
-}
-
-/// Waits for a write that was begun.
-async fn ended<T>(write: JoinHandle<Result<T>>) -> Result<T> {
-    write.await.map_err(|error| Error::failed("a write stopped").caused_by(error))?
 }

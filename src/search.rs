@@ -152,7 +152,7 @@ impl Criteria {
     fn concerns(&self, operation: &Operation<'_>) -> Result<bool> {
         let (db, _) = operation.names();
         if self.patterns.is_empty() {
-            return Ok(!namespace::is_servers_own(db));
+            return Ok(!namespace::is_never_backed_up(db));
         }
         let subjects = operation.subjects()?;
         Ok(subjects.iter().any(|(db, collection)| {

@@ -1,12 +1,14 @@
 //! `regrow restore`: the way back.
 
+mod later;
+mod show;
+
 use std::io::{BufRead, IsTerminal, Write};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 
-use super::output::{counted, entries, moment};
 use super::{Session, progress, record, stop_requested};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::Catalog;
@@ -14,17 +16,20 @@ use crate::format::evidence::{Event, RestoreResult};
 use crate::mongo::Deployment;
 use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
-use crate::repository::SegmentReader;
-use crate::restore::{self, Recovery, Replayed, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary, Way};
+use crate::repository::{Repository, SegmentReader};
+use crate::restore::{
+    self, Journal, Past, Record, Recovery, RestoreContext, RestoreId, RestorePlan, RestoreRequest, RestoreSummary,
+    TargetState, Way,
+};
 use crate::secret::Secret;
-use crate::units::{ByteSize, Elapsed};
-
-/// How many namespaces a plan names before it only counts.
-const MAX_NAMED: usize = 20;
+use show::{Estimate, Shown};
 
 pub(super) const HELP: &str = "\
-Nothing that exists is overwritten: the restore refuses when a target namespace exists, and drops
-what it created when it fails. See the plan first with --dry-run.
+The plan is shown first; --dry-run stops there. Without --replace nothing that exists is touched: the restore refuses
+when a target namespace exists. With --replace everything is loaded beside what exists and checked, then exchanged for
+it all at once; --keep-old keeps what was replaced, so that --undo can bring it back. A restore that fails or is
+interrupted (Ctrl-C) leaves the target as it was. One that was killed, or that lost its target for good, is finished with --resume
+or taken back with --undo; --unfinished lists such restores.
 
 With --at or --before, the newest backup at or before that moment is restored, and the captured oplog is replayed on
 top of it. A time is RFC 3339 (--at includes the whole second, --before stops short of it) or an exact
@@ -34,88 +39,174 @@ Examples:
   regrow restore latest                            the whole newest backup, to the source
   regrow restore --at 2026-11-23T10:15:00Z         everything up to and with that second
   regrow restore --before 1764032400,7             everything before exactly that operation
+  regrow restore --before 1764032400,7 --ns shop.orders --replace --keep-old
   regrow restore 20261123 --ns shop.orders --map shop.orders=shop.orders_restored
-  regrow restore latest --to env:SCRATCH_URI --confirm rs0";
+  regrow restore latest --map 'shop.*=shop_restored.*'
+  regrow restore latest --to env:SCRATCH_URI --confirm rs0
+  regrow restore --undo 20261123T101500Z-7f3a      what that restore replaced is back";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The backup's id, a unique beginning of it, or latest
-    #[arg(required_unless_present_any = ["at", "before"], conflicts_with_all = ["at", "before"])]
+    #[arg(required_unless_present_any = ["at", "before", "later"], conflicts_with_all = ["at", "before", "later"])]
     backup: Option<String>,
     /// Restore the state at this moment, with everything that happened up to and at it
-    #[arg(long, value_name = "TIME", conflicts_with = "before")]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["before", "later"])]
     at: Option<String>,
     /// Restore the state just before this moment
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "later")]
     before: Option<String>,
     /// The deployment to restore into [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
     /// Restore only these namespaces: db, db.collection, db.* (may be repeated)
-    #[arg(long = "ns", value_name = "PATTERN")]
+    #[arg(long = "ns", value_name = "PATTERN", conflicts_with = "later")]
     patterns: Vec<String>,
-    /// Restore under another name: db=other or db.collection=other.collection (may be repeated)
-    #[arg(long = "map", value_name = "FROM=TO")]
+    /// Restore under another name: db=other, db.collection=other.collection or db.*=other.* (may be repeated)
+    #[arg(long = "map", value_name = "FROM=TO", conflicts_with = "later")]
     maps: Vec<String>,
     /// Restore users and roles too; those that exist stay as they are
-    #[arg(long)]
+    #[arg(long, conflicts_with = "later")]
     users: bool,
+    #[command(flatten)]
+    existing: Existing,
+    #[command(flatten)]
+    later: later::Arguments,
     /// Show the plan and change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "later")]
     dry_run: bool,
     /// Confirm by the target's replica set name (or: standalone), instead of being asked for it
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
 }
 
+/// What becomes of what exists.
+#[derive(Debug, clap::Args)]
+struct Existing {
+    /// Replace what exists: load beside it, check, then exchange all at once
+    #[arg(long, conflicts_with = "later")]
+    replace: bool,
+    /// Keep what is replaced under another name, so that the restore can be undone
+    #[arg(long, requires = "replace")]
+    keep_old: bool,
+}
+
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let config = session.config()?;
-    let request = RestoreRequest {
-        patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?,
-        maps: arguments.maps.iter().map(|text| text.parse()).collect::<Result<Vec<NamespaceMap>>>()?,
-        accounts: arguments.users,
-    };
     let uri = match &arguments.to {
         Some(to) => Secret::resolve("--to", to)?,
         None => config.source_uri()?,
     };
-    let to = moment_asked_for(&arguments)?;
-    let identities = config.identities()?;
-    let repository = session.repository(&config).await?;
-    let way = match (to, &arguments.backup) {
-        (Some(to), _) => Way::to_moment(&repository, identities.clone(), to, session.clock.now()).await?,
-        (None, Some(backup)) => Way::to_backup(&repository, backup).await?,
-        (None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
-    };
-    for (id, problem) in &way.damaged {
-        session.say(format_args!("warning: {id} cannot be restored: {problem}"));
+    if arguments.later.is_given() {
+        return Box::pin(later::run(session, &config, &uri, &arguments)).await;
     }
-    let segments = repository.segments(&way.manifest, identities.clone())?;
-    let catalog = repository.catalog(&way.manifest, identities.as_ref()).await?;
-    let recovery = survey(session, &way, &segments, &catalog).await?;
-    let manifest = way.manifest;
-    let plan = RestorePlan::make(manifest, catalog, recovery, &request)?;
+    let asked = Asked {
+        backup: arguments.backup.clone(),
+        moment: moment_asked_for(&arguments)?,
+        request: RestoreRequest {
+            patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?,
+            maps: arguments.maps.iter().map(|text| text.parse()).collect::<Result<Vec<NamespaceMap>>>()?,
+            accounts: arguments.users,
+            replace: arguments.existing.replace,
+            keep_old: arguments.existing.keep_old,
+        },
+    };
+    let repository = session.repository(&config).await?;
+    let ready = Ready::find(session, &config, &repository, &asked).await?;
     let deployment = Deployment::connect(&uri).await?;
-    plan.check_target(&deployment).await?;
-    show_plan(session, &plan, &deployment);
+    let target = TargetState::look(&deployment, &ready.plan).await?;
+    target.check(&ready.plan)?;
+    let now = session.clock.now();
+    let estimate = Estimate::of(&repository, &ready.plan, now).await;
+    let shown = Shown { plan: &ready.plan, deployment: &deployment, target: &target, estimate, now };
+    show::plan(session, &shown);
     if arguments.dry_run {
         if session.json {
-            println!("{}", plan_json(&plan, &deployment));
+            println!("{}", show::plan_json(&shown));
         }
         session.say("Dry run: nothing was changed.");
         return Ok(());
     }
     confirm(&deployment, arguments.confirm.as_deref())?;
-    let target = deployment.addresses();
-    let (progress, started_at) = (Progress::default(), session.clock.now());
-    let context = RestoreContext { deployment, segments, progress: progress.clone() };
-    let restoring = Box::pin(restore::execute(&plan, &context, stop_requested()));
-    let outcome = progress::show(session, "restore", &progress, restoring).await;
+    let id = RestoreId::generate(now, &session.random);
+    let plan = if arguments.existing.replace { ready.plan.beside(&id) } else { ready.plan };
+    let journal = Journal::begin(&deployment, id, asked.record(&plan), &session.random).await?;
+    let context = RestoreContext {
+        deployment,
+        segments: ready.segments,
+        progress: Progress::default(),
+        journal: Some(journal),
+        past: Past::default(),
+    };
+    execute(session, &config, &repository, &plan, &context).await
+}
+
+/// What is to be restored.
+struct Asked {
+    backup: Option<String>,
+    moment: Option<ClusterTime>,
+    request: RestoreRequest,
+}
+
+impl Asked {
+    /// Returns what the journal says of it.
+    fn record(&self, plan: &RestorePlan) -> Record {
+        Record {
+            backup: plan.manifest.id.clone(),
+            moment: self.moment,
+            patterns: self.request.patterns.iter().map(ToString::to_string).collect(),
+            maps: self.request.maps.iter().map(ToString::to_string).collect(),
+            accounts: self.request.accounts,
+            replace: self.request.replace,
+            keep_old: self.request.keep_old,
+            items: plan.item_records(),
+        }
+    }
+}
+
+/// A plan and what it is carried out with.
+struct Ready {
+    plan: RestorePlan,
+    segments: SegmentReader,
+}
+
+impl Ready {
+    async fn find(session: &Session, config: &Config, repository: &Repository, asked: &Asked) -> Result<Self> {
+        let identities = config.identities()?;
+        let way = match (asked.moment, &asked.backup) {
+            (Some(to), _) => Way::to_moment(repository, identities.clone(), to, session.clock.now()).await?,
+            (None, Some(backup)) => Way::to_backup(repository, backup).await?,
+            (None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
+        };
+        for (id, problem) in &way.damaged {
+            session.say(format_args!("warning: {id} cannot be restored: {problem}"));
+        }
+        let segments = repository.segments(&way.manifest, identities.clone())?;
+        let catalog = repository.catalog(&way.manifest, identities.as_ref()).await?;
+        let recovery = survey(session, &way, &segments, &catalog).await?;
+        Ok(Self { plan: RestorePlan::make(way.manifest, catalog, recovery, &asked.request)?, segments })
+    }
+}
+
+/// Carries the plan out, records that as evidence, and answers.
+async fn execute(
+    session: &Session,
+    config: &Config,
+    repository: &Repository,
+    plan: &RestorePlan,
+    context: &RestoreContext,
+) -> Result<()> {
+    let (target, started_at) = (context.deployment.addresses(), session.clock.now());
+    let restoring = Box::pin(restore::execute(plan, context, stop_requested()));
+    let outcome = progress::show(session, "restore", &context.progress, restoring).await;
     let times = (started_at, session.clock.now());
-    let result = result(&plan, outcome.as_ref(), request.patterns.is_empty(), times);
+    let result = result(plan, outcome.as_ref(), times);
     // In an incident the signing key may be lost.
-    record::record_if_possible(session, &config, &repository, Event::Restore { result }).await;
-    answer(session, &plan, &outcome?, &target);
+    record::record_if_possible(session, config, repository, Event::Restore { result }).await;
+    let summary = outcome?;
+    if let Some(journal) = &context.journal {
+        show::answer(session, plan, &summary, journal.id(), &target);
+    }
     Ok(())
 }
 
@@ -123,7 +214,6 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
 fn result(
     plan: &RestorePlan,
     outcome: Result<&RestoreSummary, &Error>,
-    everything: bool,
     (started_at, finished_at): (Timestamp, Timestamp),
 ) -> RestoreResult {
     RestoreResult {
@@ -131,7 +221,7 @@ fn result(
         finished_at,
         backup: plan.manifest.id.clone(),
         recovered_to: plan.recovered_to(),
-        everything,
+        everything: plan.is_everything,
         problem: outcome.err().map(|error| error.in_public().to_owned()),
         namespaces: plan.items.len() as u64,
         documents: plan.documents(),
@@ -159,46 +249,6 @@ async fn survey(session: &Session, way: &Way, segments: &SegmentReader, catalog:
     }
 }
 
-fn show_plan(session: &Session, plan: &RestorePlan, deployment: &Deployment) {
-    session.say(format_args!("Restore {} into {} at {}:", plan.manifest.id, deployment.name(), deployment.addresses()));
-    if let Some(at) = plan.recovered_to() {
-        session.say(format_args!("  the state at {}", moment(at)));
-    }
-    if let Some(recovery) = &plan.recovery {
-        let (entries, bytes) = (entries(recovery.outlook.entries), ByteSize(recovery.bytes()));
-        session.say(format_args!("  by replaying {entries} of the oplog ({bytes})"));
-    }
-    let namespaces = counted(plan.items.len() as u64, "namespace");
-    let of_backup = if plan.recovery.is_some() { " in the backup" } else { "" };
-    session.say(format_args!("  {}{of_backup} into {namespaces}:", amount(plan.documents(), plan.bytes())));
-    for item in plan.items.iter().take(MAX_NAMED) {
-        let source = item.record.namespace();
-        let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
-        let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) + of_backup };
-        session.say(format_args!("    {}{from}: {holds}", item.target()));
-    }
-    if plan.items.len() > MAX_NAMED {
-        session.say(format_args!("    and {} more", plan.items.len() - MAX_NAMED));
-    }
-    session.say(format_args!("  about {}, going by a machine of two cores", Elapsed(plan.estimate())));
-    let account_changes = plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.account_changes);
-    if plan.accounts.is_some() && account_changes > 0 {
-        session
-            .say("  warning: users and roles were changed behind the backup; they are restored as the backup has them");
-    }
-    if let Some(accounts) = &plan.accounts {
-        session.say(format_args!(
-            "  {} and {}, where they do not exist yet",
-            counted(accounts.users.len() as u64, "user"),
-            counted(accounts.roles.len() as u64, "role")
-        ));
-    }
-}
-
-fn amount(documents: u64, bytes: u64) -> String {
-    format!("{}, {}", counted(documents, "document"), ByteSize(bytes))
-}
-
 /// Makes sure that the person means this deployment: by its name, which nobody types by accident.
 fn confirm(deployment: &Deployment, given: Option<&str>) -> Result<()> {
     let name = deployment.name();
@@ -223,62 +273,4 @@ fn ask(name: &str) -> Result<String> {
     let read = std::io::stderr().flush().and_then(|()| std::io::stdin().lock().read_line(&mut line));
     read.map_err(|error| Error::new(Kind::Refused, "cannot ask for confirmation").caused_by(error))?;
     Ok(line.trim().to_owned())
-}
-
-fn plan_json(plan: &RestorePlan, deployment: &Deployment) -> Value {
-    let items = plan.items.iter().map(|item| {
-        json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.documents, "bytes": item.bytes })
-    });
-    json!({
-        "backup": plan.manifest.id,
-        "target": deployment.addresses(),
-        "recovered_to": plan.recovered_to(),
-        "replay_entries": plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
-        "estimated_seconds": plan.estimate().as_secs(),
-        "namespaces": plan.items.len(),
-        "documents": plan.documents(),
-        "bytes": plan.bytes(),
-        "plan": items.collect::<Vec<_>>(),
-        "dry_run": true,
-    })
-}
-
-fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSummary, target: &str) {
-    if let Some(Replayed { split_transactions: split @ 1.., .. }) = summary.replayed {
-        let transactions = counted(split, "transaction");
-        session.say(format_args!(
-            "warning: {transactions} also wrote to namespaces that were not chosen; only the chosen part was replayed"
-        ));
-    }
-    let phases: Map<String, Value> =
-        summary.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(time.as_secs_f64()))).collect();
-    if session.json {
-        let answer = json!({
-            "backup": plan.manifest.id,
-            "target": target,
-            "recovered_to": plan.recovered_to(),
-            "replayed": summary.replayed.map_or(0, |replayed| replayed.operations),
-            "split_transactions": summary.replayed.map_or(0, |replayed| replayed.split_transactions),
-            "namespaces": summary.namespaces,
-            "documents": summary.documents,
-            "bytes": summary.bytes,
-            "accounts": summary.accounts,
-            "seconds": summary.elapsed.as_secs_f64(),
-            "phases": phases,
-        });
-        println!("{answer}");
-        return;
-    }
-    let (documents, namespaces) = (counted(summary.documents, "document"), counted(summary.namespaces, "namespace"));
-    println!("Restored {documents} in {namespaces} from {}.", plan.manifest.id);
-    println!("Every document was read back and is the one that was backed up.");
-    if let (Some(replayed), Some(to)) = (&summary.replayed, plan.recovered_to()) {
-        let operations = counted(replayed.operations, "operation");
-        println!("Replayed {operations} on top of them; this is the state at {}.", moment(to));
-    }
-    if plan.accounts.is_some() {
-        println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);
-    }
-    let phases: Vec<String> = summary.phases.iter().map(|(name, time)| format!("{name} {}", Elapsed(*time))).collect();
-    println!("It took {} ({}; they overlap).", Elapsed(summary.elapsed), phases.join(", "));
 }

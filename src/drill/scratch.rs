@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::owner::Owner;
 use crate::error::Result;
 use crate::mongo::{Deployment, scratch};
+use crate::owner::Owner;
 use crate::pattern::NamespaceMap;
 use crate::random::Random;
 

@@ -8,7 +8,7 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongodb::Database;
 
 use super::client::Deployment;
-use super::error::{Attempt, REPLAY_ROLES, explain, is_connection_loss};
+use super::error::{Attempt, EXCHANGE_ROLES, REPLAY_ROLES, explain, is_connection_loss};
 use super::load::{MAX_RETRIES, RETRY_DELAY, majority};
 use crate::error::{Error, Result};
 use crate::units::MIB;
@@ -136,13 +136,11 @@ const REPLAYING: Attempt<'static> = Attempt { doing: "replay the oplog", action:
 fn all_applied(reply: &Document) -> Result<()> {
     let refused = |result: &&Bson| **result != Bson::Boolean(true);
     let Ok(results) = reply.get_array("results") else {
-        return Err(Error::failed("cannot replay the oplog: the server does not say what it applied"));
+        return Err(Error::failed("the server does not say what it applied"));
     };
     match results.iter().position(|result| refused(&result)) {
         None => Ok(()),
-        Some(number) => {
-            Err(Error::failed(format!("cannot replay the oplog: operation {number} of a batch was refused")))
-        }
+        Some(number) => Err(Error::failed(format!("the server refused to apply operation {number} of a batch"))),
     }
 }
 
@@ -159,4 +157,18 @@ pub async fn empty_capped(admin: Database, db: String, collection: String) -> Re
     let attempt = Attempt { doing: &doing, action: "applyOps", roles: REPLAY_ROLES };
     let reply = admin.run_raw_command(command).await.map_err(|error| explain(&error, attempt))?;
     all_applied(&reply)
+}
+
+/// Carries out commands on collections, given as operations, one after the other and without anybody seeing what is between:
+/// the server holds its global lock meanwhile. One that finds nothing to do is no error.
+///
+/// # Errors
+/// When the server refuses one or a privilege is missing; [`Error::is_transient`] when its answer was lost: then some of them
+/// may have been carried out, and others not.
+pub async fn commands(target: &Deployment, operations: &[RawDocumentBuf]) -> Result<()> {
+    let mut command = rawdoc! { "applyOps": operations.iter().cloned().collect::<RawArrayBuf>() };
+    majority(&mut command);
+    let attempt = Attempt { doing: "exchange the collections", action: "applyOps", roles: EXCHANGE_ROLES };
+    let reply = target.client().database("admin").run_raw_command(command).await;
+    all_applied(&reply.map_err(|error| explain(&error, attempt))?)
 }

@@ -5,7 +5,7 @@ use mongodb::error::{Error as DriverError, ErrorKind};
 use crate::error::{Error, Kind};
 
 /// The server's code for "not authorized".
-const UNAUTHORIZED: i32 = 13;
+pub(super) const UNAUTHORIZED: i32 = 13;
 /// The server's code for a failed authentication.
 const AUTHENTICATION_FAILED: i32 = 18;
 /// The server no longer holds the snapshot.
@@ -33,6 +33,9 @@ pub const RESTORE_ROLES: &str = "roles restore and readAnyDatabase";
 /// The built-in roles that replaying the oplog needs; the second is for changing and removing documents.
 pub const REPLAY_ROLES: &str = "roles restore and readWriteAnyDatabase";
 
+/// The built-in roles that exchanging collections needs; the second is for renaming those that exist.
+pub const EXCHANGE_ROLES: &str = "roles restore and readWriteAnyDatabase";
+
 /// What was tried: the words for the message, and what it takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -51,6 +54,13 @@ pub fn code(error: &DriverError) -> Option<i32> {
         ErrorKind::Command(ref command) => Some(command.code),
         _ => None,
     }
+}
+
+/// Whether a document was refused because another has its `_id`.
+#[must_use]
+pub fn is_duplicate(error: &DriverError) -> bool {
+    use mongodb::error::WriteFailure;
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(refused)) if refused.code == DUPLICATE_KEY)
 }
 
 /// Whether the connection was lost rather than the command refused.

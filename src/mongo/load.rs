@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use bson::spec::ElementType;
-use bson::{Bson, Document, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
+use bson::{
+    Bson, Document, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, doc, rawdoc,
+};
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 
@@ -72,6 +74,17 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "createCollection", roles: RESTORE_ROLES };
     database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+}
+
+/// Whether a collection holds any document; one that does not exist holds none.
+///
+/// # Errors
+/// When the server does not answer or a privilege is missing.
+pub async fn has_documents(database: &Database, name: &str) -> Result<bool> {
+    let doing = format!("look into {}.{name}", database.name());
+    let attempt = Attempt { doing: &doing, action: "find", roles: RESTORE_ROLES };
+    let found = database.collection::<RawDocumentBuf>(name).find_one(doc! {}).projection(doc! { "_id": 1 }).await;
+    found.map(|found| found.is_some()).map_err(|error| explain(&error, attempt))
 }
 
 /// Drops a collection; one that does not exist is not an error.

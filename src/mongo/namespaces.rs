@@ -100,7 +100,7 @@ pub(super) async fn databases(node: &Node, complete: bool) -> Result<Vec<String>
     let databases =
         reply.get_array("databases").map_err(|error| Error::failed("cannot list the databases").caused_by(error))?;
     let names = databases.iter().filter_map(|database| database.as_document()?.get_str("name").ok());
-    Ok(names.filter(|name| !namespace::is_servers_own(name)).map(str::to_owned).collect())
+    Ok(names.filter(|name| !namespace::is_never_backed_up(name)).map(str::to_owned).collect())
 }
 
 /// Returns the collections of one database, without their indexes.

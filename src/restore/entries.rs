@@ -79,7 +79,7 @@ fn own(segments: SegmentReader, record: OplogRecord) -> impl Stream<Item = Resul
 pub(super) struct EntryRun {
     /// What messages call it.
     place: String,
-    range: Range,
+    pub(super) range: Range,
     /// How many there must be.
     count: u64,
     /// The entries, one after the other.

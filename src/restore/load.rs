@@ -3,13 +3,14 @@
 //! Collections overlap, so that one is indexed (a single thread on the server) while others load; where a replay
 //! follows, indexes are built behind it. Memory is bounded by [`STREAMS`] segments in flight.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use bson::RawDocument;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mongodb::Database;
 use tokio::sync::Semaphore;
 
+use super::journal::{Event, ItemPast};
 use super::{Restore, RestoreItem};
 use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
@@ -32,17 +33,22 @@ const ALONE: &str = "make sure that nothing else writes to the target, then rest
 /// Restores every item that is not a view.
 pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {
     let streams = Semaphore::new(STREAMS);
-    let items = restore.plan.items.iter().filter(|item| !item.is_view());
-    let loading: Vec<_> = items.map(|item| collection(restore, item, &streams)).collect();
+    let items = restore.items().filter(|(_, item)| !item.is_view());
+    let loading: Vec<_> = items.map(|(number, item)| collection(restore, number, item, &streams)).collect();
     stream::iter(loading).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
-async fn collection(restore: &Restore<'_>, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
-    restore.create(item).await?;
-    let repeated = Mutex::default();
-    restore.phases.time("load", documents(restore, item, streams, &repeated)).await?;
-    let repeated = repeated.into_inner().unwrap_or_else(PoisonError::into_inner);
-    restore.phases.time("check", prove(restore, item, &repeated)).await?;
+async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
+    let past = begin(restore, number, item).await?;
+    if past.loaded {
+        restore.context.progress.add(item.documents, item.bytes, 0);
+    } else {
+        let loading = Loading { restore, number, item, is_resumed: past.created, repeated: Mutex::default() };
+        restore.phases.time("load", loading.documents(streams, &past.segments)).await?;
+        let repeated = loading.repeated.into_inner().unwrap_or_else(PoisonError::into_inner);
+        restore.phases.time("check", prove(restore, item, &repeated)).await?;
+        restore.note(Event::Loaded { item: number }).await?;
+    }
     if restore.plan.recovery.is_some() {
         return Ok(());
     }
@@ -62,71 +68,90 @@ async fn indexes(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
     restore.phases.time("indexes", restore.create_indexes(item, indexes)).await
 }
 
-/// Inserts all documents; in order, one segment after the other, where the order matters. `repeated` gets those that the
-/// backup read twice, where that can be.
-async fn documents(
-    restore: &Restore<'_>,
-    item: &RestoreItem,
-    streams: &Semaphore,
-    repeated: &Mutex<ContentDigest>,
-) -> Result<()> {
-    let parallel = if item.record.ordered { 1 } else { STREAMS };
-    let segments = stream::iter(item.segments.clone()).map(|segment| async move {
-        let _permit =
-            streams.acquire().await.map_err(|error| Error::failed("the restore was closed").caused_by(error))?;
-        insert_segment(restore, item, &segment, repeated).await
-    });
-    segments.buffer_unordered(parallel).try_collect().await
+/// Creates a collection, or goes on with what an earlier run has loaded of it; returns what it has.
+async fn begin(restore: &Restore<'_>, number: usize, item: &RestoreItem) -> Result<ItemPast> {
+    let past = restore.past_of(number);
+    // Which of its documents the backup has twice is known to nobody any more.
+    let counts_anew = restore.plan.may_repeat_documents() && !past.loaded;
+    if past.created && !counts_anew {
+        return Ok(past);
+    }
+    if restore.context.past.may_have_created(number) {
+        restore.begin_anew(item).await?;
+    }
+    restore.create(number, item).await?;
+    Ok(ItemPast::default())
 }
 
-async fn insert_segment(
-    restore: &Restore<'_>,
-    item: &RestoreItem,
-    segment: &SegmentRef,
-    repeated: &Mutex<ContentDigest>,
-) -> Result<()> {
-    let (bytes, _) = restore.phases.time("fetch", restore.context.segments.read(segment.n)).await?;
-    let database = restore.context.deployment.client().database(&item.db);
-    let mut batch = Vec::new();
-    let mut batch_bytes = 0;
-    for document in Walk::new(&bytes) {
-        let document = document?;
-        let size = document.as_bytes().len();
-        if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
-            insert(restore, item, &database, &batch, repeated).await?;
-            batch.clear();
-            batch_bytes = 0;
+/// A collection that is being loaded.
+struct Loading<'a> {
+    restore: &'a Restore<'a>,
+    number: usize,
+    item: &'a RestoreItem,
+    /// Whether an earlier run has loaded a part of it, and perhaps a part of a segment.
+    is_resumed: bool,
+    /// The documents that the backup read twice, where that can be.
+    repeated: Mutex<ContentDigest>,
+}
+
+impl Loading<'_> {
+    /// Inserts all documents but those of the segments that are `done`; in order, one segment after the other, where the order
+    /// matters.
+    async fn documents(&self, streams: &Semaphore, done: &HashSet<u64>) -> Result<()> {
+        let parallel = if self.item.record.ordered { 1 } else { STREAMS };
+        let segments = stream::iter(self.item.segments.clone()).map(|segment| async move {
+            if done.contains(&segment.n) {
+                self.restore.context.progress.add(segment.documents, segment.bytes, 0);
+                return Ok(());
+            }
+            let _permit =
+                streams.acquire().await.map_err(|error| Error::failed("the restore was closed").caused_by(error))?;
+            self.segment(&segment).await
+        });
+        segments.buffer_unordered(parallel).try_collect().await
+    }
+
+    async fn segment(&self, segment: &SegmentRef) -> Result<()> {
+        let restore = self.restore;
+        let (bytes, _) = restore.phases.time("fetch", restore.context.segments.read(segment.n)).await?;
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        for document in Walk::new(&bytes) {
+            let document = document?;
+            let size = document.as_bytes().len();
+            if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
+                self.insert(&batch).await?;
+                batch.clear();
+                batch_bytes = 0;
+            }
+            batch.push(document);
+            batch_bytes += size;
         }
-        batch.push(document);
-        batch_bytes += size;
+        if !batch.is_empty() {
+            self.insert(&batch).await?;
+        }
+        restore.note(Event::Segment { item: self.number, segment: segment.n }).await?;
+        restore.context.progress.add(segment.documents, segment.bytes, 0);
+        Ok(())
     }
-    if !batch.is_empty() {
-        insert(restore, item, &database, &batch, repeated).await?;
-    }
-    restore.context.progress.add(segment.documents, segment.bytes, 0);
-    Ok(())
-}
 
-async fn insert(
-    restore: &Restore<'_>,
-    item: &RestoreItem,
-    database: &Database,
-    batch: &[&RawDocument],
-    repeated: &Mutex<ContentDigest>,
-) -> Result<()> {
-    let existing = restore.writes.run(load::insert(database, &item.data_name, batch)).await?;
-    if existing.is_empty() {
-        return Ok(());
+    async fn insert(&self, batch: &[&RawDocument]) -> Result<()> {
+        let database = self.restore.context.deployment.client().database(&self.item.db);
+        let existing = self.restore.writes.run(load::insert(&database, &self.item.data_name(), batch)).await?;
+        // What an earlier run has inserted of a segment is proved with the rest.
+        if existing.is_empty() || self.is_resumed {
+            return Ok(());
+        }
+        if !self.restore.plan.may_repeat_documents() {
+            let (count, target) = (existing.len(), self.item.target());
+            return Err(Error::failed(format!("{count} documents of {target} have an _id that is there already"))
+                .with_hint(ALONE));
+        }
+        // Whichever version of a document came first stays: the replay makes either what it was in the end.
+        let existing = existing.into_iter().filter_map(|number| batch.get(number)).map(|document| document.as_bytes());
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).add(existing);
+        Ok(())
     }
-    if !restore.plan.may_repeat_documents() {
-        let count = existing.len();
-        return Err(Error::failed(format!("{count} documents of {} have an _id that is there already", item.target()))
-            .with_hint(ALONE));
-    }
-    // Whichever version of a document came first stays: the replay makes either what it was in the end.
-    let existing = existing.into_iter().filter_map(|number| batch.get(number)).map(|document| document.as_bytes());
-    repeated.lock().unwrap_or_else(PoisonError::into_inner).add(existing);
-    Ok(())
 }
 
 /// Reads what the target holds of an item and returns its content digest.
@@ -137,7 +162,7 @@ pub async fn read_back(target: &Deployment, item: &RestoreItem) -> Result<Conten
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
     let mut digest = ContentDigest::default();
-    let mut reader = CollectionReader::new(&target.primary(), &item.db, &item.data_name, reading);
+    let mut reader = CollectionReader::new(&target.primary(), &item.db, &item.data_name(), reading);
     while reader.next(|document| digest.add([document.as_bytes()])).await? {}
     Ok(digest)
 }

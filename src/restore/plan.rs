@@ -1,17 +1,16 @@
 //! What a restore will do: settled, and refused if need be, before anything is touched.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::exchange::data_name;
+use super::journal::{ItemRecord, RestoreId};
 use super::survey::Recovery;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
-use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef};
+use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
 use crate::format::manifest::{Consistency, Manifest};
-use crate::mongo::Deployment;
-use crate::mongo::accounts::{self, Accounts};
-use crate::mongo::error::RESTORE_ROLES;
-use crate::mongo::namespaces;
+use crate::mongo::accounts::Accounts;
 use crate::namespace::BUCKETS_PREFIX;
 use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
@@ -23,9 +22,6 @@ const LOADED_PER_SECOND: u64 = 35_000_000;
 /// ones are.
 const REPLAYED_PER_SECOND: u64 = 18_000;
 
-/// How many namespaces in the way are named in one message.
-const MAX_NAMED: usize = 5;
-
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct RestoreRequest {
@@ -35,6 +31,10 @@ pub struct RestoreRequest {
     pub maps: Vec<NamespaceMap>,
     /// Whether users and roles are restored too.
     pub accounts: bool,
+    /// Whether what exists is replaced.
+    pub replace: bool,
+    /// Whether what is replaced stays, under another name.
+    pub keep_old: bool,
 }
 
 /// One namespace and where it goes.
@@ -44,10 +44,10 @@ pub struct RestoreItem {
     pub db: String,
     /// The target's name.
     pub name: String,
+    /// The name that it is loaded under, to be exchanged for the other in the end; none where it is loaded at its place.
+    pub staged: Option<String>,
     /// What is created: options and indexes.
     pub record: CollectionRecord,
-    /// The collection that holds the documents: its own name, or that of its buckets.
-    pub data_name: String,
     /// How many documents.
     pub documents: u64,
     /// Their bytes.
@@ -67,11 +67,22 @@ impl RestoreItem {
         format!("{}.{}", self.db, self.name)
     }
 
+    /// Returns the name that it is loaded under.
+    #[must_use]
+    pub fn loading_name(&self) -> &str {
+        self.staged.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Returns the name of the collection that its documents are loaded into: its own, or that of its buckets.
+    #[must_use]
+    pub fn data_name(&self) -> String {
+        data_name(self.record.kind, self.loading_name())
+    }
+
     /// Returns the name that the collection with the documents has at the source.
     #[must_use]
     pub fn source_data_name(&self) -> String {
-        let prefix = if self.record.kind == CollectionKind::Timeseries { BUCKETS_PREFIX } else { "" };
-        format!("{prefix}{}", self.record.name)
+        data_name(self.record.kind, &self.record.name)
     }
 
     /// Whether it has no documents of its own.
@@ -92,6 +103,14 @@ pub struct RestorePlan {
     pub items: Vec<RestoreItem>,
     /// Users and roles, if they are to be restored.
     pub accounts: Option<Accounts>,
+    /// Where the backup was taken.
+    pub source: SourceRecord,
+    /// Whether all of the backup is restored.
+    pub is_everything: bool,
+    /// Whether what exists is replaced.
+    pub replace: bool,
+    /// Whether what is replaced stays, under another name.
+    pub keep_old: bool,
 }
 
 impl RestorePlan {
@@ -122,7 +141,17 @@ impl RestorePlan {
         let mut items = items(catalog.collections, request)?;
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
         check_names(&items)?;
-        Ok(Self { manifest, recovery, items, accounts })
+        let (replace, keep_old) = (request.replace, request.keep_old);
+        Ok(Self {
+            manifest,
+            recovery,
+            items,
+            accounts,
+            source: catalog.source,
+            is_everything: request.patterns.is_empty(),
+            replace,
+            keep_old,
+        })
     }
 
     /// Returns the moment whose state will be restored; none where the backup shows no single one.
@@ -157,38 +186,47 @@ impl RestorePlan {
         estimate(self.bytes() + entry_bytes, entries)
     }
 
-    /// Makes sure that nothing is in the way.
-    ///
-    /// # Errors
-    /// [`Kind::Refused`](crate::error::Kind::Refused), naming the namespaces that exist already.
-    pub async fn check_target(&self, deployment: &Deployment) -> Result<()> {
-        if self.accounts.is_some() {
-            // Restoring accounts looks at those that exist; whether it may is better known before the data is loaded.
-            accounts::read(&deployment.primary(), None).await?;
-        }
-        let mut existing = Vec::new();
-        let databases: HashSet<&str> = self.items.iter().map(|item| item.db.as_str()).collect();
-        for db in databases {
-            let found = namespaces::collections_for(&deployment.client().database(db), RESTORE_ROLES).await?;
-            let found: HashSet<String> = found.into_iter().map(|namespace| namespace.name).collect();
-            let in_the_way = self.items.iter().filter(|item| item.db == db);
-            existing.extend(
-                in_the_way
-                    .filter(|item| found.contains(&item.name) || found.contains(&item.data_name))
-                    .map(RestoreItem::target),
-            );
-        }
-        if existing.is_empty() {
-            return Ok(());
-        }
-        existing.sort();
-        let count = existing.len();
-        let more = if count > MAX_NAMED { format!(" and {} more", count - MAX_NAMED) } else { String::new() };
-        existing.truncate(MAX_NAMED);
-        let noun = if count == 1 { "namespace exists" } else { "namespaces exist" };
-        Err(Error::refused(format!("{count} target {noun} already: {}{more}", existing.join(", ")))
-            .with_hint("nothing was changed; restore under other names with --map FROM=TO, to another server with --to, or drop them first"))
+    /// Returns the least number of bytes that the target needs: what it keeps is less dense than a backup.
+    #[must_use]
+    pub fn least_space(&self) -> u64 {
+        let (raw, stored) = (self.manifest.bytes_raw.max(1), self.manifest.bytes_stored.min(self.manifest.bytes_raw));
+        let share = u128::from(self.bytes()) * u128::from(stored) / u128::from(raw);
+        u64::try_from(share).unwrap_or(u64::MAX)
     }
+
+    /// Lets everything but views be loaded under names of the restore's own, to be exchanged when all is there.
+    #[must_use]
+    pub fn beside(mut self, id: &RestoreId) -> Self {
+        for (number, item) in self.items.iter_mut().enumerate().filter(|(_, item)| !item.is_view()) {
+            item.staged = Some(staged_name(id, number));
+        }
+        self
+    }
+
+    /// Returns what the journal says of the items.
+    #[must_use]
+    pub fn item_records(&self) -> Vec<ItemRecord> {
+        let record = |item: &RestoreItem| ItemRecord {
+            db: item.db.clone(),
+            name: item.name.clone(),
+            staged: item.staged.clone(),
+            kind: item.record.kind,
+        };
+        self.items.iter().map(record).collect()
+    }
+}
+
+/// What the names begin with under which collections are loaded.
+const STAGED_PREFIX: &str = "regrow.";
+
+fn staged_name(id: &RestoreId, number: usize) -> String {
+    format!("{STAGED_PREFIX}{id}.{number}")
+}
+
+/// Whether a collection was being loaded by a restore when it was backed up.
+fn is_staged(name: &str) -> bool {
+    let id = name.strip_prefix(STAGED_PREFIX).and_then(|rest| rest.split_once('.'));
+    id.is_some_and(|(id, _)| id.parse::<RestoreId>().is_ok())
 }
 
 /// Returns about how long it takes to load and index so many bytes and to replay so many entries of the oplog.
@@ -205,33 +243,27 @@ fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec
         buckets.into_iter().map(|record| ((record.db.clone(), record.name.clone()), record)).collect();
     let chosen =
         visible.into_iter().filter(|record| NamespacePattern::any(&request.patterns, &record.db, &record.name));
+    let chosen = chosen.filter(|record| !is_staged(&record.name));
     chosen
         .map(|record| {
             let (db, name) = NamespaceMap::apply_first(&request.maps, &record.db, &record.name);
             if record.kind != CollectionKind::Timeseries {
-                return Ok(item(db, name.clone(), name, None, record));
+                return Ok(item(db, name, None, record));
             }
             let source = (record.db.clone(), format!("{BUCKETS_PREFIX}{}", record.name));
             let data = buckets
                 .remove(&source)
                 .ok_or_else(|| Error::damaged(format!("the catalog lacks the buckets of {}", record.namespace())))?;
-            let data_name = format!("{BUCKETS_PREFIX}{name}");
-            Ok(item(db, name, data_name, Some(&data), record))
+            Ok(item(db, name, Some(&data), record))
         })
         .collect()
 }
 
-fn item(
-    db: String,
-    name: String,
-    data_name: String,
-    data: Option<&CollectionRecord>,
-    record: CollectionRecord,
-) -> RestoreItem {
+fn item(db: String, name: String, data: Option<&CollectionRecord>, record: CollectionRecord) -> RestoreItem {
     let source = data.unwrap_or(&record);
     let (documents, bytes, digest, segments) = (source.documents, source.bytes, source.digest, source.segments.clone());
     let uuid = source.uuid;
-    RestoreItem { db, name, record, data_name, documents, bytes, digest, segments, uuid }
+    RestoreItem { db, name, staged: None, record, documents, bytes, digest, segments, uuid }
 }
 
 /// Two namespaces mapped onto one would mix their documents.

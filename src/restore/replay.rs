@@ -7,10 +7,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
+use super::journal::Event;
 use super::survey::Recovery;
 use super::{Restore, RestoreItem, ended};
 use crate::error::Result;
@@ -20,6 +22,9 @@ use crate::operations::{Changes, CollectionUuid, Fate, Operation, OperationKind,
 
 /// How many batches are under way at once.
 const LANES: u64 = 4;
+
+/// How often it is written down how far the replay has come, which waits for all that is under way.
+const CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// What a replay has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +39,9 @@ pub struct Replayed {
 pub(super) async fn replay(restore: &Restore<'_>, recovery: &Recovery) -> Result<Replayed> {
     let places = Places::of(&restore.plan.items, recovery);
     let mut lanes = Lanes::new(restore);
+    // What an earlier run has replayed behind its last checkpoint is replayed again: operations say what shall be.
+    let (replayed_to, mut checkpoint) = (restore.context.past.replayed_to, Instant::now());
+    let is_resumed = !restore.context.past.items.is_empty();
     let (mut changes, mut replayed) = (Changes::new(recovery.shown), Replayed::default());
     let mut read = std::pin::pin!(recovery.entries.read());
     while let Some(entries) = read.try_next().await? {
@@ -47,16 +55,25 @@ pub(super) async fn replay(restore: &Restore<'_>, recovery: &Recovery) -> Result
             replayed.split_transactions += u64::from(counted.is_split);
             while let Some(operation) = counted.next_operation()? {
                 let Some(place) = places.find(&operation) else { continue };
+                if replayed_to.is_some_and(|replayed_to| time <= replayed_to) {
+                    continue;
+                }
                 lanes
-                    .take(place, &operation, place.on_missing(entries.is_own))
+                    .take(place, &operation, place.on_missing(entries.is_own || is_resumed))
                     .await
                     .map_err(|error| error.context(format!("at {time}")))?;
                 replayed.operations += 1;
             }
         }
         restore.context.progress.add(0, entries.bytes(), 0);
+        if restore.context.journal.is_some() && checkpoint.elapsed() > CHECKPOINT {
+            lanes.drain().await?;
+            restore.note(Event::Replayed { to: entries.range.end.min(recovery.to) }).await?;
+            checkpoint = Instant::now();
+        }
     }
     lanes.drain().await?;
+    restore.note(Event::Replayed { to: recovery.to }).await?;
     Ok(replayed)
 }
 
@@ -109,15 +126,15 @@ impl Place {
             item.uuid.hash(&mut hasher);
             hasher.finish()
         });
-        let (db, name) = (item.db.clone(), item.data_name.clone());
+        let (db, name) = (item.db.clone(), item.data_name());
         let may_be_newer = !item.record.in_snapshot;
         Self { namespace: format!("{db}.{name}"), db, name, one_lane, may_be_newer }
     }
 
     /// Returns what becomes of an update of a document that is missing. It may be among documents that are newer than
     /// the update: it was deleted in between, and will be again.
-    fn on_missing(&self, is_of_backup: bool) -> OnMissing {
-        if is_of_backup || self.may_be_newer { OnMissing::Insert } else { OnMissing::Fail }
+    fn on_missing(&self, is_newer: bool) -> OnMissing {
+        if is_newer || self.may_be_newer { OnMissing::Insert } else { OnMissing::Fail }
     }
 }
 

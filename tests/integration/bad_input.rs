@@ -488,7 +488,7 @@ async fn backups_that_are_not_there() {
 async fn arguments_that_make_no_sense() {
     let ground = Ground::new().await;
     let pattern = "hint: write db, db.collection or db.*, where * stands for any characters";
-    let map = "hint: write db=other or db.collection=other.collection";
+    let map = "hint: write db=other, db.collection=other.collection or db.*=other.*";
     let cases: &[(&[&str], &str, &str)] = &[
         (&["backup", "--ns", ".x"], "error: '.x' is no namespace pattern", pattern),
         (&["backup", "--ns", "x."], "error: 'x.' is no namespace pattern", pattern),
@@ -529,7 +529,8 @@ async fn restores_that_are_refused() {
         7,
         &format!(
             "error: 2 target namespaces exist already: {db}.customers, {db}.orders\n\
-             hint: nothing was changed; restore under other names with --map FROM=TO, to another server with --to, or drop them first"
+             hint: nothing was changed; take their place with --replace (add --keep-old to be able to undo it), \
+             restore under other names with --map FROM=TO, or to another server with --to"
         ),
     );
     let target = harness::unique_database_name();

@@ -16,7 +16,7 @@ use regrow::mongo::Deployment;
 use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::Repository;
-use regrow::restore::{self, RestoreContext, RestorePlan, RestoreRequest};
+use regrow::restore::{self, Past, RestoreContext, RestorePlan, RestoreRequest};
 use regrow::secret::Secret;
 use regrow::storage::{Backoff, Fault, Faulty, Local, Retrying, Storage};
 use regrow::verify::Level;
@@ -111,7 +111,13 @@ impl Bench {
         let plan = RestorePlan::make(manifest.clone(), catalog, None, &request).unwrap();
         let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await.unwrap();
         let segments = repository.segments(manifest, Some(identities)).unwrap();
-        let context = RestoreContext { deployment, segments, progress: Progress::default() };
+        let context = RestoreContext {
+            deployment,
+            segments,
+            progress: Progress::default(),
+            journal: None,
+            past: Past::default(),
+        };
         restore::execute(&plan, &context, std::future::pending()).await.unwrap();
         assert_eq!(content(servers, &target).await, content(servers, &self.db).await, "{case}");
     }

@@ -10,10 +10,10 @@ use mongodb::{Client, Database};
 const SHOWN: usize = 600;
 
 /// Namespaces by database and name.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Contents(BTreeMap<(String, String), Namespace>);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Namespace {
     /// The entry of `listCollections`, less what is each collection's own.
     listing: RawDocumentBuf,

@@ -24,7 +24,7 @@ const HOUSE: &[Room] = &[
     Room { floor: 0, modules: &["error"], may_use_up_to: None, and: &[] },
     Room {
         floor: 0,
-        modules: &["clock", "random", "units", "secret", "pattern", "filter", "namespace", "progress"],
+        modules: &["clock", "random", "units", "secret", "pattern", "filter", "namespace", "progress", "owner"],
         may_use_up_to: None,
         and: &["error"],
     },

@@ -14,6 +14,7 @@ mod drill;
 mod expire;
 mod floors;
 mod harness;
+mod incident;
 mod interrupted;
 mod lease;
 mod notify;

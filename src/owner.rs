@@ -1,10 +1,10 @@
-//! Which process a drill runs in, so that a later one on the same machine can tell at once that it is over.
+//! Which process something belongs to, so that a later one on the same machine can tell at once that nobody owns it any more.
 
 use std::fs;
 
 /// A process, told from every other one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub struct Owner {
     /// The start of the machine and the namespace that the process's id is of.
     machine: String,
     process: u32,
@@ -14,24 +14,28 @@ pub(super) struct Owner {
 
 impl Owner {
     /// Returns this process; none where the machine does not tell.
-    pub(super) fn this_process() -> Option<Self> {
+    #[must_use]
+    pub fn this_process() -> Option<Self> {
         let process = std::process::id();
         Some(Self { machine: machine()?, process, started: started(process)? })
     }
 
     /// Whether the process was one of this machine and is no more. Of another machine's nothing is known.
-    pub(super) fn is_gone(&self) -> bool {
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
         machine().is_some_and(|machine| machine == self.machine)
             && started(self.process).as_ref() != Some(&self.started)
     }
 
     /// Returns it as one word.
-    pub(super) fn as_word(&self) -> String {
+    #[must_use]
+    pub fn as_word(&self) -> String {
         format!("{}/{}/{}", self.machine, self.process, self.started)
     }
 
     /// Reads what [`as_word`](Self::as_word) wrote; none for anything else.
-    pub(super) fn parse(word: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
         let mut parts = word.rsplitn(3, '/');
         let (started, process, machine) = (parts.next()?, parts.next()?, parts.next()?);
         Some(Self { machine: machine.into(), process: process.parse().ok()?, started: started.into() })

@@ -1,0 +1,209 @@
+//! What comes after a restore that was cut off or that kept what it replaced: going on with it, taking it back, forgetting it.
+
+use serde_json::json;
+
+use super::super::Session;
+use super::super::output::{counted, table, time};
+use super::{Arguments as RestoreArguments, Asked, Ready, confirm, execute};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::mongo::Deployment;
+use crate::progress::Progress;
+use crate::restore::{self, Journal, Known, RestoreContext, RestoreId, RestoreRequest, Stage};
+use crate::secret::Secret;
+
+/// Only one of them at once.
+#[derive(Debug, clap::Args)]
+#[group(id = "later", multiple = false)]
+pub(super) struct Arguments {
+    /// Go on with a restore that was killed or lost its target
+    #[arg(long, value_name = "ID")]
+    resume: Option<RestoreId>,
+    /// Take a restore back: what it replaced is there again, what it loaded is dropped
+    #[arg(long, value_name = "ID")]
+    undo: Option<RestoreId>,
+    /// Drop what a restore has replaced and kept: it cannot be undone any more
+    #[arg(long, value_name = "ID")]
+    forget: Option<RestoreId>,
+    /// List the restores that did not end or can be undone
+    #[arg(long)]
+    unfinished: bool,
+}
+
+impl Arguments {
+    pub(super) fn is_given(&self) -> bool {
+        self.unfinished || [&self.resume, &self.undo, &self.forget].into_iter().any(Option::is_some)
+    }
+}
+
+pub(super) async fn run(session: &Session, config: &Config, uri: &Secret, given: &RestoreArguments) -> Result<()> {
+    let deployment = Deployment::connect(uri).await?;
+    let known = restore::known_restores(&deployment).await?;
+    let find = |id: &RestoreId| find(&known, id, &deployment);
+    let confirmed = given.confirm.as_deref();
+    match &given.later {
+        Arguments { resume: Some(id), .. } => resume(session, config, deployment.clone(), find(id)?, confirmed).await,
+        Arguments { undo: Some(id), .. } => undo(session, &deployment, find(id)?, confirmed).await,
+        Arguments { forget: Some(id), .. } => forget(session, &deployment, find(id)?, confirmed).await,
+        _ => {
+            list(session, &known);
+            Ok(())
+        }
+    }
+}
+
+fn find<'a>(known: &'a [Known], id: &RestoreId, deployment: &Deployment) -> Result<&'a Known> {
+    let found = known.iter().find(|known| known.id == *id).ok_or_else(|| {
+        Error::not_found(format!(
+            "{} knows of no restore {id} that did not end or can be undone",
+            deployment.addresses()
+        ))
+        .with_hint("'regrow restore --unfinished' lists them; give --to if it was not into the source")
+    })?;
+    if found.is_live {
+        return Err(Error::refused(format!("the restore {id} is at work"))
+            .with_hint("wait until it is over; if it was killed on another machine, that shows within two minutes"));
+    }
+    Ok(found)
+}
+
+async fn resume(
+    session: &Session,
+    config: &Config,
+    deployment: Deployment,
+    known: &Known,
+    confirmed: Option<&str>,
+) -> Result<()> {
+    let (id, record) = (&known.id, &known.record);
+    match known.past.stage {
+        Stage::Done => {
+            return Err(Error::refused(format!("the restore {id} is over"))
+                .with_hint(format!("undo it with --undo {id}, or drop what it replaced with --forget {id}")));
+        }
+        Stage::Undoing => {
+            return Err(Error::refused(format!("the restore {id} is being undone"))
+                .with_hint(format!("finish that with --undo {id}, then restore again")));
+        }
+        _ => {}
+    }
+    let asked = Asked {
+        backup: Some(record.backup.to_string()),
+        moment: record.moment,
+        request: RestoreRequest {
+            patterns: record.patterns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            maps: record.maps.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            accounts: record.accounts,
+            replace: record.replace,
+            keep_old: record.keep_old,
+        },
+    };
+    let repository = session.repository(config).await?;
+    let ready = Ready::find(session, config, &repository, &asked).await?;
+    let plan = if record.replace { ready.plan.beside(id) } else { ready.plan };
+    if plan.manifest.id != record.backup || plan.item_records() != record.items {
+        return Err(Error::refused(format!("the repository no longer has what the restore {id} began with"))
+            .with_hint(format!("take it back with --undo {id}, and restore again")));
+    }
+    session.say(format_args!(
+        "Go on with the restore {id} of {} into {} at {}.",
+        plan.manifest.id,
+        deployment.name(),
+        deployment.addresses()
+    ));
+    confirm(&deployment, confirmed)?;
+    let journal = Journal::reopen(&deployment, id.clone(), &session.random).await?;
+    let context = RestoreContext {
+        deployment,
+        segments: ready.segments,
+        progress: Progress::default(),
+        journal: Some(journal),
+        past: known.past.clone(),
+    };
+    execute(session, config, &repository, &plan, &context).await
+}
+
+async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirmed: Option<&str>) -> Result<()> {
+    let (id, backup) = (&known.id, &known.record.backup);
+    let (name, addresses) = (deployment.name(), deployment.addresses());
+    session.say(format_args!("Undo the restore {id} of {backup} into {name} at {addresses}:"));
+    let replaced = known.replaced();
+    if replaced.is_empty() {
+        session.say("  what it has loaded is dropped; it has replaced nothing");
+    } else {
+        session.say("  these are again what they were before it, and lose what was written to them since:");
+        for namespace in replaced {
+            session.say(format_args!("    {namespace}"));
+        }
+    }
+    confirm(deployment, confirmed)?;
+    let undone = restore::undo(deployment, known, &session.random).await?;
+    if session.json {
+        println!(
+            "{}",
+            json!({ "restore": id.to_string(), "undone": true, "restored": undone.restored, "dropped": undone.dropped })
+        );
+        return Ok(());
+    }
+    match undone.restored.len() as u64 {
+        0 => println!("The restore {id} is undone: the target is as it was before it."),
+        count => println!("The restore {id} is undone: {} as before it.", are_back(count)),
+    }
+    Ok(())
+}
+
+fn are_back(count: u64) -> String {
+    format!("{} {}", counted(count, "namespace"), if count == 1 { "is" } else { "are" })
+}
+
+async fn forget(session: &Session, deployment: &Deployment, known: &Known, confirmed: Option<&str>) -> Result<()> {
+    let id = &known.id;
+    if known.past.stage != Stage::Done {
+        return Err(Error::refused(format!("the restore {id} did not end"))
+            .with_hint(format!("finish it with --resume {id}, or take it back with --undo {id}")));
+    }
+    session.say(format_args!("Drop what the restore {id} replaced in {}:", deployment.addresses()));
+    for namespace in known.kept() {
+        session.say(format_args!("    {namespace}"));
+    }
+    confirm(deployment, confirmed)?;
+    let dropped = restore::forget(deployment, known, &session.random).await?;
+    if session.json {
+        println!("{}", json!({ "restore": id.to_string(), "dropped": dropped }));
+    } else {
+        println!("The restore {id} cannot be undone any more; {} dropped.", are_back(dropped));
+    }
+    Ok(())
+}
+
+fn list(session: &Session, known: &[Known]) {
+    if session.json {
+        let restores = known.iter().map(|known| {
+            json!({ "restore": known.id.to_string(), "backup": known.record.backup, "stage": state(known),
+                "namespaces": known.record.items.len(), "at_work": known.is_live, "kept": known.kept() })
+        });
+        println!("{}", json!({ "restores": restores.collect::<Vec<_>>() }));
+        return;
+    }
+    if known.is_empty() {
+        println!("No restore is unfinished, and none can be undone.");
+        return;
+    }
+    let heading = ["RESTORE", "BACKUP", "BEGAN", "NAMESPACES", "STATE"].map(str::to_owned);
+    let rows = known.iter().map(|known| {
+        let began = known.id.began().map(time).unwrap_or_default();
+        let items = known.record.items.len().to_string();
+        [known.id.to_string(), known.record.backup.to_string(), began, items, state(known).to_owned()]
+    });
+    table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>(), [false, false, false, true, false]);
+}
+
+fn state(known: &Known) -> &'static str {
+    match known.past.stage {
+        _ if known.is_live => "at work",
+        Stage::Loading => "cut off while loading: --resume or --undo",
+        Stage::Exchanging | Stage::Exchanged => "cut off while replacing: --resume or --undo",
+        Stage::Removing => "restored, cut off while removing what it replaced: --resume",
+        Stage::Done => "over, can be undone: --undo or --forget",
+        Stage::Undoing => "cut off while being undone: --undo",
+    }
+}

@@ -1,0 +1,243 @@
+//! What a restore says of its plan and of its outcome.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::super::Session;
+use super::super::output::{counted, entries, moment};
+use crate::compliance::restore_time;
+use crate::format::evidence::Event;
+use crate::mongo::Deployment;
+use crate::repository::Repository;
+use crate::restore::{Replayed, RestoreId, RestoreItem, RestorePlan, RestoreSummary, TargetState};
+use crate::units::{ByteSize, Elapsed, Moment};
+
+/// How many namespaces a plan names before it only counts.
+const MAX_NAMED: usize = 20;
+
+/// How long a restore should take, and where that is known from.
+pub(super) struct Estimate {
+    pub(super) time: Duration,
+    /// When the drill was whose rates these are; none where it is a guess.
+    drill: Option<Timestamp>,
+}
+
+impl Estimate {
+    /// Goes by the newest drill that passed; without one, by a machine of two cores.
+    pub(super) async fn of(repository: &Repository, plan: &RestorePlan, now: Timestamp) -> Self {
+        // Evidence that cannot be read is no reason not to restore.
+        let log = repository.newest_evidence(now).await.ok();
+        let newest_first = log.iter().flat_map(|log| log.records().rev());
+        let mut drills = newest_first.filter_map(|record| match &record.event {
+            Event::Drill { result, .. } if result.passed && result.bytes > 0 => Some((record.recorded_at, result)),
+            _ => None,
+        });
+        match drills.next() {
+            Some((at, drill)) => {
+                let replayed = plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries);
+                Self { time: restore_time(drill, plan.bytes(), replayed), drill: Some(at) }
+            }
+            None => Self { time: plan.estimate(), drill: None },
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let time = Elapsed(self.time);
+        match self.drill {
+            Some(at) => format!("about {time}, at the rates of the drill of {}", Moment(at)),
+            None => format!("about {time}, going by a machine of two cores; a drill would measure it"),
+        }
+    }
+}
+
+/// What a plan is shown with.
+pub(super) struct Shown<'a> {
+    pub(super) plan: &'a RestorePlan,
+    pub(super) deployment: &'a Deployment,
+    pub(super) target: &'a TargetState,
+    pub(super) estimate: Estimate,
+    pub(super) now: Timestamp,
+}
+
+pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
+    let Shown { plan, deployment, .. } = *shown;
+    session.say(format_args!("Restore {} into {} at {}:", plan.manifest.id, deployment.name(), deployment.addresses()));
+    if let Some(at) = plan.recovered_to() {
+        let age = shown.now.duration_since(at.wall()).unsigned_abs();
+        session.say(format_args!(
+            "  the state at {}; what was written after it, {} ago, is not in it",
+            moment(at),
+            Elapsed(age)
+        ));
+    } else {
+        session.say("  each collection as it was when it was read: the backup is of a server without an oplog");
+    }
+    if let Some(recovery) = &plan.recovery {
+        let (entries, bytes) = (entries(recovery.outlook.entries), ByteSize(recovery.bytes()));
+        session.say(format_args!("  by replaying {entries} of the oplog ({bytes})"));
+    }
+    let namespaces = counted(plan.items.len() as u64, "namespace");
+    let of_backup = if plan.recovery.is_some() { " in the backup" } else { "" };
+    session.say(format_args!("  {}{of_backup} into {namespaces}:", amount(plan.documents(), plan.bytes())));
+    for item in plan.items.iter().take(MAX_NAMED) {
+        session.say(format_args!("    {}", item_in_words(item, shown.target, of_backup)));
+    }
+    if plan.items.len() > MAX_NAMED {
+        session.say(format_args!("    and {} more", plan.items.len() - MAX_NAMED));
+    }
+    replacement(session, shown);
+    warnings(session, shown);
+    session.say(format_args!("  {}", shown.estimate.in_words()));
+    accounts(session, plan);
+}
+
+/// Says what becomes of what exists.
+fn replacement(session: &Session, shown: &Shown<'_>) {
+    let replaced = shown.target.existing.len() as u64;
+    if replaced == 0 {
+        return;
+    }
+    let fate = if shown.plan.keep_old {
+        "stay as NAME_replaced_TIME; --undo brings them back"
+    } else {
+        "are dropped when everything is restored and checked; --keep-old would keep them"
+    };
+    session.say(format_args!("  {} replaced, all at once in the end: they {fate}", are(replaced, "namespace")));
+}
+
+fn warnings(session: &Session, shown: &Shown<'_>) {
+    let (plan, target) = (shown.plan, shown.target);
+    for known in target.unfinished(plan) {
+        let id = &known.id;
+        session.say(format_args!(
+            "  warning: the restore {id} of the same namespaces did not end; --resume {id} goes on with it, --undo {id} takes it back"
+        ));
+    }
+    if target.may_not_fit(plan) {
+        let free = ByteSize(target.free_bytes.unwrap_or_default());
+        session.say(format_args!(
+            "  warning: the target has {free} free, and the documents have {}",
+            ByteSize(plan.bytes())
+        ));
+    }
+    if plan.source.replica_set.as_deref() != shown.deployment.hello.replica_set.as_deref() {
+        let source = plan.source.replica_set.as_deref().unwrap_or("a standalone server");
+        session.say(format_args!("  note: the backup was taken from {source} (source {})", plan.source.name));
+    }
+}
+
+fn accounts(session: &Session, plan: &RestorePlan) {
+    let account_changes = plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.account_changes);
+    if plan.accounts.is_some() && account_changes > 0 {
+        session
+            .say("  warning: users and roles were changed behind the backup; they are restored as the backup has them");
+    }
+    if let Some(accounts) = &plan.accounts {
+        session.say(format_args!(
+            "  {} and {}, where they do not exist yet",
+            counted(accounts.users.len() as u64, "user"),
+            counted(accounts.roles.len() as u64, "role")
+        ));
+    }
+}
+
+fn item_in_words(item: &RestoreItem, target: &TargetState, of_backup: &str) -> String {
+    let source = item.record.namespace();
+    let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
+    let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) + of_backup };
+    let replaces = if target.existing.contains(&item.target()) { ", replaces what exists" } else { "" };
+    format!("{}{from}: {holds}{replaces}", item.target())
+}
+
+fn are(number: u64, noun: &str) -> String {
+    format!("{} {}", counted(number, noun), if number == 1 { "is" } else { "are" })
+}
+
+fn amount(documents: u64, bytes: u64) -> String {
+    format!("{}, {}", counted(documents, "document"), ByteSize(bytes))
+}
+
+pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
+    let Shown { plan, deployment, target, estimate, .. } = shown;
+    let items = plan.items.iter().map(|item| {
+        json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.documents, "bytes": item.bytes,
+                "replaces": target.existing.contains(&item.target()) })
+    });
+    json!({
+        "backup": plan.manifest.id,
+        "target": deployment.addresses(),
+        "recovered_to": plan.recovered_to(),
+        "replay_entries": plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
+        "estimated_seconds": estimate.time.as_secs(),
+        "free_bytes": target.free_bytes,
+        "target_version": target.version,
+        "namespaces": plan.items.len(),
+        "documents": plan.documents(),
+        "bytes": plan.bytes(),
+        "plan": items.collect::<Vec<_>>(),
+        "dry_run": true,
+    })
+}
+
+pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId, target: &str) {
+    if let Some(Replayed { split_transactions: split @ 1.., .. }) = summary.replayed {
+        let transactions = counted(split, "transaction");
+        session.say(format_args!(
+            "warning: {transactions} also wrote to namespaces that were not chosen; only the chosen part was replayed"
+        ));
+    }
+    let phases: Map<String, Value> =
+        summary.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(time.as_secs_f64()))).collect();
+    if session.json {
+        let answer = json!({
+            "restore": id.to_string(),
+            "backup": plan.manifest.id,
+            "target": target,
+            "recovered_to": plan.recovered_to(),
+            "replayed": summary.replayed.map_or(0, |replayed| replayed.operations),
+            "split_transactions": summary.replayed.map_or(0, |replayed| replayed.split_transactions),
+            "namespaces": summary.namespaces,
+            "documents": summary.documents,
+            "bytes": summary.bytes,
+            "accounts": summary.accounts,
+            "kept": summary.kept,
+            "can_be_undone": summary.can_be_undone,
+            "seconds": summary.elapsed.as_secs_f64(),
+            "phases": phases,
+        });
+        println!("{answer}");
+        return;
+    }
+    let (documents, namespaces) = (counted(summary.documents, "document"), counted(summary.namespaces, "namespace"));
+    println!("Restored {documents} in {namespaces} from {}.", plan.manifest.id);
+    println!("Every document was read back and is the one that was backed up.");
+    if let (Some(replayed), Some(to)) = (&summary.replayed, plan.recovered_to()) {
+        let operations = counted(replayed.operations, "operation");
+        println!("Replayed {operations} on top of them; this is the state at {}.", moment(to));
+    }
+    if plan.accounts.is_some() {
+        println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);
+    }
+    kept(plan, summary, id);
+    let phases: Vec<String> = summary.phases.iter().map(|(name, time)| format!("{name} {}", Elapsed(*time))).collect();
+    println!("It took {} ({}; they overlap).", Elapsed(summary.elapsed), phases.join(", "));
+}
+
+/// Says what is left of what was replaced, and how to get it back or to get rid of it.
+fn kept(plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId) {
+    if !summary.can_be_undone {
+        return;
+    }
+    println!("What was replaced is still there. To undo this restore: regrow restore --undo {id}");
+    for namespace in summary.kept.iter().take(MAX_NAMED) {
+        println!("  {namespace}");
+    }
+    if summary.kept.len() > MAX_NAMED {
+        println!("  and {} more", summary.kept.len() - MAX_NAMED);
+    }
+    if plan.keep_old {
+        println!("To be rid of it when all is well: regrow restore --forget {id}");
+    }
+}

@@ -1,0 +1,5 @@
+//! What an engineer does in an incident: replacing what is wrong, going on after a crash, undoing, restoring a part.
+
+mod killed;
+mod replace;
+pub mod stage;

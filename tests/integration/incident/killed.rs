@@ -1,0 +1,266 @@
+//! Restores that are killed at any moment, or fail at any step: the target is wholly as it was, or wholly restored, and what
+//! was begun can be finished or taken back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::bson::doc;
+use regrow::clock::Clock;
+use regrow::codec::Identities;
+use regrow::error::Result;
+use regrow::mongo::Deployment;
+use regrow::progress::Progress;
+use regrow::random::Random;
+use regrow::repository::Repository;
+use regrow::restore::{self, Journal, Past, Record, RestoreContext, RestoreId, RestorePlan, RestoreRequest};
+use regrow::secret::Secret;
+use regrow::storage::{Fault, Faulty, Storage};
+use serde_json::Value;
+
+use super::stage::Stage;
+use crate::harness::{self, Options};
+use crate::small_backups::local;
+
+/// What a target is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    AsItWas,
+    Restored,
+}
+
+impl Stage {
+    /// Returns which of both the database is, leaving out what restores have under names of their own.
+    async fn is_whole(&self, case: &str) -> Whole {
+        let mut now = self.now().await;
+        let own = |name: &str| name.contains(".regrow.") || name.contains("_replaced_");
+        let names: Vec<_> = now.names().into_iter().filter(|name| !own(name)).collect();
+        now.keep(&names);
+        if now == self.spoilt {
+            return Whole::AsItWas;
+        }
+        now.keep(&self.good.names());
+        assert!(now == self.good, "{case}: neither as it was nor restored: {names:?}");
+        Whole::Restored
+    }
+
+    async fn if_restored_spoil(&self, state: Whole) {
+        if state == Whole::Restored {
+            self.spoil_again().await;
+        }
+    }
+}
+
+/// Returns the command that restores what was good.
+fn restore(stage: &Stage) -> Vec<&str> {
+    vec!["restore", &stage.backup, "--replace", "--confirm", "rs0"]
+}
+
+/// Spawns a restore, kills it after a while, and returns whether it had ended by then.
+async fn kill(stage: &Stage, after: Duration, keep: bool) -> bool {
+    let mut arguments = restore(stage);
+    arguments.extend(keep.then_some("--keep-old"));
+    let mut running = stage.workspace.regrow(arguments).spawn();
+    tokio::time::sleep(after).await;
+    let has_ended = !running.is_running();
+    running.kill();
+    running.wait();
+    has_ended
+}
+
+/// How long a restore takes that nobody kills.
+fn whole_time(stage: &Stage) -> Duration {
+    let begun = Instant::now();
+    let answer: Value = stage.restore(&[&stage.backup, "--replace", "--keep-old", "--json"]).exits(0).json();
+    let taken = begun.elapsed();
+    stage.restore(&["--undo", answer["restore"].as_str().unwrap()]).exits(0);
+    taken
+}
+
+#[tokio::test]
+async fn killed_at_twenty_moments_it_is_finished_or_taken_back() {
+    let servers = harness::own(&Options::default());
+    let stage = Stage::new(&servers).await;
+    let whole = whole_time(&stage);
+    let (mut resumed, mut undone) = (0, 0);
+    for number in 0..20_u32 {
+        // Most of them close to the end, where everything is exchanged.
+        let share = if number < 8 { f64::from(number) / 8.0 } else { 0.7 + f64::from(number - 8) * 0.03 };
+        let after = whole.mul_f64(share);
+        let keep = number % 2 == 0;
+        let case = format!("killed after {after:?} of {whole:?}");
+        let ended = kill(&stage, after, keep).await;
+        let state = stage.is_whole(&case).await;
+        let known = stage.unfinished();
+        let Some(id) = known.first().map(|known| known["restore"].as_str().unwrap().to_owned()) else {
+            // Before it wrote anything down, or when nothing was left to do.
+            assert!(ended || state == Whole::AsItWas || !keep, "{case}: {state:?}");
+            stage.if_restored_spoil(state).await;
+            continue;
+        };
+        let stage_name = known[0]["stage"].as_str().unwrap().to_owned();
+        if number % 4 < 2 && !stage_name.starts_with("over") {
+            stage.restore(&["--resume", &id]).exits(0);
+            assert_eq!(stage.is_whole(&case).await, Whole::Restored, "{case}, resumed");
+            resumed += 1;
+        }
+        if let Some(known) = stage.unfinished().first() {
+            let run = stage.restore(&["--undo", &id]);
+            if known["stage"].as_str().unwrap().starts_with("restored") {
+                run.exits(7);
+                stage.restore(&["--resume", &id]).exits(0);
+            } else {
+                run.exits(0);
+                stage.now().await.assert_equals(&stage.spoilt);
+                undone += 1;
+            }
+        }
+        let state = stage.is_whole(&case).await;
+        stage.if_restored_spoil(state).await;
+        stage.is_clean().await;
+    }
+    assert!(resumed >= 3 && undone >= 3, "{resumed} resumed, {undone} undone");
+}
+
+/// The commands that a restore sends, and with each of them failing at any time.
+#[tokio::test]
+async fn failing_at_any_command_it_leaves_the_target_as_it_was() {
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    let mut failures = 0;
+    for command in
+        ["create", "insert", "createIndexes", "collMod", "find", "listCollections", "applyOps", "aggregate", "drop"]
+    {
+        for skip in 0.. {
+            let case = format!("{command} fails the {}. time", skip + 1);
+            fail(&stage, command, skip).await;
+            let run = stage.workspace.run(restore(&stage));
+            crate::harness::fail_point::let_go(&stage.client).await;
+            let state = stage.is_whole(&case).await;
+            if run.code == 0 {
+                assert_eq!(state, Whole::Restored, "{case}");
+                stage.if_restored_spoil(state).await;
+                break;
+            }
+            failures += 1;
+            let is_restored = run.stderr.contains("everything is restored, but");
+            if !run.stderr.contains("wholly as it was, or wholly restored") {
+                assert_eq!(state, if is_restored { Whole::Restored } else { Whole::AsItWas }, "{case}: {run:?}");
+            }
+            if let Some(known) = stage.unfinished().first() {
+                let id = known["restore"].as_str().unwrap();
+                if known["stage"].as_str().unwrap().contains("--undo") {
+                    stage.restore(&["--undo", id]).exits(0);
+                } else {
+                    stage.restore(&["--resume", id]).exits(0);
+                    stage.spoil_again().await;
+                }
+            }
+            stage.is_clean().await;
+            stage.now().await.assert_equals(&stage.spoilt);
+        }
+    }
+    assert!(failures > 40, "{failures}");
+}
+
+/// Lets one command of the program fail, after `skip` that do not.
+async fn fail(stage: &Stage, command: &str, skip: i32) {
+    const OPERATION_FAILED: i32 = 96;
+    let data = doc! { "failCommands": [command], "appName": "regrow", "errorCode": OPERATION_FAILED };
+    let mode = doc! { "skip": skip };
+    let order = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+    stage.client.database("admin").run_command(order).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_target_that_is_killed_leaves_a_restore_that_can_go_on() {
+    let servers = harness::own(&Options::default());
+    let mut stage = Stage::new(&servers).await;
+    let whole = whole_time(&stage);
+    for share in [0.5, 0.9, 0.97] {
+        let mut running = stage.workspace.regrow(restore(&stage)).spawn();
+        tokio::time::sleep(whole.mul_f64(share)).await;
+        servers.kill(0);
+        running.kill();
+        running.wait();
+        servers.start_again(0);
+        stage.client = servers.client().await;
+        let known = stage.unfinished();
+        if let Some(known) = known.first() {
+            stage.restore(&["--resume", known["restore"].as_str().unwrap()]).exits(0);
+            assert_eq!(stage.is_whole("resumed").await, Whole::Restored);
+        }
+        let state = stage.is_whole("after the server").await;
+        stage.if_restored_spoil(state).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restore_at_work_keeps_others_away() {
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    let before = harness::fail_point::hold(&stage.client, "insert", 4, Duration::from_secs(4)).await;
+    let running = stage.workspace.regrow(restore(&stage)).spawn();
+    harness::fail_point::wait_until_held(&stage.client, before).await;
+    let refused = stage.workspace.run(restore(&stage)).exits(7);
+    assert!(refused.stderr.contains("is at work on the same namespaces"), "{refused:?}");
+    let id = stage.unfinished()[0]["restore"].as_str().unwrap().to_owned();
+    let refused = stage.restore(&["--undo", &id]).exits(7);
+    assert!(refused.stderr.contains("is at work"), "{refused:?}");
+    running.signal("INT");
+    harness::fail_point::let_go(&stage.client).await;
+    let run = running.wait().exits(130);
+    assert!(run.stderr.contains("nothing was restored, the target is as it was"), "{run:?}");
+    stage.now().await.assert_equals(&stage.spoilt);
+    stage.is_clean().await;
+}
+
+/// The store goes away at any of the reads that a restore does, and stays away.
+#[tokio::test]
+async fn a_store_that_fails_at_any_read_leaves_the_target_as_it_was() {
+    let servers = harness::own(&Options::default());
+    let stage = Stage::new(&servers).await;
+    let mut failures = 0;
+    for at in 0.. {
+        let storage = Faulty::new(local(&stage.workspace.repository()), Fault::Crash, at);
+        let outcome = replace_from(&stage, &servers, Arc::new(storage)).await;
+        let state = stage.is_whole(&format!("read {at}")).await;
+        if outcome.is_ok() {
+            assert_eq!(state, Whole::Restored);
+            break;
+        }
+        failures += 1;
+        assert_eq!(state, Whole::AsItWas, "{outcome:?}");
+        if let Some(known) = stage.unfinished().first() {
+            stage.restore(&["--undo", known["restore"].as_str().unwrap()]).exits(0);
+        }
+        stage.is_clean().await;
+    }
+    assert!(failures > 5, "{failures}");
+}
+
+async fn replace_from(stage: &Stage, servers: &harness::Servers, storage: Arc<dyn Storage>) -> Result<()> {
+    let repository = Repository::open(storage).await?;
+    let identity = Secret::new(std::fs::read_to_string(stage.workspace.identity_file()).unwrap());
+    let identities = Identities::parse(&identity)?;
+    let manifest = repository.manifest(&repository.resolve(&stage.backup).await?).await?;
+    let catalog = repository.catalog(&manifest, Some(&identities)).await?;
+    let segments = repository.segments(&manifest, Some(identities))?;
+    let request = RestoreRequest { replace: true, ..RestoreRequest::default() };
+    let id = RestoreId::generate(Clock::system().now(), &Random::system());
+    let plan = RestorePlan::make(manifest, catalog, None, &request)?.beside(&id);
+    let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await?;
+    let record = Record {
+        backup: plan.manifest.id.clone(),
+        moment: None,
+        patterns: Vec::new(),
+        maps: Vec::new(),
+        accounts: false,
+        replace: true,
+        keep_old: false,
+        items: plan.item_records(),
+    };
+    let journal = Some(Journal::begin(&deployment, id, record, &Random::system()).await?);
+    let context =
+        RestoreContext { deployment, segments, progress: Progress::default(), journal, past: Past::default() };
+    restore::execute(&plan, &context, std::future::pending()).await.map(drop)
+}

@@ -1,0 +1,114 @@
+//! Replacing what exists, and taking that back.
+
+use mongodb::bson::{Document, doc};
+use serde_json::Value;
+
+use super::stage::{Stage, fill};
+use crate::contents::Contents;
+use crate::harness::{self, Workspace};
+
+#[tokio::test]
+async fn everything_is_replaced_and_nothing_else() {
+    let stage = Stage::new(harness::replica_set()).await;
+    let refused = stage.restore(&[&stage.backup]).exits(7);
+    assert!(
+        refused.stderr.contains("5 target namespaces exist already") || refused.stderr.contains("exist already"),
+        "{refused:?}"
+    );
+    assert!(refused.stderr.contains("--replace"), "{refused:?}");
+    let run = stage.restore(&[&stage.backup, "--replace"]).exits(0);
+    assert!(run.stderr.contains("replaces what exists") && run.stderr.contains("all at once"), "{run:?}");
+    let mut now = stage.now().await;
+    assert!(now.names().contains(&format!("{}.innocent", stage.db)));
+    now.keep(&stage.good.names());
+    now.assert_equals(&stage.good);
+    stage.is_clean().await;
+}
+
+#[tokio::test]
+async fn what_was_replaced_is_kept_and_comes_back() {
+    let stage = Stage::new(harness::replica_set()).await;
+    let answer: Value = stage.restore(&[&stage.backup, "--replace", "--keep-old", "--json"]).exits(0).json();
+    let id = answer["restore"].as_str().unwrap();
+    assert_eq!(answer["can_be_undone"], true);
+    let kept = answer["kept"].as_array().unwrap();
+    assert_eq!(kept.len(), 3, "a collection, one in place of a time series, and a time series: {kept:?}");
+    let names = stage.now().await.names();
+    assert!(kept.iter().all(|name| names.contains(&name.as_str().unwrap().to_owned())), "{names:?}");
+    let mut now = stage.now().await;
+    now.keep(&stage.good.names());
+    now.assert_equals(&stage.good);
+    let listed = stage.workspace.run(["restore", "--unfinished"]).exits(0);
+    assert!(listed.stdout.contains(id) && listed.stdout.contains("can be undone"), "{listed:?}");
+
+    let undone = stage.restore(&["--undo", id]).exits(0);
+    assert!(undone.stderr.contains("lose what was written to them since"), "{undone:?}");
+    stage.now().await.assert_equals(&stage.spoilt);
+    stage.is_clean().await;
+    let again = stage.restore(&["--undo", id]).exits(4);
+    assert!(again.stderr.contains("knows of no restore"), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_was_kept_can_be_forgotten() {
+    let stage = Stage::new(harness::replica_set()).await;
+    let answer: Value = stage.restore(&[&stage.backup, "--replace", "--keep-old", "--json"]).exits(0).json();
+    let id = answer["restore"].as_str().unwrap();
+    stage.restore(&["--resume", id]).exits(7);
+    stage.restore(&["--forget", id]).exits(0);
+    let mut now = stage.now().await;
+    now.keep(&stage.good.names());
+    now.assert_equals(&stage.good);
+    stage.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_standalone_server_can_be_replaced_in_too() {
+    let servers = harness::standalone();
+    let (client, db) = (servers.client().await, harness::unique_database_name());
+    fill(&client, &db, 300).await;
+    let good = Contents::of_database(&client, &db).await;
+    let workspace = Workspace::on_disk(servers.uri());
+    workspace.run(["init"]).exits(0);
+    workspace.run(["backup", "--ns", &db]).exits(0);
+    client.database(&db).collection::<Document>("orders").delete_many(doc! {}).await.unwrap();
+    let spoilt = Contents::of_database(&client, &db).await;
+    let restore = ["restore", "latest", "--replace", "--keep-old", "--confirm", "standalone", "--json"];
+    let answer: Value = workspace.run(restore).exits(0).json();
+    let mut now = Contents::of_database(&client, &db).await;
+    now.keep(&good.names());
+    now.assert_equals(&good);
+    workspace.run(["restore", "--undo", answer["restore"].as_str().unwrap(), "--confirm", "standalone"]).exits(0);
+    Contents::of_database(&client, &db).await.assert_equals(&spoilt);
+}
+
+#[tokio::test]
+async fn a_moment_is_restored_in_the_place_of_what_exists_and_a_later_moment_spans_the_replacement() {
+    let servers = harness::own(&harness::Options::default());
+    let stage = Stage::new(&servers).await;
+    let mut workspace = Workspace::on_disk(servers.uri());
+    workspace.set("oplog.slice_interval", "1s");
+    workspace.run(["init"]).exits(0);
+    let stage = Stage { workspace, ..stage };
+    stage.workspace.run(["backup"]).exits(0);
+    let capture = stage.workspace.regrow(["capture"]).spawn();
+    let before = stage.captured_now().await;
+    spoil_more(&stage).await;
+    stage.restore(&["--at", &before, "--ns", &stage.db, "--replace"]).exits(0);
+    stage.now().await.assert_equals(&stage.spoilt);
+    let orders = stage.client.database(&stage.db).collection::<Document>("orders");
+    orders.insert_one(doc! { "_id": "after", "tenantId": "t1" }).await.unwrap();
+    let (after, moment) = (stage.now().await, stage.captured_now().await);
+    capture.signal("TERM");
+    capture.wait().exits(0);
+    stage.client.database(&stage.db).drop().await.unwrap();
+    stage.restore(&["--at", &moment, "--ns", &stage.db]).exits(0);
+    stage.now().await.assert_equals(&after);
+}
+
+async fn spoil_more(stage: &Stage) {
+    let database = stage.client.database(&stage.db);
+    database.collection::<Document>("orders").update_many(doc! {}, doc! { "$set": { "total": -1 } }).await.unwrap();
+    database.collection::<Document>("empty").drop().await.unwrap();
+    database.collection::<Document>("readings").insert_one(doc! { "_id": 2 }).await.unwrap();
+}
