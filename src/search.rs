@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 
 use crate::codec::Identities;
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::Equalities;
 use crate::format::ClusterTime;
 use crate::format::oplog::{Gap, Range};
 use crate::format::segment::Walk;
@@ -31,7 +31,7 @@ pub struct Criteria {
     /// The kinds of operations; none for all.
     pub kinds: Vec<OperationKind>,
     /// What the operation must say about its document.
-    pub filter: Filter,
+    pub filter: Equalities,
 }
 
 /// What was searched, and what was not.

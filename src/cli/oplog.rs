@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::output::{counted, entries, gap_json, moment, time};
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
-use crate::filter::Filter;
+use crate::filter::Equalities;
 use crate::format::ClusterTime;
 use crate::format::oplog::Range;
 use crate::operations::{Operation, OperationKind};
@@ -88,7 +88,7 @@ fn criteria(arguments: &Arguments) -> Result<Criteria> {
         range: Range { begin, end },
         patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?,
         kinds: arguments.kinds.iter().map(|text| text.parse()).collect::<Result<Vec<OperationKind>>>()?,
-        filter: arguments.filter.as_deref().map_or(Ok(Filter::default()), str::parse)?,
+        filter: arguments.filter.as_deref().map_or(Ok(Equalities::default()), str::parse)?,
     })
 }
 

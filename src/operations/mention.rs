@@ -1,9 +1,9 @@
 //! What an operation says about its document: an oplog holds changes, seldom whole documents.
 
-use bson::{RawBsonRef, RawDocument};
+use bson::RawDocument;
 
 use super::{Operation, OperationKind};
-use crate::filter::Condition;
+use crate::filter::{Condition, Value, elements};
 
 /// Whether an operation says that a field of its document has a value: an insert by any field, an update by those that
 /// it sets and by the `_id`, a delete by the `_id` alone. In a sharded collection both hold the shard key, too.
@@ -29,8 +29,7 @@ pub fn mentions(operation: &Operation<'_>, condition: &Condition) -> bool {
 fn diff_sets(diff: &RawDocument, condition: &Condition, path: &[String]) -> bool {
     let Some((name, rest)) = path.split_first() else { return false };
     let is_array = diff.get_bool("a").unwrap_or(false);
-    diff.iter().flatten().any(|(key, value)| {
-        let key = key.as_str();
+    elements(diff).any(|(key, value)| {
         if is_array {
             let Some((kind, number)) = key.split_at_checked(1).filter(|(_, number)| !number.is_empty()) else {
                 return false;
@@ -39,8 +38,8 @@ fn diff_sets(diff: &RawDocument, condition: &Condition, path: &[String]) -> bool
             let rest = if number == name.as_str() { rest } else { path };
             return holds(kind, value, condition, rest);
         }
-        match (key, value) {
-            ("u" | "i", RawBsonRef::Document(fields)) => condition.holds_below(RawBsonRef::Document(fields), path),
+        match key {
+            "u" | "i" => value.as_document().is_some() && condition.holds_below(value, path),
             _ if key.strip_prefix('s') == Some(name) => holds("s", value, condition, rest),
             _ => false,
         }
@@ -48,10 +47,10 @@ fn diff_sets(diff: &RawDocument, condition: &Condition, path: &[String]) -> bool
 }
 
 /// Whether a part of a diff sets it: `s` is a diff itself, `u` a value.
-fn holds(kind: &str, value: RawBsonRef<'_>, condition: &Condition, path: &[String]) -> bool {
-    match (kind, value) {
-        ("s", RawBsonRef::Document(diff)) => diff_sets(diff, condition, path),
-        ("u", value) => condition.holds_below(value, path),
+fn holds(kind: &str, value: Value<'_>, condition: &Condition, path: &[String]) -> bool {
+    match kind {
+        "s" => value.as_document().is_some_and(|diff| diff_sets(diff, condition, path)),
+        "u" => condition.holds_below(value, path),
         _ => false,
     }
 }
@@ -61,10 +60,10 @@ mod tests {
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
-    use crate::filter::Filter;
+    use crate::filter::Equalities;
 
     fn mentioned(filter: &str, entry: &RawDocumentBuf) -> bool {
-        let filter: Filter = filter.parse().unwrap();
+        let filter: Equalities = filter.parse().unwrap();
         let operation = Operation::parse(entry).unwrap().unwrap();
         filter.conditions().iter().all(|condition| mentions(&operation, condition))
     }

@@ -12,6 +12,7 @@ mod damage;
 mod deploy;
 mod drill;
 mod expire;
+mod filters;
 mod floors;
 mod harness;
 mod incident;
