@@ -6,6 +6,7 @@
 mod backup;
 mod capture;
 mod daemon;
+mod diff;
 mod drill;
 mod evidence;
 mod expire;
@@ -97,6 +98,9 @@ enum Command {
     /// Restore a backup, or some of its collections
     #[command(after_help = restore::HELP)]
     Restore(restore::Arguments),
+    /// Compare a backup with the live database: what was added, removed or changed since
+    #[command(after_help = diff::HELP)]
+    Diff(diff::Arguments),
     /// Search the captured oplog: when exactly did it happen
     #[command(after_help = oplog::HELP)]
     Oplog(oplog::Arguments),
@@ -198,6 +202,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::List => list::run(&session).await,
         Command::Show(arguments) => show::run(&session, &arguments).await,
         Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
+        Command::Diff(arguments) => Box::pin(diff::run(&session, &arguments)).await,
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
         Command::Drill(arguments) => Box::pin(drill::run(&session, arguments)).await,

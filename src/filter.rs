@@ -17,6 +17,7 @@ mod value;
 use bson::{RawDocument, RawDocumentBuf};
 
 pub use equalities::{Condition, Equalities};
+pub use number::canonical_number;
 pub use value::{Value, elements};
 
 use order::Bracket;

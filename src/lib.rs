@@ -13,6 +13,7 @@ pub mod codec;
 pub mod compliance;
 pub mod config;
 pub mod daemon;
+pub mod diff;
 pub mod drill;
 pub mod error;
 pub mod expire;

@@ -89,6 +89,19 @@ impl NamespaceMap {
         ordered.sort_by_key(|map| map.breadth());
         ordered.into_iter().find_map(|map| map.apply(db, collection)).unwrap_or_else(|| (db.into(), collection.into()))
     }
+
+    /// Returns every name that `maps` turn into this one; its own where none is about it.
+    #[must_use]
+    pub fn sources(maps: &[Self], db: &str, collection: &str) -> Vec<(String, String)> {
+        let name = (db.to_owned(), collection.to_owned());
+        let mapped = maps.iter().filter_map(|map| map.source_of(db, collection));
+        let candidates = mapped.chain(std::iter::once(name.clone()));
+        candidates.filter(|(db, collection)| Self::apply_first(maps, db, collection) == name).collect()
+    }
+
+    fn source_of(&self, db: &str, collection: &str) -> Option<(String, String)> {
+        Self { from: self.to.clone(), to: self.from.clone() }.apply(db, collection)
+    }
 }
 
 impl FromStr for NamespaceMap {
@@ -200,5 +213,17 @@ mod tests {
                 .iter()
                 .all(|wrong| wrong.parse::<NamespaceMap>().is_err())
         );
+    }
+
+    #[test]
+    fn maps_lead_back_to_every_name_that_they_change() {
+        let maps = ["shop=copy", "shop.orders=copy.old_orders"].map(|map| map.parse::<NamespaceMap>().unwrap());
+        let sources = |db: &str, collection: &str| NamespaceMap::sources(&maps, db, collection);
+        let name = |db: &str, collection: &str| (db.to_owned(), collection.to_owned());
+        assert_eq!(sources("copy", "users"), [name("shop", "users"), name("copy", "users")]);
+        assert_eq!(sources("copy", "orders"), [name("copy", "orders")], "shop.orders goes elsewhere");
+        assert!(sources("copy", "old_orders").contains(&name("shop", "orders")));
+        assert!(sources("shop", "users").is_empty());
+        assert_eq!(sources("other", "users"), [name("other", "users")]);
     }
 }

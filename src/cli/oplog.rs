@@ -1,11 +1,11 @@
 //! `regrow oplog`: when exactly did it happen.
 
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 
 use bson::{Bson, Document, RawDocument};
 use serde_json::{Value, json};
 
-use super::output::{counted, entries, gap_json, moment, time};
+use super::output::{counted, entries, gap_json, is_broken_pipe, moment, time, unwritable};
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::filter::Equalities;
@@ -195,13 +195,4 @@ fn remarks(session: &Session, searchable: &Searchable, searched: &Searched) {
         let searched = entries(searched.entries);
         session.say(format_args!("Found {found} in {searched}; captured are {first} to {last}."));
     }
-}
-
-fn unwritable(error: io::Error) -> Error {
-    Error::failed("cannot write to stdout").caused_by(error)
-}
-
-fn is_broken_pipe(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }

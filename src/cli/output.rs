@@ -1,9 +1,12 @@
 //! What several commands print: JSON of backups, and tables.
 
+use std::io::{self, ErrorKind};
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Session;
+use crate::error::Error;
 use crate::format::ClusterTime;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::format::oplog::Gap;
@@ -84,13 +87,32 @@ pub(super) fn entries(number: u64) -> String {
 
 /// Prints rows in aligned columns; the first row is the heading. Numbers stand to the right.
 pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) {
+    for line in aligned(rows, right) {
+        println!("{line}");
+    }
+}
+
+/// Returns rows in aligned columns, each as a line.
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
-    for row in rows {
+    let line = |row: &[String; N]| {
         let cells = row.iter().enumerate().map(|(column, cell)| {
             let width = widths[column];
             if right[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Says that stdout takes nothing.
+pub(super) fn unwritable(error: io::Error) -> Error {
+    Error::failed("cannot write to stdout").caused_by(error)
+}
+
+/// Whether whoever reads stdout has seen enough: that is no failure.
+pub(super) fn is_broken_pipe(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }

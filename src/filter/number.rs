@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use bson::Decimal128;
 use bson::spec::ElementType;
+use bson::{Decimal128, RawBsonRef};
 
 use super::Value;
 
@@ -42,6 +42,21 @@ impl Number {
             Self::Decimal(number) => Digits::of_text(&number.to_string()).is_none(),
         }
     }
+}
+
+/// Returns a number as its sign, its digits, and the place of the point. So two numbers are equal to the server exactly when
+/// these are, whatever their types. None for what is no number.
+pub fn canonical_number(value: RawBsonRef<'_>) -> Option<(bool, String, i64)> {
+    let number = match value {
+        RawBsonRef::Int32(number) => Number::Integer(number.into()),
+        RawBsonRef::Int64(number) => Number::Integer(number),
+        RawBsonRef::Double(number) => Number::Double(number),
+        RawBsonRef::Decimal128(number) => Number::Decimal(number),
+        _ => return None,
+    };
+    let digits = Digits::of(number).map(|digits| (digits.negative, digits.significant, digits.exponent));
+    // Whatever is not a number is the same to the server.
+    Some(digits.unwrap_or_else(|| (false, "nan".into(), 0)))
 }
 
 impl Ord for Number {

@@ -38,6 +38,7 @@ const HOUSE: &[Room] = &[
         may_use_up_to: Some(3),
         and: &[],
     },
+    Room { floor: 4, modules: &["diff"], may_use_up_to: Some(3), and: &["restore"] },
     Room { floor: 5, modules: &["drill", "notify", "compliance"], may_use_up_to: Some(4), and: &[] },
     Room { floor: 5, modules: &["status"], may_use_up_to: Some(4), and: &["notify", "compliance"] },
     Room { floor: 5, modules: &["report"], may_use_up_to: Some(4), and: &["notify", "compliance", "status"] },

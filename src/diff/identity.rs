@@ -1,0 +1,279 @@
+//! When two documents have one `_id`: as the server says, to which `1`, `1.0` and `NumberLong(1)` are equal.
+//!
+//! An `_id` is written in one way for all values that are equal, then hashed. Strings that only a collation holds for
+//! equal stay different. The hash is keyed, so that nobody can choose `_id`s whose hashes collide.
+
+use bson::{Decimal128, RawBsonRef, RawDocument, RawDocumentBuf};
+use sha2::{Digest, Sha256};
+
+use crate::filter::canonical_number;
+use crate::random::Random;
+
+/// A hash that tells documents apart: 128 bits, of which two are equal by chance in no collection that exists.
+pub(super) type Hash = [u8; 16];
+
+/// Types of BSON values, as the bytes that name them.
+const DOUBLE: u8 = 0x01;
+const STRING: u8 = 0x02;
+const DOCUMENT: u8 = 0x03;
+const ARRAY: u8 = 0x04;
+const SYMBOL: u8 = 0x0e;
+const INT32: u8 = 0x10;
+const INT64: u8 = 0x12;
+const DECIMAL: u8 = 0x13;
+
+/// What ends a document or an array; no type has this number.
+const END: u8 = 0x00;
+
+/// The key under which `_id`s are hashed: one for each run.
+#[derive(Debug, Clone)]
+pub(super) struct IdentityKey([u8; 32]);
+
+impl IdentityKey {
+    pub(super) fn random(random: &Random) -> Self {
+        let mut key = [0; 32];
+        key.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&random.next_u64().to_le_bytes()));
+        Self(key)
+    }
+
+    /// Returns the hash of a document's `_id`.
+    pub(super) fn hash(&self, id: Option<Element<'_>>) -> Hash {
+        let mut canonical = Vec::with_capacity(64);
+        if let Some(Element { kind, value, .. }) = id {
+            encode(kind, value, &mut canonical);
+        }
+        first_half(Sha256::new_with_prefix(self.0).chain_update(&canonical).finalize().into())
+    }
+}
+
+/// Returns as much of a SHA-256 as a record keeps.
+pub(super) fn first_half(hash: [u8; 32]) -> Hash {
+    let [first, ..] = hash.as_chunks::<16>().0 else { return [0; 16] };
+    *first
+}
+
+/// A field as it lies in its document's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Element<'a> {
+    kind: u8,
+    name: &'a str,
+    value: &'a [u8],
+}
+
+impl<'a> Element<'a> {
+    /// Returns a document's `_id`, if it has one.
+    pub(super) fn id_of(document: &'a RawDocument) -> Option<Self> {
+        elements(document).map_while(Result::ok).find(|element| element.name == "_id")
+    }
+
+    /// Returns a document of nothing but this field.
+    pub(super) fn alone(&self) -> Option<RawDocumentBuf> {
+        let bytes = 4 + 1 + self.name.len() + 1 + self.value.len() + 1;
+        let length = i32::try_from(bytes).ok()?.to_le_bytes();
+        let parts = [&length[..], &[self.kind], self.name.as_bytes(), &[0], self.value, &[0]];
+        RawDocumentBuf::from_bytes(parts.concat()).ok()
+    }
+}
+
+/// Walks over the fields of a document, with the bytes of their values, which need not be valid UTF-8.
+fn elements(document: &RawDocument) -> impl Iterator<Item = Result<Element<'_>, bson::error::Error>> {
+    const LENGTH: usize = 4;
+    let mut at = LENGTH;
+    document.iter_elements().map(move |element| {
+        let element = element?;
+        let name = element.key().as_str();
+        let begin = at + 1 + name.len() + 1;
+        at = begin + element.size();
+        Ok(Element { kind: element.element_type() as u8, name, value: &document.as_bytes()[begin..at] })
+    })
+}
+
+/// Writes a value so that equal values, and no others, are equal bytes. Each value ends by itself.
+fn encode(kind: u8, value: &[u8], to: &mut Vec<u8>) {
+    match kind {
+        DOUBLE | INT32 | INT64 | DECIMAL => encode_number(kind, value, to),
+        STRING | SYMBOL => encode_as_is(STRING, value, to),
+        DOCUMENT | ARRAY => {
+            let begin = to.len();
+            if encode_fields(kind, value, to).is_none() {
+                to.truncate(begin);
+                encode_as_is(kind, value, to);
+            }
+        }
+        _ => encode_as_is(kind, value, to),
+    }
+}
+
+fn encode_as_is(kind: u8, value: &[u8], to: &mut Vec<u8>) {
+    to.push(kind);
+    to.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    to.extend_from_slice(value);
+}
+
+/// Writes the fields of a document, or the items of an array, whose names do not count; none when a name is not UTF-8.
+fn encode_fields(kind: u8, value: &[u8], to: &mut Vec<u8>) -> Option<()> {
+    to.push(kind);
+    // No length is as large, so that this is never taken for a value written as it is.
+    to.extend_from_slice(&u64::MAX.to_le_bytes());
+    for element in elements(RawDocument::from_bytes(value).ok()?) {
+        let element = element.ok()?;
+        encode(element.kind, element.value, to);
+        if kind == DOCUMENT {
+            to.extend_from_slice(element.name.as_bytes());
+            to.push(0);
+        }
+    }
+    to.push(END);
+    Some(())
+}
+
+fn encode_number(kind: u8, value: &[u8], to: &mut Vec<u8>) {
+    let Some((negative, digits, exponent)) = number(kind, value).and_then(canonical_number) else {
+        return encode_as_is(kind, value, to);
+    };
+    to.extend_from_slice(&[DOUBLE, u8::from(negative)]);
+    to.extend_from_slice(digits.as_bytes());
+    to.push(0);
+    to.extend_from_slice(&exponent.to_le_bytes());
+}
+
+fn number(kind: u8, value: &[u8]) -> Option<RawBsonRef<'_>> {
+    Some(match kind {
+        DOUBLE => {
+            let number = f64::from_le_bytes(value.try_into().ok()?);
+            // Most that count with doubles count whole things, and those are written much faster.
+            whole(number).map_or(RawBsonRef::Double(number), RawBsonRef::Int64)
+        }
+        INT32 => RawBsonRef::Int32(i32::from_le_bytes(value.try_into().ok()?)),
+        INT64 => RawBsonRef::Int64(i64::from_le_bytes(value.try_into().ok()?)),
+        _ => RawBsonRef::Decimal128(Decimal128::from_bytes(value.try_into().ok()?)),
+    })
+}
+
+#[allow(clippy::cast_possible_truncation)] // Checked: it has no fraction and fits.
+fn whole(number: f64) -> Option<i64> {
+    /// Up to here each whole number has a double of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use bson::spec::BinarySubtype;
+    use bson::{Binary, Bson, DateTime, Timestamp, oid::ObjectId, rawdoc};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hash(document: &RawDocument) -> Hash {
+        IdentityKey::random(&Random::seeded(7)).hash(Element::id_of(document))
+    }
+
+    fn of(id: impl Into<Bson>) -> Hash {
+        hash(&RawDocumentBuf::try_from(bson::doc! { "a": 1, "_id": id.into(), "b": 2 }).unwrap())
+    }
+
+    fn decimal(text: &str) -> Hash {
+        of(text.parse::<Decimal128>().unwrap())
+    }
+
+    #[test]
+    fn equal_numbers_are_one_id() {
+        for other in [of(5_i64), of(5.0), decimal("5"), decimal("5.00"), decimal("0.5E1")] {
+            assert_eq!(of(5_i32), other);
+        }
+        assert_eq!(of(0.0), of(-0.0));
+        assert_eq!(of(0), decimal("-0.00"));
+        assert_eq!(of(f64::NAN), decimal("NaN"));
+        assert_eq!(of(f64::NEG_INFINITY), decimal("-Infinity"));
+        assert_eq!(of(0.5), decimal("0.50"));
+        assert_eq!(of(1e15), of(1_000_000_000_000_000_i64));
+        assert_eq!(of(2_f64.powi(62)), of(1_i64 << 62));
+        let large = rawdoc! { "_id": { "a": 1, "b": [2] } };
+        assert_eq!(hash(&large), hash(&rawdoc! { "_id": { "a": 1_i64, "b": [2.0] } }));
+    }
+
+    #[test]
+    fn different_values_are_different_ids() {
+        let binary = |subtype| Bson::Binary(Binary { subtype, bytes: vec![1, 2] });
+        let ids: Vec<Bson> = vec![
+            Bson::Int64(9_007_199_254_740_993),
+            Bson::Double(9_007_199_254_740_992.0),
+            Bson::Int32(5),
+            Bson::Int32(-5),
+            Bson::Int32(50),
+            Bson::Double(0.1),
+            "0.1".parse::<Decimal128>().unwrap().into(),
+            Bson::Double(f64::INFINITY),
+            "5".into(),
+            "".into(),
+            Bson::Null,
+            Bson::MinKey,
+            Bson::MaxKey,
+            Bson::Boolean(true),
+            Bson::Boolean(false),
+            ObjectId::from_bytes([0; 12]).into(),
+            ObjectId::from_bytes([1; 12]).into(),
+            DateTime::from_millis(5).into(),
+            Timestamp { time: 0, increment: 5 }.into(),
+            binary(BinarySubtype::Generic),
+            binary(BinarySubtype::UserDefined(0x80)),
+            bson::doc! {}.into(),
+            bson::doc! { "a": 1, "b": 2 }.into(),
+            bson::doc! { "b": 2, "a": 1 }.into(),
+            bson::doc! { "a": { "b": 2 } }.into(),
+            bson::doc! { "a": [1, 2] }.into(),
+            bson::doc! { "a": [[1], 2] }.into(),
+        ];
+        let mut seen = HashMap::new();
+        for id in ids {
+            if let Some(other) = seen.insert(of(id.clone()), id.clone()) {
+                panic!("{other:?} and {id:?} have one hash");
+            }
+        }
+        assert!(!seen.contains_key(&hash(&rawdoc! { "a": 1 })), "no _id is an _id, too");
+    }
+
+    #[test]
+    fn an_id_that_is_no_text_has_its_bytes() {
+        let invalid = |byte: u8| {
+            let bytes = [&[16, 0, 0, 0, STRING][..], b"_id\0", &[2, 0, 0, 0, byte, 0, 0]].concat();
+            RawDocumentBuf::from_bytes(bytes).unwrap()
+        };
+        assert_eq!(hash(&invalid(0xff)), hash(&invalid(0xff)));
+        assert_ne!(hash(&invalid(0xff)), hash(&invalid(0xfe)));
+    }
+
+    #[test]
+    fn an_id_alone_is_a_document_again() {
+        let alone = Element::id_of(&rawdoc! { "a": 1, "_id": { "b": "c" }, "d": 2 }).unwrap().alone().unwrap();
+        assert_eq!(alone, rawdoc! { "_id": { "b": "c" } });
+    }
+
+    #[test]
+    fn each_run_has_another_key() {
+        let random = Random::seeded(1);
+        let document = rawdoc! { "_id": 1 };
+        let one = IdentityKey::random(&random).hash(Element::id_of(&document));
+        assert_ne!(one, IdentityKey::random(&random).hash(Element::id_of(&document)));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 5..200)) {
+            let length = i32::try_from(bytes.len()).unwrap().to_le_bytes();
+            bytes[..4].copy_from_slice(&length);
+            *bytes.last_mut().unwrap() = 0;
+            if let Ok(document) = RawDocument::from_bytes(&bytes) {
+                let id = Element::id_of(document);
+                hash(document);
+                id.and_then(|id| id.alone());
+            }
+            for kind in [DOCUMENT, ARRAY, DOUBLE, DECIMAL] {
+                encode(kind, &bytes, &mut Vec::new());
+            }
+        }
+    }
+}
