@@ -171,7 +171,11 @@ impl fmt::Display for Error {
     }
 }
 
-impl StdError for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
 
 /// Names what was being attempted when a result turned out to be an error.
 pub trait Context<T> {
@@ -199,6 +203,10 @@ mod tests {
         assert_eq!(error.to_string(), "cannot write the manifest: disk on fire");
         let repeated = Error::failed("cannot write: disk on fire").caused_by(std::io::Error::other("disk on fire"));
         assert_eq!(repeated.to_string(), "cannot write: disk on fire");
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert!(cause.is_some(), "whoever handles it may look at the cause");
+        let outer = Error::failed("the backup failed").caused_by(error);
+        assert_eq!(outer.to_string(), "the backup failed: cannot write the manifest: disk on fire");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod commit_protocol;
 mod contents;
 mod damage;
 mod deploy;
+mod diff;
 mod drill;
 mod expire;
 mod filters;
