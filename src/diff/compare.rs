@@ -116,3 +116,85 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use bson::rawdoc;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::diff::identity::IdentityKey;
+    use crate::diff::records::Limits;
+    use crate::format::segment::Documents;
+    use crate::random::Random;
+
+    /// Documents by their `_id`, each with what it holds.
+    type Model = BTreeMap<i32, i32>;
+
+    fn records(model: &Model, limits: Limits) -> Records {
+        let mut records = Records::within(limits, &IdentityKey::random(&Random::seeded(1)), true);
+        let documents: Documents = model.iter().map(|(id, n)| rawdoc! { "_id": *id, "n": *n }).collect();
+        records.add(documents.as_bytes()).unwrap();
+        records
+    }
+
+    fn all(mut comparison: Comparison) -> (Counts, BTreeSet<(char, i32)>) {
+        let mut told = BTreeSet::new();
+        loop {
+            let found = comparison.advance().unwrap();
+            if found.is_empty() {
+                return (comparison.counts(), told);
+            }
+            for (change, id) in found {
+                let sign = format!("{change:?}").chars().next().unwrap();
+                assert!(told.insert((sign, id.get_i32("_id").unwrap())), "{id:?} was told twice");
+            }
+        }
+    }
+
+    fn expected(backup: &Model, live: &Model) -> (Counts, BTreeSet<(char, i32)>) {
+        let (mut counts, mut told) = (Counts::default(), BTreeSet::new());
+        for id in backup.keys().chain(live.keys()).collect::<BTreeSet<_>>() {
+            let change = match (backup.get(id), live.get(id)) {
+                (Some(one), Some(other)) if one == other => {
+                    counts.same += 1;
+                    continue;
+                }
+                (Some(_), Some(_)) => Change::Changed,
+                (Some(_), None) => Change::Removed,
+                (None, _) => Change::Added,
+            };
+            *counts.of(change) += 1;
+            told.insert((format!("{change:?}").chars().next().unwrap(), *id));
+        }
+        (counts, told)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_a_map_would_find(
+            backup in proptest::collection::btree_map(0..60, 0..3, 0..60),
+            live in proptest::collection::btree_map(0..60, 0..3, 0..60),
+            run in 1_usize..40,
+            merged in 1_usize..40,
+        ) {
+            let limits = Limits { run, merged };
+            let side = |model| records(model, limits);
+            let comparison = Comparison::new(side(&backup), side(&live), u64::MAX).unwrap();
+            prop_assert_eq!(all(comparison), expected(&backup, &live));
+        }
+    }
+
+    #[test]
+    fn a_limit_ends_the_telling_and_not_the_counting() {
+        let (backup, live): (Model, Model) = ((0..5000).map(|id| (id, 0)).collect(), Model::new());
+        let limits = Limits { run: 700, merged: 100 };
+        for (limit, told) in [(0, 0), (7, 7), (3000, 3000), (u64::MAX, 5000)] {
+            let comparison = Comparison::new(records(&backup, limits), records(&live, limits), limit).unwrap();
+            let (counts, found) = all(comparison);
+            assert_eq!((counts.removed, found.len()), (5000, told));
+        }
+    }
+}

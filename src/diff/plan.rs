@@ -73,11 +73,13 @@ impl DiffPlan {
     ) -> Result<Self> {
         refuse_unfinished(&manifest)?;
         let node = deployment.node_to_read().await?;
-        let listed = namespaces::list(&node, request.patterns.is_empty()).await?;
         let as_of = deployment.committed_time().await?;
         if let Some(time) = as_of {
             node.wait_for(time).await?;
         }
+        // Behind that, because a secondary may not have had everything before. What is created meanwhile is listed, too,
+        // and read as of a later moment.
+        let listed = namespaces::list(&node, request.patterns.is_empty()).await?;
         let holds = |pattern: &NamespacePattern| {
             catalog.collections.iter().any(|record| pattern.matches(&record.db, visible_name(&record.name)))
         };
