@@ -23,6 +23,7 @@ mod notify;
 mod point_in_time;
 mod report;
 mod round_trip;
+mod scripts;
 mod servers;
 mod service;
 mod small_backups;

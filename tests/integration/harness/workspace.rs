@@ -123,10 +123,20 @@ impl Workspace {
     ///
     /// Its environment is empty but for what it must have: no setting of this machine changes a test.
     pub fn regrow<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Invocation {
-        let mut invocation = Invocation::new(env!("CARGO_BIN_EXE_regrow"), self.folder.path());
+        self.prepared(env!("CARGO_BIN_EXE_regrow"), arguments)
+    }
+
+    fn prepared<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Invocation {
+        let mut invocation = Invocation::new(program, self.folder.path());
         invocation.command.args(arguments).env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
         invocation.command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         invocation
+    }
+
+    /// Prepares a run of one of the `scripts` in this folder, with the same environment and this build's `regrow`.
+    pub fn script<S: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = S>) -> Invocation {
+        let script = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/{}"), name);
+        self.prepared(&script, arguments).env("REGROW", env!("CARGO_BIN_EXE_regrow"))
     }
 
     /// Runs `regrow` to its end.
