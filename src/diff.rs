@@ -9,7 +9,6 @@
 //! does](identity). A time series is compared by its buckets.
 
 mod compare;
-mod identity;
 mod plan;
 mod read;
 mod records;
@@ -22,7 +21,7 @@ pub use plan::{DiffPlan, DiffRequest, Pair};
 pub use structure::IndexDifference;
 
 use compare::Comparison;
-use identity::IdentityKey;
+
 use records::Records;
 
 use crate::error::{Error, Result};

@@ -11,6 +11,7 @@ mod course;
 mod definitions;
 mod document_key;
 mod entry;
+pub mod identity;
 mod mention;
 
 pub use changes::{Changes, Counted, Fate, Shown};

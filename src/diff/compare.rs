@@ -125,9 +125,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::diff::identity::IdentityKey;
     use crate::diff::records::Limits;
     use crate::format::segment::Documents;
+    use crate::operations::identity::IdentityKey;
     use crate::random::Random;
 
     /// Documents by their `_id`, each with what it holds.

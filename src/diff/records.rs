@@ -15,10 +15,10 @@ use std::vec;
 
 use bson::{RawDocument, RawDocumentBuf};
 
-use super::identity::{Element, Hash, IdentityKey, first_half};
 use crate::codec::{ContentDigest, sha256};
 use crate::error::{Error, Result};
 use crate::format::segment::Walk;
+use crate::operations::identity::{Element, Hash, IdentityKey, first_half};
 use crate::units::MIB;
 
 /// How many records are sorted in memory: 20 MiB of them for each side.

@@ -10,7 +10,7 @@ use crate::filter::canonical_number;
 use crate::random::Random;
 
 /// A hash that tells documents apart: 128 bits, of which two are equal by chance in no collection that exists.
-pub(super) type Hash = [u8; 16];
+pub type Hash = [u8; 16];
 
 /// Types of BSON values, as the bytes that name them.
 const DOUBLE: u8 = 0x01;
@@ -27,34 +27,44 @@ const END: u8 = 0x00;
 
 /// The key under which `_id`s are hashed: one for each run.
 #[derive(Debug, Clone)]
-pub(super) struct IdentityKey([u8; 32]);
+pub struct IdentityKey([u8; 32]);
 
 impl IdentityKey {
-    pub(super) fn random(random: &Random) -> Self {
+    /// Makes a new one.
+    #[must_use]
+    pub fn random(random: &Random) -> Self {
         let mut key = [0; 32];
         key.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&random.next_u64().to_le_bytes()));
         Self(key)
     }
 
     /// Returns the hash of a document's `_id`.
-    pub(super) fn hash(&self, id: Option<Element<'_>>) -> Hash {
-        let mut canonical = Vec::with_capacity(64);
-        if let Some(Element { kind, value, .. }) = id {
-            encode(kind, value, &mut canonical);
-        }
-        first_half(Sha256::new_with_prefix(self.0).chain_update(&canonical).finalize().into())
+    #[must_use]
+    pub fn hash(&self, id: Option<Element<'_>>) -> Hash {
+        first_half(Sha256::new_with_prefix(self.0).chain_update(canonical(id)).finalize().into())
     }
 }
 
+/// Returns an `_id` as bytes that are the same for all ways to write it.
+#[must_use]
+pub fn canonical(id: Option<Element<'_>>) -> Vec<u8> {
+    let mut canonical = Vec::with_capacity(64);
+    if let Some(Element { kind, value, .. }) = id {
+        encode(kind, value, &mut canonical);
+    }
+    canonical
+}
+
 /// Returns as much of a SHA-256 as a record keeps.
-pub(super) fn first_half(hash: [u8; 32]) -> Hash {
+#[must_use]
+pub fn first_half(hash: [u8; 32]) -> Hash {
     let [first, ..] = hash.as_chunks::<16>().0 else { return [0; 16] };
     *first
 }
 
 /// A field as it lies in its document's bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Element<'a> {
+pub struct Element<'a> {
     kind: u8,
     name: &'a str,
     value: &'a [u8],
@@ -62,12 +72,14 @@ pub(super) struct Element<'a> {
 
 impl<'a> Element<'a> {
     /// Returns a document's `_id`, if it has one.
-    pub(super) fn id_of(document: &'a RawDocument) -> Option<Self> {
+    #[must_use]
+    pub fn id_of(document: &'a RawDocument) -> Option<Self> {
         elements(document).map_while(Result::ok).find(|element| element.name == "_id")
     }
 
     /// Returns a document of nothing but this field.
-    pub(super) fn alone(&self) -> Option<RawDocumentBuf> {
+    #[must_use]
+    pub fn alone(&self) -> Option<RawDocumentBuf> {
         let bytes = 4 + 1 + self.name.len() + 1 + self.value.len() + 1;
         let length = i32::try_from(bytes).ok()?.to_le_bytes();
         let parts = [&length[..], &[self.kind], self.name.as_bytes(), &[0], self.value, &[0]];
