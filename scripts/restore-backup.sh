@@ -52,13 +52,12 @@ main() {
     done
     local -a restore=("$REGROW" restore "$1" --replace --keep-old "${options[@]+"${options[@]}"}")
 
-    echo "The plan:" >&2
-    "${restore[@]}" --dry-run
     if [[ $only_plan == yes ]]; then
-        return
+        exec "${restore[@]}" --dry-run
     fi
+    # Only what is done is the answer; the plan is talk.
+    "${restore[@]}" --dry-run >&2
     echo >&2
-    echo "Restoring …" >&2
     "${restore[@]}"
     echo >&2
     echo "What was replaced is kept. To go back to it, use --undo: '$REGROW restore --help' shows how." >&2

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::CollectionKind;
 use crate::mongo::Deployment;
+use crate::operations::identity::IdentityKey;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::SegmentReader;

@@ -140,7 +140,8 @@ fn answer(session: &Session, manifest: &Manifest, totals: &Totals, check: bool) 
     }
     let counts = &totals.counts;
     let documents = format!("{} added, {} removed, {} changed", counts.added, counts.removed, counts.changed);
-    let summary = format!("{} of {namespaces} differ from {}; documents: {documents}", totals.different, manifest.id);
+    let verb = if totals.different == 1 { "differs" } else { "differ" };
+    let summary = format!("{} of {namespaces} {verb} from {}; documents: {documents}", totals.different, manifest.id);
     if check {
         return Err(Error::new(Kind::ObjectiveMissed, summary)
             .with_hint(format!("'regrow diff {} --documents' lists the documents", manifest.id)));

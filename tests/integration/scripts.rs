@@ -57,7 +57,7 @@ async fn a_backup_before_a_deployment_is_verified_and_its_id_is_all_that_is_prin
     orders.delete_one(doc! { "_id": 7 }).await.unwrap();
     let said = script(&workspace, "verify-restoration.sh", &[&id, "--documents"]).exits(6);
     assert!(said.stdout.contains("- {\"$numberInt\":\"7\"}"), "{}", said.stdout);
-    assert!(said.stderr.contains("1 of 1 namespace differ"), "{}", said.stderr);
+    assert!(said.stderr.contains("1 of 1 namespace differs from"), "{}", said.stderr);
 }
 
 #[tokio::test]
