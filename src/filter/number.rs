@@ -46,6 +46,7 @@ impl Number {
 
 /// Returns a number as its sign, its digits, and the place of the point. So two numbers are equal to the server exactly when
 /// these are, whatever their types. None for what is no number.
+#[must_use]
 pub fn canonical_number(value: RawBsonRef<'_>) -> Option<(bool, String, i64)> {
     let number = match value {
         RawBsonRef::Int32(number) => Number::Integer(number.into()),
