@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod apply;
 pub mod client;
+pub mod documents;
 pub mod error;
 pub mod load;
 pub mod namespaces;

@@ -12,6 +12,8 @@ mod exchange;
 mod execute;
 mod journal;
 mod load;
+mod merge;
+mod only;
 mod phases;
 mod plan;
 mod replay;
@@ -30,6 +32,8 @@ pub use entries::Entries;
 pub use execute::execute;
 pub use journal::{ItemRecord, Journal, Known, Past, Record, RestoreId, Stage, list as known_restores};
 pub use load::read_back;
+pub use merge::Merged;
+pub use only::{Mode, Only};
 pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate};
 pub use replay::Replayed;
 pub use survey::Recovery;
@@ -44,6 +48,7 @@ use crate::progress::Progress;
 use crate::repository::SegmentReader;
 use exchange::{Exchange, Listing};
 use journal::{Event, ItemPast};
+use merge::{Merge, Merging};
 use phases::Phases;
 use writes::{Writes, ended};
 
@@ -58,6 +63,8 @@ pub struct RestoreSummary {
     pub bytes: u64,
     /// What was replayed behind the backup, if anything.
     pub replayed: Option<Replayed>,
+    /// What became of single documents, where only some are restored.
+    pub merged: Option<Merged>,
     /// Users and roles added.
     pub accounts: usize,
     /// The namespaces that were replaced and are still there, under other names.
@@ -107,6 +114,8 @@ pub struct Restore<'a> {
     phases: Phases,
     replayed: OnceLock<Replayed>,
     exchanges: Arc<OnceLock<Vec<Exchange>>>,
+    merges: OnceLock<Vec<Merge>>,
+    merged: OnceLock<Merged>,
 }
 
 impl<'a> Restore<'a> {
@@ -117,7 +126,10 @@ impl<'a> Restore<'a> {
         for (_, item) in plan.items.iter().enumerate().filter(|(number, _)| context.past.has_created(*number)) {
             created.remember(&item.db, item.loading_name());
         }
-        let exchanges = OnceLock::new();
+        let (exchanges, merges) = (OnceLock::new(), OnceLock::new());
+        if !context.past.merges.is_empty() {
+            merges.get_or_init(|| context.past.merges.clone());
+        }
         if !context.past.exchanges.is_empty() {
             exchanges.get_or_init(|| context.past.exchanges.clone());
         }
@@ -130,6 +142,8 @@ impl<'a> Restore<'a> {
             phases: Phases::default(),
             replayed: OnceLock::new(),
             exchanges: Arc::new(exchanges),
+            merges,
+            merged: OnceLock::new(),
         }
     }
 
@@ -174,6 +188,7 @@ impl<'a> Restore<'a> {
             documents: self.plan.documents(),
             bytes: self.plan.bytes(),
             replayed: self.replayed.get().copied(),
+            merged: self.merged.get().copied(),
             accounts,
             kept: Vec::new(),
             can_be_undone: false,
@@ -204,6 +219,63 @@ impl<'a> Restore<'a> {
         self.phases.time("exchange", self.writes.run(Box::pin(exchange))).await
     }
 
+    /// Puts the documents that were loaded beside into live collections.
+    async fn merge(&self) -> Result<()> {
+        let (Some(only), Some(journal)) = (&self.plan.only, &self.context.journal) else { return Ok(()) };
+        let left = match self.merges.get() {
+            Some(_) => self.context.past.left,
+            None => self.settle_merges(only, journal).await?,
+        };
+        let mut merged = Merged { written: 0, left };
+        for merge in self.merges.get().into_iter().flatten() {
+            merged.written += self.merging(only, merge).write().await?;
+        }
+        self.merged.get_or_init(|| merged);
+        self.note(Event::Exchanged).await
+    }
+
+    /// Finds out what is to be written into live collections, makes those that are missing, and writes that down.
+    async fn settle_merges(&self, only: &Only, journal: &Journal) -> Result<u64> {
+        let listing =
+            Listing::of(&self.context.deployment, self.plan.items.iter().map(|item| item.db.as_str())).await?;
+        let (mut merges, mut left) = (Vec::new(), 0);
+        for (number, item) in self.items() {
+            let made = self.context.past.made.contains(&number);
+            let is_missing = listing.get(&item.db, &item.name).is_none();
+            if is_missing {
+                self.make(number, item, journal).await?;
+            }
+            let merge = Merge::of(item, made || is_missing);
+            left += self.merging(only, &merge).settle().await?;
+            merges.push(merge);
+        }
+        let noted = merges.clone();
+        self.merges.get_or_init(|| merges);
+        let journal = journal.clone();
+        self.writes.run(async move { journal.note(Event::Merging { merges: noted, left }).await }).await?;
+        Ok(left)
+    }
+
+    fn merging<'b>(&'b self, only: &'b Only, merge: &'b Merge) -> Merging<'b> {
+        Merging { target: &self.context.deployment, writes: &self.writes, only, merge }
+    }
+
+    /// Makes the live collection for documents that are restored where there is none.
+    async fn make(&self, number: usize, item: &RestoreItem, journal: &Journal) -> Result<()> {
+        let database = self.context.deployment.client().database(&item.db);
+        let (name, record, created) = (item.name.clone(), item.record.clone(), Arc::clone(&self.created));
+        let journal = journal.clone();
+        let make = async move {
+            journal.note(Event::Making { item: number }).await?;
+            mongo_load::create(&database, &name, &record.options, &record.indexes).await?;
+            created.remember(database.name(), &name);
+            let indexes: Vec<_> = record.indexes.iter().filter(|index| !mongo_load::is_id_index(index)).collect();
+            mongo_load::create_indexes(&database, &name, &record.options, &indexes).await?;
+            mongo_load::set_limits(&database, &name, &record.options).await
+        };
+        self.writes.run(make).await
+    }
+
     /// Returns how long each phase took so far.
     #[must_use]
     pub fn phases(&self) -> Vec<(&'static str, Duration)> {
@@ -232,7 +304,8 @@ impl<'a> Restore<'a> {
     }
 
     async fn limits(&self) -> Result<()> {
-        for item in self.plan.items.iter().filter(|item| !item.is_view()) {
+        // What only passes through a collection needs no limits there.
+        for item in self.plan.items.iter().filter(|item| !item.is_view() && self.plan.only.is_none()) {
             let database = self.context.deployment.client().database(&item.db);
             let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
             self.create_indexes(item, expiring.cloned().collect()).await?;
@@ -290,7 +363,7 @@ impl<'a> Restore<'a> {
     pub async fn undo(&self, error: Error) -> Error {
         // Once to end what still runs on the server, such as an index build, and again when nothing of ours
         // runs any more: an insert that came after the first drop has brought its collection back.
-        if self.exchanges.get().is_none() {
+        if self.exchanges.get().is_none() && self.merges.get().is_none() {
             self.drop_created().await;
         }
         self.writes.settle().await;
@@ -300,7 +373,14 @@ impl<'a> Restore<'a> {
             let state = "what it replaces is wholly as it was, or wholly restored, because going back failed too";
             return self.left_over(error.context(format!("{state} ({cause})")));
         }
-        let remaining = self.drop_created().await;
+        if let (Some(merges), Some(only)) = (self.merges.get(), &self.plan.only)
+            && let Err(cause) = merge::backward(&self.context.deployment, only, merges).await
+        {
+            let state = "some of the documents are restored, because going back failed too";
+            return self.left_over(error.context(format!("{state} ({cause})")));
+        }
+        let mut remaining = self.drop_created().await;
+        remaining.extend(self.drop_replaced().await);
         if !remaining.is_empty() {
             return self.left_over(error.context(format!("the restore failed and left {}", remaining.join(", "))));
         }
@@ -318,6 +398,19 @@ impl<'a> Restore<'a> {
             Some(journal) => error.with_hint(journal.ways_on()),
             None => error,
         }
+    }
+
+    /// Drops the copies of documents that were to be replaced; returns those that it could not.
+    async fn drop_replaced(&self) -> Vec<String> {
+        let mut remaining = Vec::new();
+        for item in self.plan.items.iter().filter(|_| self.plan.only.is_some()) {
+            let merge = Merge::of(item, false);
+            if let Err(cause) = merge.remove(&self.context.deployment).await {
+                tracing::warn!(namespace = merge.old_namespace(), %cause, "cannot drop what the failed restore created");
+                remaining.push(merge.old_namespace());
+            }
+        }
+        remaining
     }
 
     /// Drops every namespace that this run has created; returns those that it could not.

@@ -18,8 +18,8 @@ use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
 use crate::repository::{Repository, SegmentReader};
 use crate::restore::{
-    self, Journal, Past, Record, Recovery, RestoreContext, RestoreId, RestorePlan, RestoreRequest, RestoreSummary,
-    TargetState, Way,
+    self, Journal, Mode, Only, Past, Record, Recovery, RestoreContext, RestoreId, RestorePlan, RestoreRequest,
+    RestoreSummary, TargetState, Way,
 };
 use crate::secret::Secret;
 use show::{Estimate, Shown};
@@ -30,6 +30,9 @@ when a target namespace exists. With --replace everything is loaded beside what 
 it all at once; --keep-old keeps what was replaced, so that --undo can bring it back. A restore that fails or is
 interrupted (Ctrl-C) leaves the target as it was. One that was killed, or that lost its target for good, is finished with --resume
 or taken back with --undo; --unfinished lists such restores.
+
+With --where, only the documents that match are restored, into collections that others go on using: with --mode insert
+none of them may be there, upsert puts the backup's in the place of those that are, missing leaves those as they are.
 
 With --at or --before, the newest backup at or before that moment is restored, and the captured oplog is replayed on
 top of it. A time is RFC 3339 (--at includes the whole second, --before stops short of it) or an exact
@@ -43,6 +46,7 @@ Examples:
   regrow restore 20261123 --ns shop.orders --map shop.orders=shop.orders_restored
   regrow restore latest --map 'shop.*=shop_restored.*'
   regrow restore latest --to env:SCRATCH_URI --confirm rs0
+  regrow restore --before 1764032400,7 --ns shop.orders --where '{\"tenantId\": \"t42\"}' --mode upsert
   regrow restore --undo 20261123T101500Z-7f3a      what that restore replaced is back";
 
 #[derive(Debug, clap::Args)]
@@ -87,8 +91,25 @@ struct Existing {
     #[arg(long, conflicts_with = "later")]
     replace: bool,
     /// Keep what is replaced under another name, so that the restore can be undone
-    #[arg(long, requires = "replace")]
+    #[arg(long, conflicts_with = "later")]
     keep_old: bool,
+    /// Restore only the documents that match this filter, into collections that stay as they are otherwise
+    #[arg(long = "where", value_name = "JSON", conflicts_with_all = ["replace", "later", "users"])]
+    filter: Option<String>,
+    /// With --where, what becomes of a document that is there already: insert refuses, upsert replaces it, missing
+    /// leaves it
+    #[arg(long, value_name = "MODE", requires = "filter", default_value = "insert")]
+    mode: Mode,
+}
+
+impl Existing {
+    fn only(&self) -> Result<Option<Only>> {
+        if self.keep_old && !self.replace && self.filter.is_none() {
+            return Err(Error::new(Kind::Usage, "--keep-old keeps what is replaced, and nothing is")
+                .with_hint("add --replace, or --where"));
+        }
+        self.filter.as_ref().map(|filter| Only::parse(filter, self.mode)).transpose()
+    }
 }
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
@@ -109,6 +130,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
             accounts: arguments.users,
             replace: arguments.existing.replace,
             keep_old: arguments.existing.keep_old,
+            only: arguments.existing.only()?,
         },
     };
     let repository = session.repository(&config).await?;
@@ -129,7 +151,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     }
     confirm(&deployment, arguments.confirm.as_deref())?;
     let id = RestoreId::generate(now, &session.random);
-    let plan = if arguments.existing.replace { ready.plan.beside(&id) } else { ready.plan };
+    let plan = if ready.plan.is_staged() { ready.plan.beside(&id) } else { ready.plan };
     let journal = Journal::begin(&deployment, id, asked.record(&plan), &session.random).await?;
     let context = RestoreContext {
         deployment,
@@ -159,6 +181,8 @@ impl Asked {
             accounts: self.request.accounts,
             replace: self.request.replace,
             keep_old: self.request.keep_old,
+            filter: self.request.only.as_ref().map(|only| only.text().to_owned()),
+            mode: self.request.only.as_ref().map(Only::mode).unwrap_or_default(),
             items: plan.item_records(),
         }
     }

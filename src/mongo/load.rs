@@ -129,7 +129,7 @@ pub fn insert(
         .map(|run| {
             let upsert = run.first().is_some_and(|document| has_empty_timestamp(document));
             let command =
-                if upsert { upsert_command(collection, run, Existing::Keep) } else { insert_command(collection, run) };
+                if upsert { put_command(collection, run, Existing::Keep) } else { insert_command(collection, run) };
             command.map(|command| (upsert, run.len(), command))
         })
         .collect();
@@ -157,7 +157,7 @@ pub fn put(
     document: &RawDocument,
 ) -> impl Future<Output = Result<()>> + Send + use<> {
     let doing = format!("write to {}.{collection}", database.name());
-    let command = upsert_command(collection, &[document], Existing::Replace);
+    let command = put_command(collection, &[document], Existing::Replace);
     let database = database.clone();
     async move {
         let command = command.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
@@ -167,7 +167,7 @@ pub fn put(
 
 /// Sends a command that writes documents; returns the numbers of those that were there, unless a lost connection may
 /// be why.
-async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<usize>> {
+pub(super) async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<usize>> {
     let doing = attempt.doing;
     let (reply, retried) = run_retrying(database, command, attempt).await?;
     let mut existing = Vec::new();
@@ -255,7 +255,11 @@ fn specification(index: &RawDocumentBuf, collated: bool) -> RawDocumentBuf {
 }
 
 /// Sends a command that may be repeated; returns the reply and whether it was.
-async fn run_retrying(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<(Document, bool)> {
+pub(super) async fn run_retrying(
+    database: &Database,
+    command: RawDocumentBuf,
+    attempt: Attempt<'_>,
+) -> Result<(Document, bool)> {
     let mut delay = RETRY_DELAY;
     for retry in 0..MAX_RETRIES {
         match database.run_raw_command(command.clone()).await {
@@ -319,13 +323,13 @@ pub fn has_empty_timestamp(document: &RawDocument) -> bool {
 
 /// What becomes of a document that has the `_id` of one to write.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
+pub(super) enum Existing {
     Keep,
     Replace,
 }
 
 /// Returns the command that writes each document as it is.
-fn upsert_command(
+pub(super) fn put_command(
     collection: &str,
     documents: &[&RawDocument],
     existing: Existing,

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use super::exchange::Exchange;
 use super::journal::{Event, Journal, Stage};
+use super::merge::Merge;
 use super::{Restore, RestoreContext, RestorePlan, RestoreSummary};
 use crate::error::{Error, Kind, Result};
 use crate::mongo::{Deployment, load};
@@ -31,6 +32,7 @@ pub async fn execute(
         let summary = if is_loaded { restore.summary(0) } else { restore.finish().await? };
         if context.past.stage < Stage::Exchanged {
             Box::pin(restore.exchange()).await?;
+            restore.phases.time("merge", restore.merge()).await?;
         }
         Ok(summary)
     };
@@ -40,11 +42,12 @@ pub async fn execute(
     };
     match outcome {
         Ok(summary) => restore.close(summary).await,
-        Err(error) if error.is_transient() && plan.replace => {
+        Err(error) if error.is_transient() && plan.is_staged() => {
             restore.writes.settle().await;
-            let target = match restore.exchanges.get() {
-                None => "what it would replace is as it was",
-                Some(_) => "what it replaces is wholly as it was, or wholly restored",
+            let target = match (restore.exchanges.get(), restore.merges.get()) {
+                (None, None) => "what it would replace is as it was",
+                (Some(_), _) => "what it replaces is wholly as it was, or wholly restored",
+                (_, Some(_)) => "some of the documents may be restored",
             };
             Err(restore.left_over(error.context(format!("the restore has not ended, and {target}"))))
         }
@@ -56,13 +59,15 @@ impl Restore<'_> {
     /// Removes what is not needed any more: everything is in its place.
     async fn close(&self, mut summary: RestoreSummary) -> Result<RestoreSummary> {
         let exchanges = self.exchanges.get().map(Vec::as_slice).unwrap_or_default();
+        let merges = self.merges.get().map(Vec::as_slice).unwrap_or_default();
+        summary.merged = self.merged.get().copied();
         let Some(journal) = &self.context.journal else { return Ok(summary) };
-        if self.plan.keep_old && exchanges.iter().any(Exchange::can_be_undone) {
+        if self.plan.keep_old && (exchanges.iter().any(Exchange::can_be_undone) || !merges.is_empty()) {
             journal.note(Event::Done).await?;
             summary.can_be_undone = true;
             summary.kept = exchanges.iter().filter_map(Exchange::kept_namespace).collect();
         } else {
-            remove(&self.context.deployment, journal, exchanges).await.map_err(|error| {
+            remove(&self.context.deployment, journal, exchanges, merges).await.map_err(|error| {
                 error
                     .context("everything is restored, but not all that it replaced is removed")
                     .with_hint(journal.ways_on())
@@ -75,9 +80,17 @@ impl Restore<'_> {
 }
 
 /// Removes what was replaced, and the journal.
-pub(super) async fn remove(target: &Deployment, journal: &Journal, exchanges: &[Exchange]) -> Result<()> {
-    if !exchanges.is_empty() {
+pub(super) async fn remove(
+    target: &Deployment,
+    journal: &Journal,
+    exchanges: &[Exchange],
+    merges: &[Merge],
+) -> Result<()> {
+    if !exchanges.is_empty() || !merges.is_empty() {
         journal.note(Event::Removing).await?;
+    }
+    for merge in merges {
+        merge.remove(target).await?;
     }
     for (db, name) in exchanges.iter().filter_map(Exchange::to_remove) {
         load::drop_collection(&target.client().database(db), name).await?;

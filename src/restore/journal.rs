@@ -22,6 +22,8 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 use super::exchange::Exchange;
+use super::merge::Merge;
+use super::only::{Mode, Only};
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::CollectionKind;
 use crate::format::{BackupId, ClusterTime};
@@ -100,8 +102,24 @@ pub struct Record {
     pub replace: bool,
     /// Whether what is replaced stays, under another name.
     pub keep_old: bool,
+    /// Which documents alone are restored, as extended JSON.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// What becomes of those that are there already.
+    #[serde(default)]
+    pub mode: Mode,
     /// What is made, in the plan's order.
     pub items: Vec<ItemRecord>,
+}
+
+impl Record {
+    /// Returns which documents alone are restored.
+    ///
+    /// # Errors
+    /// When the filter makes no sense to this version.
+    pub fn only(&self) -> Result<Option<Only>> {
+        self.filter.as_ref().map(|filter| Only::parse(filter, self.mode)).transpose()
+    }
 }
 
 /// One namespace that a restore makes.
@@ -145,7 +163,11 @@ pub(super) enum Event {
     Replayed { to: ClusterTime },
     /// From now on, what exists may be exchanged for what was loaded.
     Exchanging { exchanges: Vec<Exchange> },
-    /// All of it has been.
+    /// A live collection is about to be made for an item's documents.
+    Making { item: usize },
+    /// From now on, documents may be written into live collections.
+    Merging { merges: Vec<Merge>, left: u64 },
+    /// All of it has been exchanged or merged.
     Exchanged,
     /// From now on, what was replaced may be removed: there is no way back.
     Removing,
@@ -193,6 +215,11 @@ pub struct Past {
     pub(super) replayed_to: Option<ClusterTime>,
     /// What is exchanged, once that has been settled.
     pub(super) exchanges: Vec<Exchange>,
+    /// The items for which a live collection was made.
+    pub(super) made: HashSet<usize>,
+    /// What is merged, once that has been settled, and how many documents are not written.
+    pub(super) merges: Vec<Merge>,
+    pub(super) left: u64,
 }
 
 /// What has become of one namespace.
@@ -227,6 +254,12 @@ impl Past {
             Event::Loaded { item } => self.items.entry(item).or_default().loaded = true,
             Event::Replayed { to } => self.replayed_to = Some(to),
             Event::Exchanging { exchanges } => (self.stage, self.exchanges) = (Stage::Exchanging, exchanges),
+            Event::Making { item } => {
+                self.made.insert(item);
+            }
+            Event::Merging { merges, left } => {
+                (self.stage, self.merges, self.left) = (Stage::Exchanging, merges, left);
+            }
             Event::Exchanged => self.stage = Stage::Exchanged,
             Event::Removing => self.stage = Stage::Removing,
             Event::Done => self.stage = Stage::Done,
@@ -252,13 +285,15 @@ impl Known {
     /// Returns what it has replaced, or may have.
     #[must_use]
     pub fn replaced(&self) -> Vec<String> {
-        self.past.exchanges.iter().map(Exchange::namespace).collect()
+        let exchanged = self.past.exchanges.iter().map(Exchange::namespace);
+        exchanged.chain(self.past.merges.iter().map(Merge::namespace)).collect()
     }
 
     /// Returns what it has replaced and kept, under the names that it bears now.
     #[must_use]
     pub fn kept(&self) -> Vec<String> {
-        self.past.exchanges.iter().filter_map(Exchange::kept_namespace).collect()
+        let exchanged = self.past.exchanges.iter().filter_map(Exchange::kept_namespace);
+        exchanged.chain(self.past.merges.iter().map(Merge::old_namespace)).collect()
     }
 
     /// Whether something is left to do.

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::journal::{Event, ItemPast};
+use super::only::Only;
 use super::{Restore, RestoreItem};
 use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
@@ -43,13 +44,22 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
     if past.loaded {
         restore.context.progress.add(item.documents, item.bytes, 0);
     } else {
-        let loading = Loading { restore, number, item, is_resumed: past.created, repeated: Mutex::default() };
+        let filter = restore.plan.only.as_ref().filter(|_| restore.plan.recovery.is_none());
+        let loading = Loading {
+            restore,
+            number,
+            item,
+            filter,
+            is_resumed: past.created,
+            repeated: Mutex::default(),
+            chosen: Mutex::default(),
+        };
         restore.phases.time("load", loading.documents(streams, &past.segments)).await?;
-        let repeated = loading.repeated.into_inner().unwrap_or_else(PoisonError::into_inner);
-        restore.phases.time("check", prove(restore, item, &repeated)).await?;
+        restore.phases.time("check", loading.prove()).await?;
         restore.note(Event::Loaded { item: number }).await?;
     }
-    if restore.plan.recovery.is_some() {
+    // Behind a replay, or not at all where documents only pass through.
+    if restore.plan.recovery.is_some() || restore.plan.only.is_some() {
         return Ok(());
     }
     indexes(restore, item).await
@@ -57,7 +67,7 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
 
 /// Builds the indexes of every item that is not a view.
 pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
-    let items = restore.plan.items.iter().filter(|item| !item.is_view());
+    let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.only.is_none());
     let building: Vec<_> = items.map(|item| indexes(restore, item)).collect();
     stream::iter(building).buffer_unordered(COLLECTIONS).try_collect().await
 }
@@ -71,8 +81,8 @@ async fn indexes(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
 /// Creates a collection, or goes on with what an earlier run has loaded of it; returns what it has.
 async fn begin(restore: &Restore<'_>, number: usize, item: &RestoreItem) -> Result<ItemPast> {
     let past = restore.past_of(number);
-    // Which of its documents the backup has twice is known to nobody any more.
-    let counts_anew = restore.plan.may_repeat_documents() && !past.loaded;
+    // Which of its documents the backup has twice, or which were chosen, is known to nobody any more.
+    let counts_anew = (restore.plan.may_repeat_documents() || restore.plan.only.is_some()) && !past.loaded;
     if past.created && !counts_anew {
         return Ok(past);
     }
@@ -90,8 +100,12 @@ struct Loading<'a> {
     item: &'a RestoreItem,
     /// Whether an earlier run has loaded a part of it, and perhaps a part of a segment.
     is_resumed: bool,
+    /// Which documents alone are loaded.
+    filter: Option<&'a Only>,
     /// The documents that the backup read twice, where that can be.
     repeated: Mutex<ContentDigest>,
+    /// The documents that were chosen, where not all are loaded.
+    chosen: Mutex<ContentDigest>,
 }
 
 impl Loading<'_> {
@@ -118,6 +132,9 @@ impl Loading<'_> {
         let mut batch_bytes = 0;
         for document in Walk::new(&bytes) {
             let document = document?;
+            if self.filter.is_some_and(|only| !only.matches(document)) {
+                continue;
+            }
             let size = document.as_bytes().len();
             if !batch.is_empty() && (batch_bytes + size > INSERT_BYTES || batch.len() == INSERT_DOCUMENTS) {
                 self.insert(&batch).await?;
@@ -137,6 +154,10 @@ impl Loading<'_> {
 
     async fn insert(&self, batch: &[&RawDocument]) -> Result<()> {
         let database = self.restore.context.deployment.client().database(&self.item.db);
+        if self.filter.is_some() {
+            let bytes = batch.iter().map(|document| document.as_bytes());
+            self.chosen.lock().unwrap_or_else(PoisonError::into_inner).add(bytes);
+        }
         let existing = self.restore.writes.run(load::insert(&database, &self.item.data_name(), batch)).await?;
         // What an earlier run has inserted of a segment is proved with the rest.
         if existing.is_empty() || self.is_resumed {
@@ -152,6 +173,36 @@ impl Loading<'_> {
         self.repeated.lock().unwrap_or_else(PoisonError::into_inner).add(existing);
         Ok(())
     }
+
+    /// Reads the restored documents back and compares them with what was read from the source: all of them but those that the
+    /// backup has twice, or those that were chosen.
+    async fn prove(&self) -> Result<()> {
+        let item = self.item;
+        let mut digest = read_back(&self.restore.context.deployment, item).await?;
+        let found = digest.documents;
+        let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
+        digest.merge(&repeated);
+        let (documents, expected_digest) = match self.filter {
+            Some(_) => {
+                let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+                (chosen.documents, chosen.to_bytes())
+            }
+            None => (item.documents, item.digest),
+        };
+        if (digest.documents, digest.to_bytes()) == (documents, expected_digest) {
+            return Ok(());
+        }
+        let expected = documents.saturating_sub(repeated.documents);
+        Err(Error::damaged(format!(
+            "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
+            item.target()
+        ))
+        .with_hint(if self.restore.plan.may_repeat_documents() {
+            "restore again: a connection that was lost meanwhile can be the cause; make sure that nothing else writes to the target"
+        } else {
+            ALONE
+        }))
+    }
 }
 
 /// Reads what the target holds of an item and returns its content digest.
@@ -165,24 +216,4 @@ pub async fn read_back(target: &Deployment, item: &RestoreItem) -> Result<Conten
     let mut reader = CollectionReader::new(&target.primary(), &item.db, &item.data_name(), reading);
     while reader.next(|document| digest.add([document.as_bytes()])).await? {}
     Ok(digest)
-}
-
-/// Reads the restored documents back and compares them with what was read from the source, the `repeated` ones left out.
-async fn prove(restore: &Restore<'_>, item: &RestoreItem, repeated: &ContentDigest) -> Result<()> {
-    let mut digest = read_back(&restore.context.deployment, item).await?;
-    let found = digest.documents;
-    digest.merge(repeated);
-    if (digest.documents, digest.to_bytes()) == (item.documents, item.digest) {
-        return Ok(());
-    }
-    let expected = item.documents.saturating_sub(repeated.documents);
-    Err(Error::damaged(format!(
-        "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
-        item.target()
-    ))
-    .with_hint(if restore.plan.may_repeat_documents() {
-        "restore again: a connection that was lost meanwhile can be the cause; make sure that nothing else writes to the target"
-    } else {
-        ALONE
-    }))
 }

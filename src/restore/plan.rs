@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::exchange::data_name;
 use super::journal::{ItemRecord, RestoreId};
+use super::only::Only;
 use super::survey::Recovery;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
@@ -35,6 +36,8 @@ pub struct RestoreRequest {
     pub replace: bool,
     /// Whether what is replaced stays, under another name.
     pub keep_old: bool,
+    /// Which documents alone are restored, into collections that stay as they are otherwise.
+    pub only: Option<Only>,
 }
 
 /// One namespace and where it goes.
@@ -111,6 +114,10 @@ pub struct RestorePlan {
     pub replace: bool,
     /// Whether what is replaced stays, under another name.
     pub keep_old: bool,
+    /// Which documents alone are restored, into collections that stay as they are otherwise.
+    pub only: Option<Only>,
+    /// The chosen namespaces whose documents cannot be restored one by one.
+    pub left_out: Vec<String>,
 }
 
 impl RestorePlan {
@@ -140,6 +147,7 @@ impl RestorePlan {
         }
         let mut items = items(catalog.collections, request)?;
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
+        let left_out = if request.only.is_some() { leave_out(&mut items)? } else { Vec::new() };
         check_names(&items)?;
         let (replace, keep_old) = (request.replace, request.keep_old);
         Ok(Self {
@@ -148,9 +156,11 @@ impl RestorePlan {
             items,
             accounts,
             source: catalog.source,
-            is_everything: request.patterns.is_empty(),
+            is_everything: request.patterns.is_empty() && request.only.is_none(),
             replace,
             keep_old,
+            only: request.only.clone(),
+            left_out,
         })
     }
 
@@ -201,6 +211,12 @@ impl RestorePlan {
             item.staged = Some(staged_name(id, number));
         }
         self
+    }
+
+    /// Whether everything is loaded beside what exists.
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        self.replace || self.only.is_some()
     }
 
     /// Returns what the journal says of the items.
@@ -264,6 +280,25 @@ fn item(db: String, name: String, data: Option<&CollectionRecord>, record: Colle
     let (documents, bytes, digest, segments) = (source.documents, source.bytes, source.digest, source.segments.clone());
     let uuid = source.uuid;
     RestoreItem { db, name, staged: None, record, documents, bytes, digest, segments, uuid }
+}
+
+/// Keeps the items whose documents go into a live collection one by one; returns the names of the others. Views have no
+/// documents, a time series packs several into one, the order of a capped collection counts, and a collation tells `_id`s apart
+/// in its own way.
+fn leave_out(items: &mut Vec<RestoreItem>) -> Result<Vec<String>> {
+    let is_plain = |item: &RestoreItem| {
+        let is_collated = matches!(item.record.options.get("collation"), Ok(Some(_)));
+        item.record.kind == CollectionKind::Collection && !item.record.ordered && !is_collated
+    };
+    let left_out: Vec<String> =
+        items.iter().filter(|item| !is_plain(item)).map(|item| item.record.namespace()).collect();
+    items.retain(is_plain);
+    if items.is_empty() {
+        return Err(Error::refused(format!("no single documents can be restored of {}", left_out.join(", "))).with_hint(
+            "--where is for plain collections: restore views, time series, capped collections and those with a collation whole",
+        ));
+    }
+    Ok(left_out)
 }
 
 /// Two namespaces mapped onto one would mix their documents.

@@ -9,7 +9,7 @@ use super::exchange::{Listing, data_name};
 use super::journal::{self, Known};
 use super::plan::{RestoreItem, RestorePlan};
 use crate::error::{Error, Result};
-use crate::mongo::{Deployment, accounts, space};
+use crate::mongo::{Deployment, Namespace, NamespaceKind, accounts, space};
 use crate::units::ByteSize;
 
 /// How many namespaces in the way are named in one message.
@@ -20,6 +20,8 @@ const MAX_NAMED: usize = 5;
 pub struct TargetState {
     /// The namespaces of the plan that exist, the plan's names.
     pub existing: Vec<String>,
+    /// Those of them into which single documents cannot be put.
+    pub unfit: Vec<String>,
     /// The server's version, such as `6.0.5`.
     pub version: String,
     /// The feature compatibility version, such as `6.0`; `unknown` where it may not be read.
@@ -47,9 +49,11 @@ impl TargetState {
         };
         let mut existing: Vec<String> = plan.items.iter().filter(exists).map(RestoreItem::target).collect();
         existing.sort();
+        let found = plan.items.iter().filter_map(|item| listing.get(&item.db, &item.name));
+        let unfit = found.filter(|found| !takes_single_documents(found)).map(Namespace::full_name).collect();
         let (version, compatibility) = target.versions().await?;
         let free_bytes = space::free(target).await?;
-        Ok(Self { existing, version, compatibility, free_bytes, restores: journal::list(target).await? })
+        Ok(Self { existing, unfit, version, compatibility, free_bytes, restores: journal::list(target).await? })
     }
 
     /// Makes sure that nothing speaks against the plan.
@@ -60,6 +64,9 @@ impl TargetState {
         self.check_restores(plan)?;
         self.check_version(plan)?;
         self.check_space(plan)?;
+        if plan.only.is_some() {
+            return self.check_fit();
+        }
         if plan.replace || self.existing.is_empty() { Ok(()) } else { Err(self.in_the_way(plan)) }
     }
 
@@ -123,6 +130,15 @@ impl TargetState {
         }
     }
 
+    fn check_fit(&self) -> Result<()> {
+        if self.unfit.is_empty() {
+            return Ok(());
+        }
+        Err(Error::refused(format!("no single documents can be restored into {}", self.unfit.join(", "))).with_hint(
+            "--where is for plain collections, without a collation: leave these out with --ns, or choose another name with --map",
+        ))
+    }
+
     fn in_the_way(&self, plan: &RestorePlan) -> Error {
         let count = self.existing.len();
         let mut named = self.existing.clone();
@@ -138,6 +154,11 @@ impl TargetState {
             None => "nothing was changed; take their place with --replace (add --keep-old to be able to undo it), restore under other names with --map FROM=TO, or to another server with --to".into(),
         })
     }
+}
+
+fn takes_single_documents(found: &Namespace) -> bool {
+    let is_collated = matches!(found.options.get("collation"), Ok(Some(_)));
+    found.kind == NamespaceKind::Collection && !found.is_ordered() && !is_collated
 }
 
 /// Whether a restore writes to a namespace that the plan writes to.

@@ -1,8 +1,9 @@
 //! Undoing a restore: one that did not end, or one that kept what it has replaced.
 
-use super::exchange::{self, Exchange};
+use super::exchange;
 use super::execute::remove;
 use super::journal::{Event, ItemRecord, Journal, Known, Stage};
+use super::merge;
 use crate::error::{Error, Result};
 use crate::format::catalog::CollectionKind;
 use crate::mongo::{Deployment, load};
@@ -15,6 +16,8 @@ pub struct Undone {
     pub restored: Vec<String>,
     /// How many collections that the restore had loaded were dropped.
     pub dropped: usize,
+    /// Documents that the restore had added and that stay, because somebody has changed them since.
+    pub changed_since: u64,
 }
 
 /// Takes a restore back: what it has replaced bears its name again, what it has loaded is dropped. Done twice, or again after a
@@ -33,7 +36,12 @@ pub async fn undo(target: &Deployment, known: &Known, random: &Random) -> Result
     let journal = Journal::reopen(target, known.id.clone(), random).await?;
     journal.note(Event::Undoing).await?;
     exchange::backward(target, &known.past.exchanges).await?;
-    let mut undone = Undone { restored: known.past.exchanges.iter().map(Exchange::namespace).collect(), dropped: 0 };
+    let changed_since = match known.record.only()? {
+        Some(only) => merge::backward(target, &only, &known.past.merges).await?,
+        None => 0,
+    };
+    let mut undone = Undone { restored: known.replaced(), dropped: 0, changed_since };
+    drop_made(target, known).await?;
     for (number, item) in known.record.items.iter().enumerate() {
         if is_ours(target, known, number, item).await? {
             load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
@@ -44,13 +52,28 @@ pub async fn undo(target: &Deployment, known: &Known, random: &Random) -> Result
     Ok(undone)
 }
 
+/// Drops what a restore has made for single documents, besides what it has loaded.
+async fn drop_made(target: &Deployment, known: &Known) -> Result<()> {
+    let items = known.record.items.iter().enumerate().filter(|_| known.record.filter.is_some());
+    for (number, item) in items {
+        let database = target.client().database(&item.db);
+        // It was made when the name was free, and nothing was written to it but by this restore.
+        let is_unused = known.past.made.contains(&number) && known.past.merges.is_empty();
+        if is_unused && !load::has_documents(&database, &item.name).await? {
+            load::drop_collection(&database, &item.name).await?;
+        }
+        load::drop_collection(&database, &format!("{}.old", item.loading_name())).await?;
+    }
+    Ok(())
+}
+
 /// Drops what a restore has replaced and kept; returns how many namespaces. It cannot be undone any more.
 ///
 /// # Errors
 /// Whatever the server says.
 pub async fn forget(target: &Deployment, known: &Known, random: &Random) -> Result<u64> {
     let journal = Journal::reopen(target, known.id.clone(), random).await?;
-    remove(target, &journal, &known.past.exchanges).await?;
+    remove(target, &journal, &known.past.exchanges, &known.past.merges).await?;
     Ok(known.kept().len() as u64)
 }
 

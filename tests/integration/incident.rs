@@ -3,3 +3,4 @@
 mod killed;
 mod replace;
 pub mod stage;
+mod tenant;

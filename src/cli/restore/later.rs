@@ -95,11 +95,12 @@ async fn resume(
             accounts: record.accounts,
             replace: record.replace,
             keep_old: record.keep_old,
+            only: record.only()?,
         },
     };
     let repository = session.repository(config).await?;
     let ready = Ready::find(session, config, &repository, &asked).await?;
-    let plan = if record.replace { ready.plan.beside(id) } else { ready.plan };
+    let plan = if ready.plan.is_staged() { ready.plan.beside(id) } else { ready.plan };
     if plan.manifest.id != record.backup || plan.item_records() != record.items {
         return Err(Error::refused(format!("the repository no longer has what the restore {id} began with"))
             .with_hint(format!("take it back with --undo {id}, and restore again")));
@@ -140,9 +141,14 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     if session.json {
         println!(
             "{}",
-            json!({ "restore": id.to_string(), "undone": true, "restored": undone.restored, "dropped": undone.dropped })
+            json!({ "restore": id.to_string(), "undone": true, "restored": undone.restored, "dropped": undone.dropped,
+            "changed_since": undone.changed_since })
         );
         return Ok(());
+    }
+    if undone.changed_since > 0 {
+        let changed = counted(undone.changed_since, "document");
+        println!("{changed} that the restore had added stay, because somebody has changed them since.");
     }
     match undone.restored.len() as u64 {
         0 => println!("The restore {id} is undone: the target is as it was before it."),

@@ -11,7 +11,7 @@ use crate::compliance::restore_time;
 use crate::format::evidence::Event;
 use crate::mongo::Deployment;
 use crate::repository::Repository;
-use crate::restore::{Replayed, RestoreId, RestoreItem, RestorePlan, RestoreSummary, TargetState};
+use crate::restore::{Merged, Mode, Only, Replayed, RestoreId, RestoreItem, RestorePlan, RestoreSummary, TargetState};
 use crate::units::{ByteSize, Elapsed, Moment};
 
 /// How many namespaces a plan names before it only counts.
@@ -82,7 +82,7 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
     let of_backup = if plan.recovery.is_some() { " in the backup" } else { "" };
     session.say(format_args!("  {}{of_backup} into {namespaces}:", amount(plan.documents(), plan.bytes())));
     for item in plan.items.iter().take(MAX_NAMED) {
-        session.say(format_args!("    {}", item_in_words(item, shown.target, of_backup)));
+        session.say(format_args!("    {}", item_in_words(item, plan, shown.target, of_backup)));
     }
     if plan.items.len() > MAX_NAMED {
         session.say(format_args!("    and {} more", plan.items.len() - MAX_NAMED));
@@ -95,6 +95,10 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
 
 /// Says what becomes of what exists.
 fn replacement(session: &Session, shown: &Shown<'_>) {
+    if let Some(only) = &shown.plan.only {
+        merging(session, shown.plan, only);
+        return;
+    }
     let replaced = shown.target.existing.len() as u64;
     if replaced == 0 {
         return;
@@ -105,6 +109,22 @@ fn replacement(session: &Session, shown: &Shown<'_>) {
         "are dropped when everything is restored and checked; --keep-old would keep them"
     };
     session.say(format_args!("  {} replaced, all at once in the end: they {fate}", are(replaced, "namespace")));
+}
+
+/// Says which documents go into live collections.
+fn merging(session: &Session, plan: &RestorePlan, only: &Only) {
+    session
+        .say(format_args!("  only documents that match {}; nothing else in these collections is touched", only.text()));
+    let fate = match only.mode() {
+        Mode::Insert => "if any of them is there already, nothing is restored (--mode insert)",
+        Mode::Upsert => "they take the place of those with the same _id (--mode upsert)",
+        Mode::Missing => "those whose _id is there already stay as they are (--mode missing)",
+    };
+    session.say(format_args!("  {fate}"));
+    if !plan.left_out.is_empty() {
+        let left_out = plan.left_out.join(", ");
+        session.say(format_args!("  left out, because their documents cannot be restored one by one: {left_out}"));
+    }
 }
 
 fn warnings(session: &Session, shown: &Shown<'_>) {
@@ -143,11 +163,12 @@ fn accounts(session: &Session, plan: &RestorePlan) {
     }
 }
 
-fn item_in_words(item: &RestoreItem, target: &TargetState, of_backup: &str) -> String {
+fn item_in_words(item: &RestoreItem, plan: &RestorePlan, target: &TargetState, of_backup: &str) -> String {
     let source = item.record.namespace();
     let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
     let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) + of_backup };
-    let replaces = if target.existing.contains(&item.target()) { ", replaces what exists" } else { "" };
+    let replaces =
+        if plan.only.is_none() && target.existing.contains(&item.target()) { ", replaces what exists" } else { "" };
     format!("{}{from}: {holds}{replaces}", item.target())
 }
 
@@ -163,7 +184,7 @@ pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
     let Shown { plan, deployment, target, estimate, .. } = shown;
     let items = plan.items.iter().map(|item| {
         json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.documents, "bytes": item.bytes,
-                "replaces": target.existing.contains(&item.target()) })
+                "replaces": plan.only.is_none() && target.existing.contains(&item.target()) })
     });
     json!({
         "backup": plan.manifest.id,
@@ -204,18 +225,21 @@ pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSum
             "accounts": summary.accounts,
             "kept": summary.kept,
             "can_be_undone": summary.can_be_undone,
+            "written": summary.merged.map(|merged| merged.written),
+            "left_as_they_were": summary.merged.map(|merged| merged.left),
             "seconds": summary.elapsed.as_secs_f64(),
             "phases": phases,
         });
         println!("{answer}");
         return;
     }
-    let (documents, namespaces) = (counted(summary.documents, "document"), counted(summary.namespaces, "namespace"));
-    println!("Restored {documents} in {namespaces} from {}.", plan.manifest.id);
-    println!("Every document was read back and is the one that was backed up.");
+    match (&plan.only, summary.merged) {
+        (Some(only), Some(merged)) => say_merged(plan, only, merged),
+        _ => say_restored(plan, summary),
+    }
     if let (Some(replayed), Some(to)) = (&summary.replayed, plan.recovered_to()) {
         let operations = counted(replayed.operations, "operation");
-        println!("Replayed {operations} on top of them; this is the state at {}.", moment(to));
+        println!("Replayed {operations} on top of the backup's; this is the state at {}.", moment(to));
     }
     if plan.accounts.is_some() {
         println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);
@@ -239,5 +263,23 @@ fn kept(plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId) {
     }
     if plan.keep_old {
         println!("To be rid of it when all is well: regrow restore --forget {id}");
+    }
+}
+
+fn say_restored(plan: &RestorePlan, summary: &RestoreSummary) {
+    let (documents, namespaces) = (counted(summary.documents, "document"), counted(summary.namespaces, "namespace"));
+    println!("Restored {documents} in {namespaces} from {}.", plan.manifest.id);
+    println!("Every document was read back and is the one that was backed up.");
+}
+
+fn say_merged(plan: &RestorePlan, only: &Only, merged: Merged) {
+    let written = counted(merged.written, "document");
+    println!("Restored {written} that match {} from {}.", only.text(), plan.manifest.id);
+    if merged.left > 0 {
+        let left = merged.left;
+        match only.mode() {
+            Mode::Missing => println!("{left} more that match were there already and stay as they were."),
+            _ => println!("{left} more that match were there already, just as they are in the backup."),
+        }
     }
 }

@@ -12,7 +12,7 @@ use regrow::mongo::Deployment;
 use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::Repository;
-use regrow::restore::{self, Journal, Past, Record, RestoreContext, RestoreId, RestorePlan, RestoreRequest};
+use regrow::restore::{self, Journal, Mode, Past, Record, RestoreContext, RestoreId, RestorePlan, RestoreRequest};
 use regrow::secret::Secret;
 use regrow::storage::{Fault, Faulty, Storage};
 use serde_json::Value;
@@ -257,6 +257,8 @@ async fn replace_from(stage: &Stage, servers: &harness::Servers, storage: Arc<dy
         accounts: false,
         replace: true,
         keep_old: false,
+        filter: None,
+        mode: Mode::default(),
         items: plan.item_records(),
     };
     let journal = Some(Journal::begin(&deployment, id, record, &Random::system()).await?);

@@ -1,0 +1,247 @@
+//! Merging: documents that were loaded beside a live collection go into it, one by one.
+//!
+//! First everything is settled without touching the live collection ([`settle`]): what it has already is told apart, and what
+//! will be replaced is copied aside. Only then is anything written ([`write`]). Both can be done again after a crash, and
+//! [`backward`] takes back what was written. Others go on using the collection meanwhile: a document that is not to be
+//! replaced never is, and what somebody has written since is not removed.
+
+use std::collections::HashMap;
+
+use bson::{RawDocument, RawDocumentBuf};
+use serde::{Deserialize, Serialize};
+
+use super::RestoreItem;
+use super::only::{Mode, Only};
+use super::writes::Writes;
+use crate::error::{Error, Result};
+use crate::mongo::parts::Part;
+use crate::mongo::read::{AsOf, CollectionReader, Reading};
+use crate::mongo::{Deployment, documents, load};
+use crate::operations::identity::{Element, canonical};
+
+/// How many documents are looked up at once.
+const BATCH: usize = 1000;
+
+/// What goes into one live collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Merge {
+    pub(super) db: String,
+    pub(super) name: String,
+    /// Where the documents were loaded.
+    pub(super) staged: String,
+    /// Where those are that were replaced.
+    pub(super) old: String,
+    /// Whether the live collection was made for them.
+    pub(super) made: bool,
+}
+
+/// What a merge has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Documents written.
+    pub written: u64,
+    /// Documents left as they were: those that are there already, as they are or because they were not to be replaced.
+    pub left: u64,
+}
+
+impl Merge {
+    /// Returns what goes where for an item that has been loaded.
+    pub(super) fn of(item: &RestoreItem, made: bool) -> Self {
+        let staged = item.loading_name().to_owned();
+        Self { db: item.db.clone(), name: item.name.clone(), old: format!("{staged}.old"), staged, made }
+    }
+
+    /// Returns `db.name` of the live collection.
+    pub(super) fn namespace(&self) -> String {
+        format!("{}.{}", self.db, self.name)
+    }
+
+    /// Returns `db.name` of what was replaced.
+    pub(super) fn old_namespace(&self) -> String {
+        format!("{}.{}", self.db, self.old)
+    }
+
+    /// Drops what is not needed once there is nothing left to do or to undo.
+    pub(super) async fn remove(&self, target: &Deployment) -> Result<()> {
+        let database = target.client().database(&self.db);
+        load::drop_collection(&database, &self.staged).await?;
+        load::drop_collection(&database, &self.old).await
+    }
+}
+
+/// What merging needs.
+pub(super) struct Merging<'a> {
+    pub(super) target: &'a Deployment,
+    pub(super) writes: &'a Writes,
+    pub(super) only: &'a Only,
+    pub(super) merge: &'a Merge,
+}
+
+impl Merging<'_> {
+    /// Tells what the live collection has already from what will be written, which alone stays staged; returns how many
+    /// documents are left out. What will be replaced is copied aside.
+    pub(super) async fn settle(&self) -> Result<u64> {
+        let (mut left, mut staged) = (0, self.staged());
+        while let Some(batch) = staged.next().await? {
+            let live = self.live_of(&batch).await?;
+            if self.only.mode() == Mode::Insert && !live.is_empty() {
+                return Err(self.exist(&live));
+            }
+            let found = by_id(&live);
+            let (mut done, mut replaced) = (Vec::new(), Vec::new());
+            for document in batch {
+                match found.get(&key(&document)) {
+                    None => {}
+                    Some(there) if self.only.mode() == Mode::Missing || is_same(there, &document) => {
+                        done.push(document)
+                    }
+                    Some(there) => replaced.push((*there).clone()),
+                }
+            }
+            left += done.len() as u64;
+            self.set_aside(replaced).await?;
+            self.unstage(done).await?;
+        }
+        Ok(left)
+    }
+
+    /// Writes what is staged; returns how many documents.
+    pub(super) async fn write(&self) -> Result<u64> {
+        let (mut written, mut staged) = (0, self.staged());
+        while let Some(batch) = staged.next().await? {
+            written += batch.len() as u64;
+            let (database, name) = (self.target.client().database(&self.merge.db), self.merge.name.clone());
+            let replaces = self.only.mode() == Mode::Upsert;
+            let write = async move {
+                if replaces {
+                    return documents::put(&database, &name, &batch).await;
+                }
+                for chunk in batch.chunks(load::INSERT_DOCUMENTS) {
+                    let chunk: Vec<&RawDocument> = chunk.iter().map(AsRef::as_ref).collect();
+                    load::insert(&database, &name, &chunk).await?;
+                }
+                Ok(())
+            };
+            self.writes.run(write).await?;
+        }
+        Ok(written)
+    }
+
+    /// Takes back what was written; returns how many documents stay because somebody has changed them since.
+    pub(super) async fn take_back(&self) -> Result<u64> {
+        let database = self.target.client().database(&self.merge.db);
+        let (mut kept, mut staged) = (0, self.staged());
+        while let Some(batch) = staged.next().await? {
+            let live = self.live_of(&batch).await?;
+            let old = documents::with_ids_of(&database, &self.merge.old, &batch).await?;
+            let (live, old) = (by_id(&live), by_id(&old));
+            let (mut back, mut added) = (Vec::new(), Vec::new());
+            for document in batch {
+                match (old.get(&key(&document)), live.get(&key(&document))) {
+                    (Some(old), _) => back.push((*old).clone()),
+                    (None, Some(live)) if is_same(live, &document) => added.push(document),
+                    (None, Some(_)) => kept += 1,
+                    (None, None) => {}
+                }
+            }
+            documents::put(&database, &self.merge.name, &back).await?;
+            if !added.is_empty() {
+                documents::remove(&database, &self.merge.name, &added).await?;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn staged(&self) -> Staged<'_> {
+        let reading =
+            Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes: 0 };
+        let reader = CollectionReader::new(&self.target.primary(), &self.merge.db, &self.merge.staged, reading);
+        Staged { reader, only: self.only, waiting: Vec::new(), is_over: false }
+    }
+
+    async fn live_of(&self, batch: &[RawDocumentBuf]) -> Result<Vec<RawDocumentBuf>> {
+        let database = self.target.client().database(&self.merge.db);
+        documents::with_ids_of(&database, &self.merge.name, batch).await
+    }
+
+    async fn set_aside(&self, replaced: Vec<RawDocumentBuf>) -> Result<()> {
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let (database, name) = (self.target.client().database(&self.merge.db), self.merge.old.clone());
+        let copy = async move {
+            let replaced: Vec<&RawDocument> = replaced.iter().map(AsRef::as_ref).collect();
+            load::insert(&database, &name, &replaced).await.map(drop)
+        };
+        self.writes.run(copy).await
+    }
+
+    async fn unstage(&self, done: Vec<RawDocumentBuf>) -> Result<()> {
+        if done.is_empty() {
+            return Ok(());
+        }
+        let (database, name) = (self.target.client().database(&self.merge.db), self.merge.staged.clone());
+        self.writes.run(async move { documents::remove(&database, &name, &done).await.map(drop) }).await
+    }
+
+    fn exist(&self, live: &[RawDocumentBuf]) -> Error {
+        let first = live.first().and_then(|document| document.get("_id").ok().flatten());
+        let first = first.map(|id| format!(", such as the one with _id {id:?}")).unwrap_or_default();
+        Error::refused(format!("{} has some of the documents already{first}", self.merge.namespace())).with_hint(
+            "--mode missing adds only those that it lacks, --mode upsert puts the backup's in the place of those that it has",
+        )
+    }
+}
+
+/// The staged documents that match, in batches of at most [`BATCH`].
+struct Staged<'a> {
+    reader: CollectionReader,
+    only: &'a Only,
+    waiting: Vec<RawDocumentBuf>,
+    is_over: bool,
+}
+
+impl Staged<'_> {
+    async fn next(&mut self) -> Result<Option<Vec<RawDocumentBuf>>> {
+        while self.waiting.is_empty() && !self.is_over {
+            let (only, waiting) = (self.only, &mut self.waiting);
+            let more = self.reader.next(|document| {
+                if only.matches(document) {
+                    waiting.push(document.to_owned());
+                }
+            });
+            self.is_over = !more.await?;
+        }
+        let behind = self.waiting.split_off(self.waiting.len().min(BATCH));
+        let batch = std::mem::replace(&mut self.waiting, behind);
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+}
+
+fn by_id(documents: &[RawDocumentBuf]) -> HashMap<Vec<u8>, &RawDocumentBuf> {
+    documents.iter().map(|document| (key(document), document)).collect()
+}
+
+fn key(document: &RawDocument) -> Vec<u8> {
+    canonical(Element::id_of(document))
+}
+
+fn is_same(one: &RawDocument, other: &RawDocument) -> bool {
+    one.as_bytes() == other.as_bytes()
+}
+
+/// Takes back everything that was merged; returns how many documents stay because somebody has changed them since.
+///
+/// # Errors
+/// When the server refuses or stays away.
+pub(super) async fn backward(target: &Deployment, only: &Only, merges: &[Merge]) -> Result<u64> {
+    let (mut kept, writes) = (0, Writes::default());
+    for merge in merges {
+        if merge.made {
+            load::drop_collection(&target.client().database(&merge.db), &merge.name).await?;
+        } else {
+            kept += Merging { target, writes: &writes, only, merge }.take_back().await?;
+        }
+    }
+    Ok(kept)
+}
