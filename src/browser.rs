@@ -65,7 +65,9 @@ pub fn print(page: &str, browser: Option<&Path>) -> Result<Vec<u8>> {
     })
 }
 
-fn find() -> Option<PathBuf> {
+/// Returns the first of the known browsers that is here.
+#[must_use]
+pub fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     KNOWN.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file()))

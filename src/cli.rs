@@ -7,6 +7,7 @@ mod backup;
 mod capture;
 mod daemon;
 mod diff;
+mod doctor;
 mod drill;
 mod evidence;
 mod expire;
@@ -44,6 +45,7 @@ const HELP: &str = "\
 First steps:
   regrow keygen -o identity.txt    makes a key pair; then write regrow.toml, as the README shows
   regrow init                      creates the repository
+  regrow doctor                    says what is wrong, and how to mend it
   regrow backup                    takes a backup
   regrow restore latest            brings it back
 
@@ -119,6 +121,9 @@ enum Command {
     /// List, show and export what is recorded, for auditors
     #[command(after_help = evidence::HELP)]
     Evidence(evidence::Arguments),
+    /// Find out what is wrong, by doing, and say how to mend it
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Arguments),
     /// Run the service: capture, scheduled jobs, alerts and metrics
     #[command(after_help = daemon::HELP)]
     Daemon(daemon::Arguments),
@@ -209,6 +214,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Report(arguments) => report::run(&session, &arguments).await,
         Command::Evidence(arguments) => evidence::run(&session, &arguments).await,
+        Command::Doctor(arguments) => doctor::run(&session, &arguments).await,
         Command::Daemon(arguments) => daemon::run(&session, &arguments).await,
         Command::Expire(arguments) => expire::run(&session, &arguments).await,
         Command::Hold(arguments) => hold::run(&session, &arguments).await,

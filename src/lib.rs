@@ -14,6 +14,7 @@ pub mod compliance;
 pub mod config;
 pub mod daemon;
 pub mod diff;
+pub mod doctor;
 pub mod drill;
 pub mod error;
 pub mod expire;

@@ -8,11 +8,14 @@ pub mod apply;
 pub mod client;
 pub mod documents;
 pub mod error;
+pub mod health;
 pub mod load;
 pub mod namespaces;
 pub mod oplog;
 pub mod parts;
+pub mod privileges;
 pub mod read;
+pub mod roles;
 pub mod scratch;
 pub mod space;
 

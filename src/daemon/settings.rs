@@ -98,11 +98,28 @@ impl Settings {
             verify,
             identities,
             notify,
-            server: server(&config)?,
+            server: Self::server(&config)?,
             retention,
             schedules,
             config,
         })
+    }
+
+    /// Resolves `[server]`, if there is one.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when others could ask without a token.
+    pub fn server(config: &Config) -> Result<Option<ServerSettings>> {
+        let Some(server) = &config.file.server else { return Ok(None) };
+        let token = server.token.as_ref().map(|token| Secret::resolve("server.token", token)).transpose()?;
+        let listen = server.listen.unwrap_or(DEFAULT_LISTEN);
+        if !listen.ip().is_loopback() && token.is_none() {
+            return Err(Error::configuration(format!(
+                "server.listen is {listen}, where others can ask, and there is no server.token"
+            ))
+            .with_hint("set server.token (env:NAME or file:/path), or listen on 127.0.0.1"));
+        }
+        Ok(Some(ServerSettings { listen, token }))
     }
 
     /// Returns what has to be restarted for, of what differs in `other`; none where it can be taken over as it is.
@@ -150,17 +167,4 @@ fn identities(config: &Config, drills: bool, verify: VerifySettings) -> Result<O
             ));
     }
     Ok(identities)
-}
-
-fn server(config: &Config) -> Result<Option<ServerSettings>> {
-    let Some(server) = &config.file.server else { return Ok(None) };
-    let token = server.token.as_ref().map(|token| Secret::resolve("server.token", token)).transpose()?;
-    let listen = server.listen.unwrap_or(DEFAULT_LISTEN);
-    if !listen.ip().is_loopback() && token.is_none() {
-        return Err(Error::configuration(format!(
-            "server.listen is {listen}, where others can ask, and there is no server.token"
-        ))
-        .with_hint("set server.token (env:NAME or file:/path), or listen on 127.0.0.1"));
-    }
-    Ok(Some(ServerSettings { listen, token }))
 }

@@ -124,8 +124,9 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
     let Attempt { doing, action, roles } = attempt;
     let cannot = |kind, reason: &str| Error::new(kind, format!("cannot {doing}: {reason}"));
     match code(error) {
-        Some(UNAUTHORIZED) => cannot(Kind::Configuration, &format!("the user lacks the privilege '{action}'"))
-            .with_hint(format!("grant the user of the URI the built-in {roles} on the database admin")),
+        Some(UNAUTHORIZED) => cannot(Kind::Configuration, &lacks(action)).with_hint(format!(
+            "grant the user of the URI the built-in {roles} on the database admin; 'regrow doctor' tells what is missing"
+        )),
         Some(AUTHENTICATION_FAILED) => refused_credentials(doing),
         Some(SNAPSHOT_TOO_OLD) => cannot(Kind::Failed, "the server no longer holds the snapshot that the backup reads")
             .with_hint("raise the server parameter minSnapshotHistoryWindowInSeconds above the time that it takes"),
@@ -145,6 +146,18 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
             other => cannot(Kind::Failed, &other.to_string()),
         },
     }
+}
+
+/// Names the privilege that is missing. The server does not say which one of several that a command takes.
+fn lacks(action: &str) -> String {
+    let others = match action {
+        "insert" | "update" => " or 'bypassDocumentValidation'",
+        "createCollection" => " or, for a capped collection, 'convertToCapped'",
+        "createUser" => ", 'createRole', 'grantRole' or 'revokeRole'",
+        "applyOps" => ", or one of 'insert', 'update' and 'remove'",
+        _ => "",
+    };
+    format!("the user lacks the privilege '{action}'{others}")
 }
 
 fn refused_credentials(doing: &str) -> Error {

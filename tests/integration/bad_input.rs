@@ -162,7 +162,7 @@ async fn users_who_lack_a_privilege() {
         &["backup"],
         3,
         "error: cannot list the databases: the user lacks the privilege 'listDatabases'\n\
-         hint: grant the user of the URI the built-in role backup on the database admin",
+         hint: grant the user of the URI the built-in role backup on the database admin; 'regrow doctor' tells what is missing",
     );
     let map = format!("{}={}", ground.db, harness::unique_database_name());
     let target = map.split_once('=').unwrap().1;
@@ -176,7 +176,7 @@ async fn users_who_lack_a_privilege() {
         3,
         &format!(
             "error: cannot list the collections of {target}: the user lacks the privilege 'listCollections'\n\
-             hint: grant the user of the URI the built-in roles restore and readAnyDatabase on the database admin"
+             hint: grant the user of the URI the built-in roles restore and readAnyDatabase on the database admin; 'regrow doctor' tells what is missing"
         ),
     );
     // What the user may read can be backed up.

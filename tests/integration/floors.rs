@@ -42,6 +42,7 @@ const HOUSE: &[Room] = &[
     Room { floor: 5, modules: &["drill", "notify", "compliance"], may_use_up_to: Some(4), and: &[] },
     Room { floor: 5, modules: &["status"], may_use_up_to: Some(4), and: &["notify", "compliance"] },
     Room { floor: 5, modules: &["report"], may_use_up_to: Some(4), and: &["notify", "compliance", "status"] },
+    Room { floor: 5, modules: &["doctor"], may_use_up_to: Some(4), and: &["browser", "drill", "status"] },
     Room { floor: 5, modules: &["browser"], may_use_up_to: Some(0), and: &[] },
     Room { floor: 5, modules: &["metrics"], may_use_up_to: Some(4), and: &["notify", "status"] },
     Room { floor: 6, modules: &["config", "daemon", "cli", "main"], may_use_up_to: Some(6), and: &[] },
