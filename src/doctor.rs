@@ -72,6 +72,8 @@ pub struct Installation {
     pub restore_to: Option<Secret>,
     /// How long to wait until a marker has been captured.
     pub wait: Duration,
+    /// Told when something takes its time.
+    pub waiting: Box<dyn Fn(&str) + Send + Sync>,
     /// The time.
     pub clock: Clock,
     /// For the names of markers.

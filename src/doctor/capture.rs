@@ -140,6 +140,10 @@ async fn follow(
     installation: &Installation,
 ) -> Result<(Marker, Option<Duration>)> {
     let marker = mark(source, installation).await?;
+    (installation.waiting)(&format!(
+        "Waiting until the marker is in the repository, for {} at most.",
+        Elapsed(installation.wait)
+    ));
     let begun = Instant::now();
     loop {
         if newest_end(repository).await?.is_some_and(|end| end >= marker.at) {

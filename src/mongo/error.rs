@@ -151,8 +151,11 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
 /// Names the privilege that is missing. The server does not say which one of several that a command takes.
 fn lacks(action: &str) -> String {
     let others = match action {
-        "insert" | "update" => " or 'bypassDocumentValidation'",
-        "createCollection" => " or, for a capped collection, 'convertToCapped'",
+        "insert" => " or 'bypassDocumentValidation'",
+        // Updates that make documents take it as well.
+        "update" => ", 'insert' or 'bypassDocumentValidation'",
+        // Either of the first two is enough, and a capped collection takes the third besides.
+        "createCollection" => " or 'insert', or 'convertToCapped' for a capped collection",
         "createUser" => ", 'createRole', 'grantRole' or 'revokeRole'",
         "applyOps" => ", or one of 'insert', 'update' and 'remove'",
         _ => "",

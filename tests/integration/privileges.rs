@@ -1,11 +1,36 @@
 //! The least that users must be allowed to do: what `docs/PRIVILEGES.md` and `regrow doctor` say is enough.
 
+mod ground;
+mod least;
+
 use mongodb::bson::{Bson, Document, RawBson, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::ErrorKind;
 use mongodb::{Client, Database};
 use serde_json::Value;
 
 use crate::harness::Servers;
+
+const PAGE: &str = include_str!("../../docs/PRIVILEGES.md");
+
+/// Returns the commands for mongosh in `docs/PRIVILEGES.md`: its blocks of JavaScript.
+fn documented() -> Vec<&'static str> {
+    PAGE.split("```js\n").skip(1).map(|block| block.split("```").next().unwrap()).collect()
+}
+
+/// Makes the roles as the document says.
+async fn make_documented_roles(client: &Client) {
+    for block in documented().into_iter().filter(|block| block.contains("createRole(")) {
+        run_command_text(client, block).await;
+    }
+}
+
+#[test]
+fn the_page_has_the_roles_that_the_doctor_prints() {
+    for role in regrow::mongo::roles::ALL {
+        let command = role.create_command();
+        assert!(documented().iter().any(|block| block.contains(&command)), "docs/PRIVILEGES.md lacks\n{command}");
+    }
+}
 
 /// Adds a user with a password that is nobody's secret.
 pub async fn add_user(database: &Database, user: &str, rest: RawDocumentBuf) {

@@ -37,9 +37,18 @@ pub(super) async fn gather(
         settings: settings(config),
         restore_to,
         wait,
+        waiting: waiting(session.quiet),
         clock,
         random,
     }
+}
+
+fn waiting(quiet: bool) -> Box<dyn Fn(&str) + Send + Sync> {
+    Box::new(move |text| {
+        if !quiet {
+            eprintln!("{text}");
+        }
+    })
 }
 
 fn read_schedules(config: &Config) -> Option<Result<Vec<Schedule>>> {
