@@ -6,6 +6,7 @@ pub mod odd;
 mod parts;
 mod places;
 mod selected;
+mod without_regrow;
 
 use serde_json::Value;
 

@@ -1,9 +1,10 @@
-//! Recovery without Regrow: `tar`, `age`, `zstd`, `sha256sum` and `openssl`, as `docs/FORMAT.md` shows them.
+//! Recovery without Regrow: `tar`, `age`, `zstd`, `sha256sum` and `openssl`, as `docs/FORMAT.md` shows them, and the script that
+//! uses them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -55,8 +56,30 @@ impl Rescue {
     }
 }
 
+/// Runs the script; returns what it said.
+fn run_script(workspace: &Workspace, backup: &str, out: &str) -> Output {
+    let mut script = Command::new("bash");
+    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/recover-without-regrow.sh"));
+    script.args(["repository", "identity.txt", backup, out]).current_dir(workspace.path(""));
+    script.output().expect("bash is there")
+}
+
+/// Recovers a backup by the script into a folder of the workspace, and returns that.
+pub fn recover(workspace: &Workspace, backup: &str, out: &str) -> PathBuf {
+    let output = run_script(workspace, backup, out);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    workspace.path(out)
+}
+
+/// Runs the script, which must fail, and returns its error.
+fn refused(workspace: &Workspace, backup: &str, out: &str) -> String {
+    let output = run_script(workspace, backup, out);
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// Splits a run of BSON documents, each of which begins with its length.
-fn documents(mut run: &[u8]) -> Vec<RawDocumentBuf> {
+pub fn documents(mut run: &[u8]) -> Vec<RawDocumentBuf> {
     let mut documents = Vec::new();
     while !run.is_empty() {
         let length = i32::from_le_bytes(run[..4].try_into().unwrap());
@@ -155,4 +178,56 @@ async fn openssl_checks_the_signature_as_documented() {
     rescue.workspace.write("manifest.json", altered);
     let refused = Command::new("bash").args(["-c", &commands]).current_dir(rescue.workspace.path("")).output().unwrap();
     assert!(!refused.status.success(), "an altered manifest is refused");
+}
+
+#[tokio::test]
+async fn the_script_finds_the_backup_and_says_what_stands_in_its_way() {
+    let rescue = Rescue::new().await;
+    let (workspace, id) = (&rescue.workspace, rescue.manifest.id.to_string());
+    let folder = recover(workspace, "latest", "a");
+    assert_eq!(fs::read_dir(folder.join(&rescue.db)).unwrap().count(), 4, "two collections with their metadata");
+    recover(workspace, &id[..15], "b");
+    assert!(refused(workspace, &id, "a").contains("a is not empty"));
+    assert!(refused(workspace, "2019", "c").contains("holds no backup '2019'"));
+
+    let other = Workspace::on_disk("mongodb://127.0.0.1:1");
+    let identity = fs::read(workspace.identity_file()).unwrap();
+    fs::copy(other.identity_file(), workspace.identity_file()).unwrap();
+    assert!(refused(workspace, &id, "d").contains("is identity.txt the right identity?"));
+    fs::write(workspace.identity_file(), identity).unwrap();
+
+    let pack = &rescue.manifest.packs[1];
+    let place = rescue.object(&pack.object.key);
+    let whole = fs::read(&place).unwrap();
+    let mut damaged = whole.clone();
+    damaged[usize::try_from(pack.segments[0].offset).unwrap() + 300] ^= 1;
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, damaged).unwrap();
+    let said = refused(workspace, &id, "e");
+    assert!(said.contains(&format!("segment {} of {} is damaged", pack.segments[0].n, pack.object.key)), "{said}");
+    fs::remove_file(&place).unwrap();
+    assert!(refused(workspace, &id, "f").contains("cannot read"));
+    fs::write(&place, whole).unwrap();
+    recover(workspace, &id, "g");
+
+    let manifest = fs::read_to_string(rescue.manifest_file()).unwrap();
+    fs::remove_file(rescue.manifest_file()).unwrap();
+    fs::write(rescue.manifest_file(), manifest.replacen("\"documents\":12", "\"documents\":13", 1)).unwrap();
+    assert!(refused(workspace, &id, "h").contains("is not signed by a key of this repository"));
+}
+
+#[tokio::test]
+async fn the_script_recovers_what_is_not_encrypted() {
+    let servers = harness::replica_set();
+    let db = fill(servers).await;
+    let mut workspace = Workspace::on_disk(servers.uri());
+    workspace.set("encryption", "none");
+    workspace.run(["init"]).exits(0);
+    workspace.run(["backup", "--ns", &db]).exits(0);
+    let folder = recover(&workspace, "latest", "out");
+    for (name, wanted) in content(servers, &db).await {
+        let mut found = documents(&fs::read(folder.join(&db).join(format!("{name}.bson"))).unwrap());
+        found.sort_by_key(|document| document.get_i64("_id").unwrap());
+        assert_eq!(found, wanted);
+    }
 }

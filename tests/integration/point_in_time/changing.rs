@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{capture, listed, now, restore, text};
 use crate::contents::Contents;
 use crate::harness::{self, Options, Run, Servers, Workspace, fail_point};
+use crate::stock_tools::{documents, recover};
 
 /// Time enough to change everything.
 const HELD: Duration = Duration::from_secs(6);
@@ -156,6 +157,15 @@ async fn a_source_that_changes_under_a_backup_is_restored_as_it_was_at_its_end()
 
     let plan: Value = restore(&workspace, &["latest", "--to", target.uri(), "--dry-run"]).exits(0).json();
     assert!(plan["replay_entries"].as_u64().unwrap() > 100, "{plan}");
+    // Without Regrow, the same entries are there for mongorestore to replay.
+    let recovered = recover(&workspace, "latest", "recovered");
+    let entries = documents(&std::fs::read(recovered.join("oplog.bson")).unwrap());
+    assert!(entries.len() as u64 >= plan["replay_entries"].as_u64().unwrap(), "{} entries", entries.len());
+    let last = entries.last().unwrap().get_timestamp("ts").unwrap();
+    assert_eq!(
+        (&last.time.into(), &last.increment.into()),
+        (&backup["cluster_time"]["t"], &backup["cluster_time"]["i"])
+    );
     let restored: Value = restore(&workspace, &["latest", "--to", target.uri()]).exits(0).json();
     assert_eq!(restored["recovered_to"], backup["cluster_time"]);
     Contents::of(&target.client().await).await.assert_equals(&expected);
