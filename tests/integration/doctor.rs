@@ -155,3 +155,23 @@ async fn doing_what_it_says_grants_what_is_missing() {
         assert_eq!(outcome(&answer, name), "ok");
     }
 }
+
+#[tokio::test]
+async fn every_kind_of_deployment_is_understood() {
+    let standalone = Workspace::on_disk(harness::standalone().uri());
+    standalone.run(["init"]).exits(0);
+    let answer = examined(&standalone, &[], 0);
+    assert!(check(&answer, "source")["found"].as_str().unwrap().contains("it has no oplog"));
+    for name in ["replica set", "oplog window"] {
+        assert_eq!(outcome(&answer, name), "skipped");
+    }
+
+    let mut three = Workspace::on_disk(harness::three_nodes().uri());
+    three.set("oplog.slice_interval", "1s");
+    three.run(["init"]).exits(0);
+    let answer = examined(&three, &[], 0);
+    let members = check(&answer, "replica set")["found"].as_str().unwrap();
+    assert_eq!((members.matches("PRIMARY").count(), members.matches("SECONDARY").count()), (1, 2), "{members}");
+    let clocks = check(&answer, "clocks")["found"].as_str().unwrap();
+    assert_eq!(clocks.matches("127.0.0.1").count(), 3, "{clocks}");
+}

@@ -109,7 +109,8 @@ async fn the_built_in_roles_hold_the_documented_ones() {
     let (backup, restore) = (harness::unique_database_name(), harness::unique_database_name());
     super::add_user(&admin, &backup, rawdoc! { "roles": ["backup", "clusterMonitor"] }).await;
     super::add_user(&admin, &restore, rawdoc! { "roles": ["restore", "readWriteAnyDatabase", "backup"] }).await;
-    let workspace = Workspace::on_disk(&uri_of(servers, &backup));
+    let mut workspace = Workspace::on_disk(&uri_of(servers, &backup));
+    workspace.set("oplog.slice_interval", "1s");
     workspace.run(["init"]).exits(0);
     let answer: Value = workspace.run(["doctor", "--json", "--to", &uri_of(servers, &restore)]).exits(0).json();
     let checks = answer["checks"].as_array().unwrap().iter();
