@@ -77,14 +77,14 @@ impl Doing {
 
     /// Ends it with an error, whose hint is what mends it.
     pub(super) fn failed(self, error: &Error) -> Check {
-        let fix = error.hint().map(str::to_owned);
+        let fix = remedy(error);
         let is_configuration = error.kind() == Kind::Configuration;
         Check { is_configuration, ..self.end(Outcome::Problem, error, fix) }
     }
 
     /// Ends it with an error that stands in the way of knowing, and of nothing else.
     pub(super) fn unknown(self, error: &Error) -> Check {
-        let fix = error.hint().map(str::to_owned);
+        let fix = remedy(error);
         self.end(Outcome::Warning, error, fix)
     }
 
@@ -97,4 +97,10 @@ impl Doing {
         let Self { name, did } = self;
         Check { name, outcome, did, found: found.to_string(), fix, is_configuration: false }
     }
+}
+
+/// Returns what mends an error. Many send people to the doctor, who are there already.
+fn remedy(error: &Error) -> Option<String> {
+    let hint = error.hint()?;
+    Some(hint.split("; 'regrow doctor'").next().unwrap_or(hint).to_owned())
 }

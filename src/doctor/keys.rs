@@ -116,7 +116,7 @@ async fn opened(doing: Doing, installation: &Installation, repository: &Reposito
     };
     match repository.catalog(manifest, identities).await {
         Ok(catalog) => {
-            doing.ok(format!("{} opens: {} namespaces are in its catalog", manifest.id, catalog.collections.len()))
+            doing.ok(format!("{} opens; namespaces in its catalog: {}", manifest.id, catalog.collections.len()))
         }
         Err(error) => doing.failed(&error),
     }

@@ -57,14 +57,18 @@ pub(super) fn judge(doing: Doing, privileges: &Privileges, role: &Role, expected
     if missing.is_empty() {
         return doing.ok(format!("{who} may do all that {} need", role.purpose));
     }
-    let fix = commands(role, account);
     match expected {
         Expected::Now => {
-            doing.misconfigured(format!("{who} lacks what {} need: {}", role.purpose, names(&missing)), fix)
+            let found = format!("{who} lacks what {} need: {}", role.purpose, names(&missing));
+            doing.misconfigured(found, commands(role, account))
         }
         Expected::ByAnother => doing.warning(
             format!("{who} cannot restore, as is good practice; somebody else must be able to"),
-            format!("have a user for incidents, name it by 'regrow restore --to', and check it by 'regrow doctor --to'. {fix}"),
+            format!(
+                "have a user for incidents with the role {} (docs/PRIVILEGES.md); 'regrow doctor --to URI' checks it, and \
+                 prints the commands that it lacks",
+                role.name
+            ),
         ),
     }
 }
