@@ -11,6 +11,7 @@ mod doctor;
 mod drill;
 mod evidence;
 mod expire;
+mod export;
 mod hold;
 mod init;
 mod keygen;
@@ -103,6 +104,9 @@ enum Command {
     /// Compare a backup with the live database: what was added, removed or changed since
     #[command(after_help = diff::HELP)]
     Diff(diff::Arguments),
+    /// Read documents out of a backup, without a server
+    #[command(after_help = export::HELP)]
+    Export(export::Arguments),
     /// Search the captured oplog: when exactly did it happen
     #[command(after_help = oplog::HELP)]
     Oplog(oplog::Arguments),
@@ -208,6 +212,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Show(arguments) => show::run(&session, &arguments).await,
         Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
         Command::Diff(arguments) => Box::pin(diff::run(&session, &arguments)).await,
+        Command::Export(arguments) => Box::pin(export::run(&session, &arguments)).await,
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,
         Command::Verify(arguments) => verify::run(&session, &arguments).await,
         Command::Drill(arguments) => Box::pin(drill::run(&session, arguments)).await,

@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod drill;
 pub mod error;
 pub mod expire;
+pub mod export;
 pub mod filter;
 pub mod format;
 pub mod metrics;

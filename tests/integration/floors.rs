@@ -34,7 +34,7 @@ const HOUSE: &[Room] = &[
     Room { floor: 3, modules: &["repository"], may_use_up_to: Some(1), and: &["storage"] },
     Room {
         floor: 4,
-        modules: &["backup", "capture", "restore", "search", "verify", "expire"],
+        modules: &["backup", "capture", "restore", "search", "verify", "expire", "export"],
         may_use_up_to: Some(3),
         and: &[],
     },

@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod drill;
 mod expire;
+mod export;
 mod filters;
 mod floors;
 mod harness;
