@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::output::{counted, moment};
+use super::output::{counted, is_broken_pipe, moment};
 use super::{Session, progress, stop_requested};
 use crate::error::{Error, Kind, Result};
 use crate::export::{
@@ -90,7 +90,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     match progress::show(session, "export", &progress, exporting).await {
         Ok(answer) => say(session, &source, &answer),
         // Whoever reads has seen enough.
-        Err(error) if error.is_broken_pipe() => {}
+        Err(error) if is_broken_pipe(&error) => {}
         Err(error) => return Err(error),
     }
     Ok(())

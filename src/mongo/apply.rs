@@ -8,8 +8,8 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongodb::Database;
 
 use super::client::Deployment;
-use super::error::{Attempt, EXCHANGE_ROLES, REPLAY_ROLES, explain, is_connection_loss};
-use super::load::{MAX_RETRIES, RETRY_DELAY, majority};
+use super::error::{Attempt, EXCHANGE_ROLES, RENAME_BY_OPERATION, REPLAY_ROLES, explain, is_connection_loss};
+use super::load::{MAX_RETRIES, RETRY_DELAY, majority, run_retrying};
 use crate::error::{Error, Result};
 use crate::units::MIB;
 
@@ -144,31 +144,41 @@ fn all_applied(reply: &Document) -> Result<()> {
     }
 }
 
-/// Empties a capped collection.
+/// Empties a capped collection. As a removal of each document: the server has no `emptycapped` for clients, and takes the
+/// operation from nobody under access control.
 ///
 /// # Errors
 /// When the server refuses it or a privilege is missing.
-pub async fn empty_capped(admin: Database, db: String, collection: String) -> Result<()> {
-    let doing = format!("empty {db}.{collection}");
-    // As an operation: the server has no `emptycapped` for clients.
-    let operation = rawdoc! { "op": "c", "ns": format!("{db}.$cmd"), "o": { "emptycapped": collection } };
-    let mut command = rawdoc! { "applyOps": [operation] };
+pub async fn empty_capped(database: Database, collection: String) -> Result<()> {
+    let doing = format!("empty {}.{collection}", database.name());
+    let mut command = rawdoc! { "delete": collection, "deletes": [{ "q": {}, "limit": 0 }] };
     majority(&mut command);
-    let attempt = Attempt { doing: &doing, action: "applyOps", roles: REPLAY_ROLES };
-    let reply = admin.run_raw_command(command).await.map_err(|error| explain(&error, attempt))?;
-    all_applied(&reply)
+    let attempt = Attempt { doing: &doing, action: "remove", roles: REPLAY_ROLES };
+    run_retrying(&database, command, attempt).await.map(drop)
 }
 
-/// Carries out commands on collections, given as operations, one after the other and without anybody seeing what is between:
-/// the server holds its global lock meanwhile. One that finds nothing to do is no error.
+/// Carries out commands on collections, given as operations. One that finds nothing to do is no error.
+///
+/// With `at_once`, nobody sees what is between them, and whoever sends them may die meanwhile: the server carries out all of
+/// them, and holds its global lock. It takes that order only from users who may do anything to anything.
 ///
 /// # Errors
 /// When the server refuses one or a privilege is missing; [`Error::is_transient`] when its answer was lost: then some of them
 /// may have been carried out, and others not.
-pub async fn commands(target: &Deployment, operations: &[RawDocumentBuf]) -> Result<()> {
+pub async fn commands(target: &Deployment, operations: &[RawDocumentBuf], at_once: bool) -> Result<()> {
+    if at_once {
+        return send_commands(target, operations).await;
+    }
+    for operation in operations {
+        send_commands(target, std::slice::from_ref(operation)).await?;
+    }
+    Ok(())
+}
+
+async fn send_commands(target: &Deployment, operations: &[RawDocumentBuf]) -> Result<()> {
     let mut command = rawdoc! { "applyOps": operations.iter().cloned().collect::<RawArrayBuf>() };
     majority(&mut command);
-    let attempt = Attempt { doing: "exchange the collections", action: "applyOps", roles: EXCHANGE_ROLES };
+    let attempt = Attempt { doing: "exchange the collections", action: RENAME_BY_OPERATION, roles: EXCHANGE_ROLES };
     let reply = target.client().database("admin").run_raw_command(command).await;
     all_applied(&reply.map_err(|error| explain(&error, attempt))?)
 }

@@ -36,6 +36,9 @@ pub const REPLAY_ROLES: &str = "roles restore and readWriteAnyDatabase";
 /// The built-in roles that exchanging collections needs; the second is for renaming those that exist.
 pub const EXCHANGE_ROLES: &str = "roles restore and readWriteAnyDatabase";
 
+/// What takes several privileges: to rename collections by operations of the oplog.
+pub(super) const RENAME_BY_OPERATION: &str = "renameCollection";
+
 /// What was tried: the words for the message, and what it takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -150,6 +153,11 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
 
 /// Names the privilege that is missing. The server does not say which one of several that a command takes.
 fn lacks(action: &str) -> String {
+    if action == RENAME_BY_OPERATION {
+        // For time series on their buckets as well, which no other resource covers.
+        let privileges = "'applyOps', 'find', 'insert', 'remove', 'createIndex' and 'dropCollection'";
+        return format!("the user lacks one of the privileges {privileges}");
+    }
     let others = match action {
         "insert" => " or 'bypassDocumentValidation'",
         // Updates that make documents take it as well.

@@ -13,7 +13,7 @@ use bson::{
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 
-use super::error::{Attempt, DUPLICATE_KEY, RESTORE_ROLES, explain, is_connection_loss};
+use super::error::{Attempt, DUPLICATE_KEY, REPLAY_ROLES, RESTORE_ROLES, explain, is_connection_loss};
 use crate::error::{Error, Result};
 use crate::units::MIB;
 
@@ -37,6 +37,9 @@ const CAPPED_MAX: &str = "max";
 
 /// The size that capped collections have until then, in bytes: half of the server's limit.
 const UNLIMITED: i64 = 1 << 49;
+
+/// The collection of stored functions.
+const STORED_FUNCTIONS: &str = "system.js";
 
 /// The option of collections and indexes that says how text compares.
 const COLLATION: &str = "collation";
@@ -76,6 +79,13 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
     database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
 }
 
+async fn empty(database: &Database, name: &str, doing: &str) -> Result<()> {
+    let mut command = rawdoc! { "delete": name, "deletes": [{ "q": {}, "limit": 0 }] };
+    majority(&mut command);
+    let attempt = Attempt { doing, action: "remove", roles: REPLAY_ROLES };
+    run_retrying(database, command, attempt).await.map(drop)
+}
+
 /// Whether a collection holds any document; one that does not exist holds none.
 ///
 /// # Errors
@@ -87,13 +97,17 @@ pub async fn has_documents(database: &Database, name: &str) -> Result<bool> {
     found.map(|found| found.is_some()).map_err(|error| explain(&error, attempt))
 }
 
-/// Drops a collection; one that does not exist is not an error.
+/// Drops a collection; one that does not exist is not an error. That of the stored functions, which the server lets nobody
+/// drop, is emptied.
 ///
 /// # Errors
 /// When the server does not answer or a privilege is missing.
 pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
     const NAMESPACE_NOT_FOUND: i32 = 26;
     let doing = format!("drop {}.{name}", database.name());
+    if name == STORED_FUNCTIONS {
+        return empty(database, name, &doing).await;
+    }
     let mut command = rawdoc! { "drop": name };
     majority(&mut command);
     match database.run_raw_command(command).await {

@@ -77,6 +77,17 @@ fn granted(found: &Document) -> Option<Granted> {
 }
 
 impl Privileges {
+    /// Whether the user may do anything to anything, which several commands in one `applyOps` take: no built-in role for people
+    /// allows it.
+    #[must_use]
+    pub fn allow_everything(&self) -> bool {
+        let everything = |granted: &Granted| {
+            granted.resource.get_bool("anyResource").unwrap_or(false)
+                && granted.actions.iter().any(|name| name == "anyAction")
+        };
+        !self.access_control || self.granted.iter().any(everything)
+    }
+
     /// Returns what of a role's privileges is not granted.
     #[must_use]
     pub fn missing(&self, role: &Role) -> Vec<(Resource, &'static str)> {

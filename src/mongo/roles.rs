@@ -101,7 +101,15 @@ pub const RESTORE: Role = Role {
         Grant { resource: FUNCTIONS, actions: &["find", "insert", "update", "remove", "bypassDocumentValidation"] },
         Grant {
             resource: Resource::Buckets,
-            actions: &["find", "insert", "update", "remove", "bypassDocumentValidation"],
+            actions: &[
+                "find",
+                "insert",
+                "update",
+                "remove",
+                "bypassDocumentValidation",
+                "createIndex",
+                "dropCollection",
+            ],
         },
         Grant { resource: Resource::Collection { db: "admin", name: "system.users" }, actions: &["find"] },
         Grant { resource: Resource::Collection { db: "admin", name: "system.roles" }, actions: &["find"] },

@@ -2,9 +2,11 @@
 //!
 //! All namespaces are exchanged by one command, `applyOps`, which works under the server's global lock: nobody sees some
 //! exchanged and others not, and no name is without its collection. The same command renames the buckets of a time series,
-//! which `renameCollection` does not. A command that was sent is carried out although its sender dies. Only a server that
-//! crashes within it leaves a part; so what is to do is found, each time anew, by holding what should be against a listing:
-//! collections are known by their UUIDs. Nothing is dropped on the way but views, whose definition the journal keeps.
+//! which `renameCollection` does not. A command that was sent is carried out although its sender dies. Under access control
+//! the server takes such a command only from users who may do anything; from others it takes one rename after the other.
+//! Then a sender that dies between them, as a server that crashes at any time, leaves a part; so what is to do is found, each
+//! time anew, by holding what should be against a listing: collections are known by their UUIDs. Nothing is dropped on the
+//! way but views, whose definition the journal keeps.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::CollectionKind;
 use crate::mongo::error::RESTORE_ROLES;
 use crate::mongo::namespaces::{self, Namespace, NamespaceKind};
-use crate::mongo::{Deployment, apply};
+use crate::mongo::{Deployment, apply, privileges};
 use crate::namespace::BUCKETS_PREFIX;
 use crate::operations::CollectionUuid;
 
@@ -195,7 +197,7 @@ impl Exchange {
     fn backward(&self, listing: &Listing) -> Result<Vec<RawDocumentBuf>> {
         let mut operations = Vec::new();
         if self.is_in_place(listing) {
-            operations.push(drop(&self.db, &data_name(self.kind, &self.name)));
+            operations.push(self.drop_restored());
         }
         let is_view =
             |name: &str| listing.get(&self.db, name).is_some_and(|found| found.kind != NamespaceKind::Collection);
@@ -223,6 +225,15 @@ impl Exchange {
             operations.push(create(&self.db, &self.name, &old.options));
         }
         Ok(operations)
+    }
+
+    /// Drops what was loaded. The server lets nobody drop `system.js`: it is renamed to where nobody reads it, and goes with
+    /// everything else that was staged.
+    fn drop_restored(&self) -> RawDocumentBuf {
+        match &self.staged {
+            Some(staged) if self.name.starts_with("system.") => rename(&self.db, &self.name, staged),
+            _ => drop(&self.db, &data_name(self.kind, &self.name)),
+        }
     }
 
     /// Returns the collections that are in the way of nothing any more, once there is no way back.
@@ -265,6 +276,7 @@ async fn until_done(
     exchanges: &[Exchange],
     left_to_do: impl Fn(&Exchange, &Listing) -> Result<Vec<RawDocumentBuf>>,
 ) -> Result<()> {
+    let at_once = privileges::read(target).await?.allow_everything();
     for attempt in 1..=ATTEMPTS {
         let listing = Listing::of(target, exchanges.iter().map(|exchange| exchange.db.as_str())).await?;
         let operations: Vec<_> =
@@ -273,7 +285,7 @@ async fn until_done(
         if operations.is_empty() {
             return Ok(());
         }
-        match apply::commands(target, &operations).await {
+        match apply::commands(target, &operations, at_once).await {
             Err(error) if !error.is_transient() || attempt == ATTEMPTS => return Err(error),
             Err(error) => tracing::warn!(%error, "the exchange was cut off; looking what is left to do"),
             Ok(()) => {}
@@ -290,6 +302,8 @@ fn gone(db: &str, staged: &str) -> Error {
 
 /// Returns a name that says what it was and when it was replaced, and that nothing bears.
 fn kept_name(db: &str, name: &str, id: &RestoreId, listing: &Listing) -> String {
+    // Names that begin like those of the server's own are refused.
+    let name = &name.replacen("system.", "system_", usize::from(name.starts_with("system.")));
     let room = LONGEST.saturating_sub(db.len() + 1);
     let candidates = (1..).map(|number| {
         let again = if number > 1 { format!("_{number}") } else { String::new() };

@@ -174,8 +174,8 @@ impl<'a> Lanes<'a> {
     async fn take(&mut self, place: &Place, operation: &Operation<'_>, on_missing: OnMissing) -> Result<()> {
         if operation.kind == OperationKind::Command {
             self.drain().await?;
-            let admin = self.restore.context.deployment.client().database("admin");
-            return self.restore.writes.run(apply::empty_capped(admin, place.db.clone(), place.name.clone())).await;
+            let database = self.restore.context.deployment.client().database(&place.db);
+            return self.restore.writes.run(apply::empty_capped(database, place.name.clone())).await;
         }
         // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
         let key = place.one_lane.or_else(|| operation.document_id().map(document_key)).unwrap_or_default();

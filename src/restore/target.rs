@@ -9,7 +9,7 @@ use super::exchange::{Listing, data_name};
 use super::journal::{self, Known};
 use super::plan::{RestoreItem, RestorePlan};
 use crate::error::{Error, Result};
-use crate::mongo::{Deployment, Namespace, NamespaceKind, accounts, space};
+use crate::mongo::{Deployment, Namespace, NamespaceKind, accounts, privileges, space};
 use crate::units::ByteSize;
 
 /// How many namespaces in the way are named in one message.
@@ -22,6 +22,8 @@ pub struct TargetState {
     pub existing: Vec<String>,
     /// Those of them into which single documents cannot be put.
     pub unfit: Vec<String>,
+    /// Whether namespaces can be exchanged all at once, and not only one after the other.
+    pub exchanges_at_once: bool,
     /// The server's version, such as `6.0.5`.
     pub version: String,
     /// The feature compatibility version, such as `6.0`; `unknown` where it may not be read.
@@ -53,7 +55,16 @@ impl TargetState {
         let unfit = found.filter(|found| !takes_single_documents(found)).map(Namespace::full_name).collect();
         let (version, compatibility) = target.versions().await?;
         let free_bytes = space::free(target).await?;
-        Ok(Self { existing, unfit, version, compatibility, free_bytes, restores: journal::list(target).await? })
+        let exchanges_at_once = !plan.replace || privileges::read(target).await?.allow_everything();
+        Ok(Self {
+            existing,
+            unfit,
+            exchanges_at_once,
+            version,
+            compatibility,
+            free_bytes,
+            restores: journal::list(target).await?,
+        })
     }
 
     /// Makes sure that nothing speaks against the plan.

@@ -18,7 +18,7 @@ fn documented() -> Vec<&'static str> {
 }
 
 /// Makes the roles as the document says.
-async fn make_documented_roles(client: &Client) {
+pub async fn make_documented_roles(client: &Client) {
     for block in documented().into_iter().filter(|block| block.contains("createRole(")) {
         run_command_text(client, block).await;
     }

@@ -108,7 +108,12 @@ fn replacement(session: &Session, shown: &Shown<'_>) {
     } else {
         "are dropped when everything is restored and checked; --keep-old would keep them"
     };
-    session.say(format_args!("  {} replaced, all at once in the end: they {fate}", are(replaced, "namespace")));
+    let how = if shown.target.exchanges_at_once { "all at once" } else { "one after the other" };
+    session.say(format_args!("  {} replaced, {how} in the end: they {fate}", are(replaced, "namespace")));
+    if !shown.target.exchanges_at_once && replaced > 1 {
+        session.say("  note: a crash in that moment leaves some replaced and others not, until --resume or --undo; only a user who");
+        session.say("  may do anything to anything can replace all at once (see docs/PRIVILEGES.md)");
+    }
 }
 
 /// Says which documents go into live collections.

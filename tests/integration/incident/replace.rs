@@ -1,11 +1,13 @@
 //! Replacing what exists, and taking that back.
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, doc, rawdoc};
 use serde_json::Value;
 
 use super::stage::{Stage, fill};
 use crate::contents::Contents;
-use crate::harness::{self, Workspace};
+use crate::harness::{self, Options, Workspace};
+use crate::privileges;
+use crate::round_trip::odd;
 
 #[tokio::test]
 async fn everything_is_replaced_and_nothing_else() {
@@ -111,4 +113,55 @@ async fn spoil_more(stage: &Stage) {
     database.collection::<Document>("orders").update_many(doc! {}, doc! { "$set": { "total": -1 } }).await.unwrap();
     database.collection::<Document>("empty").drop().await.unwrap();
     database.collection::<Document>("readings").insert_one(doc! { "_id": 2 }).await.unwrap();
+}
+
+/// Everything odd that a server can hold, system.js and long names among it, is replaced by itself, and taken back.
+#[tokio::test]
+async fn everything_odd_is_replaced_and_comes_back() {
+    let servers = harness::own(&Options { parameters: vec!["ttlMonitorEnabled=false"], ..Options::default() });
+    let client = servers.client().await;
+    odd::fill(&client).await;
+    odd::fill_empty_timestamps(&client).await;
+    let workspace = Workspace::on_disk(servers.uri());
+    workspace.run(["init"]).exits(0);
+    workspace.run(["backup"]).exits(0);
+    let good = Contents::of(&client).await;
+    client.database("odd").collection::<Document>("everything").delete_many(doc! {}).await.unwrap();
+    client.database("odd_series").drop().await.unwrap();
+    let spoilt = Contents::of(&client).await;
+    let restore = ["restore", "latest", "--replace", "--keep-old", "--json", "--confirm", "rs0"];
+    let answer: Value = workspace.run(restore).exits(0).json();
+    let mut now = Contents::of(&client).await;
+    now.keep(&good.names());
+    now.assert_equals(&good);
+    workspace.run(["restore", "--undo", answer["restore"].as_str().unwrap(), "--confirm", "rs0"]).exits(0);
+    Contents::of(&client).await.assert_equals(&spoilt);
+    workspace.run(["restore", "latest", "--replace", "--confirm", "rs0"]).exits(0);
+    Contents::of(&client).await.assert_equals(&good);
+}
+
+/// Under access control the documented role is enough, and one collection is exchanged after the other.
+#[tokio::test]
+async fn the_documented_role_is_enough_to_replace_to_undo_and_to_restore_single_documents() {
+    let servers = harness::own(&Options { authentication: true, ..Options::default() });
+    let client = servers.client().await;
+    let mut stage = Stage::new(&servers).await;
+    privileges::make_documented_roles(&client).await;
+    privileges::add_user(&client.database("admin"), "restorer", rawdoc! { "roles": ["regrowRestore"] }).await;
+    stage.workspace.set("source.uri", privileges::uri_of(&servers, "restorer"));
+    let answer = stage.restore(&[&stage.backup, "--replace", "--keep-old", "--json"]).exits(0);
+    assert!(answer.stderr.contains("replaced, one after the other") && answer.stderr.contains("a crash"), "{answer:?}");
+    let mut now = stage.now().await;
+    now.keep(&stage.good.names());
+    now.assert_equals(&stage.good);
+    let id = answer.json::<Value>()["restore"].as_str().unwrap().to_owned();
+    stage.restore(&["--undo", &id]).exits(0);
+    stage.now().await.assert_equals(&stage.spoilt);
+    let orders = format!("{}.orders", stage.db);
+    let filter = r#"{"tenantId": "t7"}"#;
+    let merge = [&stage.backup, "--ns", &orders, "--where", filter, "--mode", "upsert", "--keep-old", "--json"];
+    let merged: Value = stage.restore(&merge).exits(0).json();
+    assert_eq!(merged["written"], 60);
+    stage.restore(&["--undo", merged["restore"].as_str().unwrap()]).exits(0);
+    stage.now().await.assert_equals(&stage.spoilt);
 }
