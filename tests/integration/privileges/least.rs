@@ -13,8 +13,8 @@ use crate::harness::{self, Run, Workspace};
 fn only_told_by_the_doctor(role: &Role, resource: Resource, action: &str) -> bool {
     let is = |db: &'static str, name: &'static str| resource == Resource::Collection { db, name };
     match (role.name, action) {
-        // The doctor writes a marker, and says how the members fare, how far back the oplog reaches, and what room there is.
-        ("regrowBackup", "appendOplogNote" | "replSetGetStatus") | ("regrowRestore", "dbStats") => true,
+        // The doctor writes a marker, and says how the members fare and how far back the oplog reaches.
+        ("regrowBackup", "appendOplogNote" | "replSetGetStatus") => true,
         ("regrowBackup", "collStats") => is("local", "oplog.rs"),
         // A backup without them says less of itself, or no captured oplog leads on from it.
         ("regrowBackup", "find") => is("config", "transactions") || is("admin", "system.version"),
