@@ -7,19 +7,22 @@
 mod dump;
 mod follow;
 mod plan;
+mod store;
 
 use std::future::Future;
 use std::time::Duration;
 
 use dump::Dumped;
+use jiff::Timestamp;
 pub use plan::{BackupPlan, BackupRequest};
+pub(crate) use store::{Filled, QUEUE, store};
 
 use crate::clock::Clock;
 use crate::codec::{Recipients, Sealer, SigningKey};
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::{Catalog, CollectionKind};
-use crate::format::manifest::{self, Consistency, Encryption, Manifest, ObjectRecord, PackRecord};
-use crate::format::{Subject, VERSION, layout, pack, segment};
+use crate::format::manifest::{self, Consistency, Encryption, ImportRecord, Manifest, ObjectRecord, PackRecord};
+use crate::format::{BackupId, ClusterTime, Subject, VERSION, layout, pack, segment};
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::read::SnapshotLoss;
 use crate::mongo::retrying;
@@ -67,21 +70,45 @@ impl Default for Targets {
 /// an error no backup exists and what had been stored is removed or named in the log, unless the manifest
 /// was being written: then the error says that the backup may exist, and it is whole if it does.
 pub async fn execute(plan: BackupPlan, context: BackupContext, stop: impl Future<Output = ()>) -> Result<Manifest> {
-    let encryption = if context.recipients.is_some() { Encryption::Age } else { Encryption::None };
-    let pack_bytes = context.targets.pack_bytes;
-    let mut writer = BackupWriter::new(context.repository.clone(), plan.id.clone(), encryption, pack_bytes);
+    let mut writer = context.writer(&plan.id);
     tokio::pin!(stop);
     sweep(&context.repository).await;
     let outcome = tokio::select! {
         outcome = write_data(&plan, &context, &mut writer) => outcome,
-        () = &mut stop => Err(Error::new(Kind::Interrupted, "the backup was interrupted; no backup was made")),
+        () = &mut stop => Err(interrupted()),
     };
+    commit(outcome, writer, &context, stop).await
+}
+
+/// Says that a backup was asked to end before it was one.
+pub(crate) fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "the backup was interrupted; no backup was made")
+}
+
+impl BackupContext {
+    /// Begins to write a backup.
+    pub(crate) fn writer(&self, id: &BackupId) -> BackupWriter {
+        let encryption = if self.recipients.is_some() { Encryption::Age } else { Encryption::None };
+        BackupWriter::new(self.repository.clone(), id.clone(), encryption, self.targets.pack_bytes)
+    }
+}
+
+/// Makes a backup of what was stored, or removes it when something has failed.
+///
+/// # Errors
+/// As those of [`execute`].
+pub(crate) async fn commit(
+    outcome: Result<Manifest>,
+    mut writer: BackupWriter,
+    context: &BackupContext,
+    stop: impl Future<Output = ()>,
+) -> Result<Manifest> {
     let manifest = match outcome {
         Ok(manifest) => manifest,
         Err(error) => {
             let remaining = writer.abandon().await;
             if !remaining.is_empty() {
-                tracing::warn!(backup = %plan.id, objects = remaining.len(), "leftovers of the failed backup could not be removed");
+                tracing::warn!(objects = remaining.len(), "leftovers of the failed backup could not be removed");
             }
             return Err(error);
         }
@@ -94,13 +121,13 @@ pub async fn execute(plan: BackupPlan, context: BackupContext, stop: impl Future
     match outcome {
         Ok(()) => Ok(manifest),
         Err(error) => Err(error
-            .context(format!("the commit of {} was cut short", plan.id))
+            .context(format!("the commit of {} was cut short", manifest.id))
             .with_hint("'regrow list' shows whether the backup exists; it is whole if it does")),
     }
 }
 
 /// Removes what uploads of killed runs left. A backup that can be taken must not fail for want of tidiness.
-async fn sweep(repository: &Repository) {
+pub(crate) async fn sweep(repository: &Repository) {
     match repository.storage().sweep(layout::BACKUPS, ABANDONED_AFTER).await {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, "removed unfinished uploads of earlier runs"),
@@ -118,10 +145,20 @@ async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut Bac
     let Dumped { collections, oplog } = dump::dump(plan, &sealer, writer, context, loss).await?;
     let (users, roles) = (accounts.users, accounts.roles);
     let catalog = Catalog { source: plan.source.clone(), collections, users, roles, oplog };
-    let sealed = sealer.seal(Subject::Catalog { backup: plan.id.clone() }, &catalog.encode()?)?;
-    // Everything but the manifest is stored and confirmed behind this line.
+    finish(origin(plan, &catalog), &catalog, context, &sealer, writer).await
+}
+
+/// Stores the catalog and returns the manifest: everything else is stored and confirmed by then.
+pub(crate) async fn finish(
+    origin: Origin,
+    catalog: &Catalog,
+    context: &BackupContext,
+    sealer: &Sealer,
+    writer: &mut BackupWriter,
+) -> Result<Manifest> {
+    let sealed = sealer.seal(Subject::Catalog { backup: origin.id.clone() }, &catalog.encode()?)?;
     let (packs, record) = writer.finish_data(sealed).await?;
-    Ok(manifest(plan, context, &sealer, &catalog, packs, record))
+    Ok(manifest(origin, context, sealer, catalog, packs, record))
 }
 
 /// Reads the accounts as of the backup's moment, or as they are now where that is gone.
@@ -136,8 +173,39 @@ async fn read_accounts(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result
     }
 }
 
+/// Where a backup comes from, and what moment it shows.
+pub(crate) struct Origin {
+    pub id: BackupId,
+    pub started_at: Timestamp,
+    pub replica_set_id: Option<String>,
+    pub consistency: Consistency,
+    pub cluster_time: Option<ClusterTime>,
+    pub replay_from: Option<ClusterTime>,
+    pub partial: bool,
+    pub imported: Option<ImportRecord>,
+}
+
+fn origin(plan: &BackupPlan, catalog: &Catalog) -> Origin {
+    let (consistency, cluster_time, replay_from) = match (&catalog.oplog, plan.at) {
+        // Whatever was open at the end began within the backup's own oplog.
+        (Some(oplog), _) => (Consistency::Oplog, Some(oplog.end()), Some(oplog.end())),
+        (None, Some(at)) => (Consistency::Snapshot, Some(at.into()), plan.replay_from.map(Into::into)),
+        (None, None) => (Consistency::None, None, None),
+    };
+    Origin {
+        id: plan.id.clone(),
+        started_at: plan.started_at,
+        replica_set_id: plan.replica_set_id.clone(),
+        consistency,
+        cluster_time,
+        replay_from,
+        partial: plan.is_partial(),
+        imported: None,
+    }
+}
+
 fn manifest(
-    plan: &BackupPlan,
+    origin: Origin,
     context: &BackupContext,
     sealer: &Sealer,
     catalog: &Catalog,
@@ -145,29 +213,24 @@ fn manifest(
     record: ObjectRecord,
 ) -> Manifest {
     let visible = catalog.collections.iter().filter(|collection| collection.kind != CollectionKind::Buckets);
-    let (consistency, cluster_time, replay_from) = match (&catalog.oplog, plan.at) {
-        // Whatever was open at the end began within the backup's own oplog.
-        (Some(oplog), _) => (Consistency::Oplog, Some(oplog.end()), Some(oplog.end())),
-        (None, Some(at)) => (Consistency::Snapshot, Some(at.into()), plan.replay_from.map(Into::into)),
-        (None, None) => (Consistency::None, None, None),
-    };
     Manifest {
         format: manifest::FORMAT.into(),
         version: VERSION,
         repository: context.repository.id().clone(),
-        id: plan.id.clone(),
-        kind: plan.id.kind(),
-        source: plan.source.name.clone(),
-        replica_set: plan.source.replica_set.clone(),
-        replica_set_id: plan.replica_set_id.clone(),
-        started_at: plan.started_at,
+        kind: origin.id.kind(),
+        id: origin.id,
+        source: catalog.source.name.clone(),
+        replica_set: catalog.source.replica_set.clone(),
+        replica_set_id: origin.replica_set_id,
+        started_at: origin.started_at,
         finished_at: context.clock.now(),
-        cluster_time,
-        replay_from,
-        consistency,
+        cluster_time: origin.cluster_time,
+        replay_from: origin.replay_from,
+        consistency: origin.consistency,
         encryption: sealer.encryption(),
         recipients: sealer.recipients(),
-        partial: plan.is_partial(),
+        partial: origin.partial,
+        imported: origin.imported,
         namespaces: visible.count() as u64,
         documents: catalog.collections.iter().map(|collection| collection.documents).sum(),
         bytes_raw: catalog.collections.iter().map(|collection| collection.bytes).sum(),

@@ -13,6 +13,7 @@ mod evidence;
 mod expire;
 mod export;
 mod hold;
+mod import;
 mod init;
 mod keygen;
 mod lease;
@@ -91,6 +92,9 @@ enum Command {
     /// Take a backup now and print its id
     #[command(after_help = backup::HELP)]
     Backup(backup::Arguments),
+    /// Make a backup of what mongodump wrote
+    #[command(after_help = import::HELP)]
+    Import(import::Arguments),
     /// Capture the oplog continuously, so that every second can be restored
     #[command(after_help = capture::HELP)]
     Capture(capture::Arguments),
@@ -207,6 +211,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Keygen(arguments) => keygen::run(&session, &arguments),
         Command::Init => init::run(&session).await,
         Command::Backup(arguments) => backup::run(&session, arguments).await,
+        Command::Import(arguments) => Box::pin(import::run(&session, &arguments)).await,
         Command::Capture(arguments) => capture::run(&session, &arguments).await,
         Command::List => list::run(&session).await,
         Command::Show(arguments) => show::run(&session, &arguments).await,

@@ -21,6 +21,7 @@ pub mod expire;
 pub mod export;
 pub mod filter;
 pub mod format;
+pub mod import;
 pub mod metrics;
 pub mod mongo;
 pub mod namespace;

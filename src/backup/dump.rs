@@ -1,15 +1,12 @@
-//! From the server to the packs: readers fill segments, sealers compress and encrypt them, one writer
-//! appends them.
+//! From the server to the packs: readers fill segments, which [`store`] seals and appends.
 //!
-//! Memory is bounded by the constants below: each reader holds a server batch (16 MiB at most) and a
-//! segment being filled, each sealer a segment raw, compressed and encrypted, and the channel its
-//! capacity. See `docs/PERFORMANCE.md` for the measured sum.
+//! Memory is bounded by the constants below and those of [`store`]: each reader holds a server batch (16 MiB at most) and a
+//! segment being filled. See `docs/PERFORMANCE.md` for the measured sum.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bson::Timestamp;
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -17,29 +14,22 @@ use tokio::task::JoinSet;
 use super::BackupContext;
 use super::follow::{Followed, Follower};
 use super::plan::{BackupPlan, PlannedNamespace};
-use crate::codec::{ContentDigest, Sealer};
+use super::store::{Filled, QUEUE, Tally, store};
+use crate::codec::Sealer;
 use crate::error::{Error, Result};
-use crate::format::catalog::{CollectionKind, CollectionRecord, OplogRecord, OplogSegment, SegmentRef};
+use crate::format::ClusterTime;
+use crate::format::catalog::{CollectionKind, CollectionRecord, OplogRecord};
 use crate::format::oplog::Range;
 use crate::format::segment::Documents;
-use crate::format::{BackupId, ClusterTime, Subject};
 use crate::mongo::parts::{Part, split};
 use crate::mongo::read::{CollectionReader, Reading, SnapshotLoss};
 use crate::mongo::{Namespace, NamespaceKind, Node, retrying};
 use crate::operations::{Collections, Course, Shown};
-use crate::progress::Progress;
 use crate::repository::BackupWriter;
 use crate::units::MIB;
 
 /// How many parts are read at once. Two streams saturate two cores of a server; more only hold memory.
 const READERS: usize = 2;
-
-/// Filled segments that wait for a sealer.
-const QUEUE: usize = 2;
-
-/// The most sealers; otherwise one more than there are cores, because segments are stored in their order and
-/// who is ahead waits. Each needs about 24 MiB.
-const MAX_SEALERS: usize = 4;
 
 /// About how large the parts are in which a collection is read that would leave a reader without work. Others
 /// are read whole: finding where parts begin costs the server a look into a cold page for each.
@@ -53,31 +43,6 @@ struct Job {
     collection: usize,
     part: usize,
     reading: Reading,
-}
-
-/// A filled segment on its way to a sealer.
-pub(super) struct Filled {
-    /// The collection's number in the plan, or the oplog's.
-    pub collection: usize,
-    /// The part and the number within it: the reading order.
-    pub position: (usize, usize),
-    pub documents: Documents,
-}
-
-/// A sealed segment on its way to the pack.
-struct Ready {
-    collection: usize,
-    position: (usize, usize),
-    segment: SegmentRef,
-    sealed: Bytes,
-    digest: ContentDigest,
-}
-
-/// What has been stored of a collection so far.
-#[derive(Default)]
-struct Tally {
-    digest: ContentDigest,
-    segments: Vec<((usize, usize), SegmentRef)>,
 }
 
 /// What was read and stored.
@@ -118,7 +83,7 @@ pub(super) async fn dump(
     };
     let follow = follow(plan, loss.as_ref(), target, filled, context.targets.segment_bytes);
     // Whichever fails first ends the others: a reader's error must not wait for hours of reading.
-    let store = store(plan, queue, sealer, writer, progress);
+    let store = store(&plan.id, plan.oplog_number(), queue, sealer, writer, progress);
     let (mut tallies, dropped, followed) = tokio::try_join!(store, read, follow)?;
     let of_oplog = tallies.pop().unwrap_or_default();
     let collections: Vec<_> =
@@ -319,65 +284,16 @@ async fn read_job(source: &Source, job: Job, filled: &mpsc::Sender<Filled>) -> R
     Ok(if reader.was_dropped() { PartEnd::CollectionDropped } else { PartEnd::Reached })
 }
 
-/// Seals what arrives, several segments at once, and appends it in the order of the numbers.
-async fn store(
-    plan: &BackupPlan,
-    queue: mpsc::Receiver<Filled>,
-    sealer: &Sealer,
-    writer: &mut BackupWriter,
-    progress: &Progress,
-) -> Result<Vec<Tally>> {
-    let sealers = std::thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(MAX_SEALERS);
-    let filled = stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|next| (next, queue)) });
-    let mut ready = std::pin::pin!(
-        filled
-            .zip(stream::iter(1_u64..))
-            .map(|(filled, number)| {
-                let (sealer, backup) = (sealer.clone(), plan.id.clone());
-                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, &filled))
-            })
-            .buffered(sealers)
-    );
-    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(plan.oplog_number() + 1).collect();
-    while let Some(next) = ready.next().await {
-        let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
-        let is_oplog = next.collection == plan.oplog_number();
-        let (documents, bytes) = if is_oplog { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
-        progress.add(documents, bytes, next.sealed.len() as u64);
-        let tally = &mut tallies[next.collection];
-        tally.digest.merge(&next.digest);
-        tally.segments.push((next.position, next.segment));
-        writer.append(next.segment.n, next.sealed).await?;
-    }
-    Ok(tallies)
-}
-
-fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: &Filled) -> Result<Ready> {
-    let digest = ContentDigest::of(filled.documents.as_bytes())?;
-    let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
-    let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
-    Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
-}
-
-fn oplog_record(plan: &BackupPlan, at: Timestamp, mut tally: Tally, ranges: &[Range]) -> OplogRecord {
-    tally.segments.sort_by_key(|(position, _)| *position);
-    let segments = tally.segments.into_iter().zip(ranges).map(|((_, segment), range)| OplogSegment {
-        n: segment.n,
-        begin: range.begin,
-        end: range.end,
-        entries: segment.documents,
-        bytes: segment.bytes,
-    });
+fn oplog_record(plan: &BackupPlan, at: Timestamp, tally: Tally, ranges: &[Range]) -> OplogRecord {
     OplogRecord {
         since: at.into(),
         patterns: plan.patterns.iter().map(ToString::to_string).collect(),
-        segments: segments.collect(),
+        segments: tally.into_oplog(ranges),
     }
 }
 
-fn record(plan: &BackupPlan, namespace: &Namespace, mut tally: Tally) -> CollectionRecord {
-    tally.segments.sort_by_key(|(position, _)| *position);
-    CollectionRecord {
+fn record(plan: &BackupPlan, namespace: &Namespace, tally: Tally) -> CollectionRecord {
+    tally.into_record(CollectionRecord {
         db: namespace.db.clone(),
         name: namespace.name.clone(),
         kind: match namespace.kind {
@@ -389,13 +305,13 @@ fn record(plan: &BackupPlan, namespace: &Namespace, mut tally: Tally) -> Collect
         uuid: namespace.uuid,
         options: namespace.options.clone(),
         indexes: namespace.indexes.clone(),
-        documents: tally.digest.documents,
-        bytes: tally.digest.bytes,
-        digest: tally.digest.to_bytes(),
+        documents: 0,
+        bytes: 0,
+        digest: [0; 32],
         ordered: namespace.is_ordered(),
         in_snapshot: plan.is_in_snapshot(namespace),
-        segments: tally.segments.into_iter().map(|(_, segment)| segment).collect(),
-    }
+        segments: Vec::new(),
+    })
 }
 
 #[cfg(test)]

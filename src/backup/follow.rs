@@ -9,8 +9,8 @@ use bson::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::dump::Filled;
 use super::plan::BackupPlan;
+use super::store::Filled;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::oplog::{OpenRun, Range};

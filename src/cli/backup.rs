@@ -69,8 +69,8 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     // A part does not achieve what the schedule of a kind is for.
     let kind = if manifest.partial { BackupKind::Manual } else { kind };
     let run = record::by_hand(session, Job::Backup(kind), manifest.started_at);
-    record::record(session, &config, &repository, &signing_key, Event::Backup { run, backup: manifest.id.clone() })
-        .await;
+    let event = Event::Backup { run, backup: manifest.id.clone(), imported: false };
+    record::record(session, &config, &repository, &signing_key, event).await;
     answer(session, &manifest);
     Ok(())
 }

@@ -152,6 +152,7 @@ fn list(session: &Session, log: &EvidenceLog, selection: &Selection) -> Result<(
 fn summary(event: &Event) -> String {
     match event {
         Event::Creation { .. } => "the repository was created".into(),
+        Event::Backup { backup, imported: true, .. } => format!("{backup}, imported from a dump"),
         Event::Backup { backup, .. } => backup.to_string(),
         Event::Drill { result, .. } => {
             format!("{} {}", result.backup, if result.passed { "passed" } else { "DID NOT PASS" })

@@ -108,7 +108,11 @@ fn print(session: &Session, listing: &Listing) {
 fn row(manifest: &Manifest) -> [String; 8] {
     [
         manifest.id.to_string(),
-        manifest.cluster_time.map_or_else(|| time(manifest.started_at), |at| time(at.wall())),
+        match manifest.cluster_time {
+            Some(at) => time(at.wall()),
+            None if manifest.imported.is_some() => "unknown: imported".into(),
+            None => time(manifest.started_at),
+        },
         manifest.consistency.as_str().into(),
         manifest.namespaces.to_string(),
         manifest.documents.to_string(),

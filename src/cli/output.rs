@@ -32,6 +32,8 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
         "outside_snapshot": manifest.outside_snapshot,
         "encryption": manifest.encryption,
         "recipients": manifest.recipients,
+        "partial": manifest.partial,
+        "imported": manifest.imported,
         "regrow_version": manifest.regrow_version,
     })
 }

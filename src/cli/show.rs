@@ -109,9 +109,16 @@ fn print_manifest(manifest: &Manifest) {
     let replica_set = manifest.replica_set.as_deref().unwrap_or("standalone");
     println!("backup       {}", manifest.id);
     println!("kind         {}", manifest.kind);
-    println!("source       {} ({replica_set})", manifest.source);
+    match &manifest.imported {
+        Some(imported) => {
+            let tool = imported.tool_version.as_deref().unwrap_or("of an unknown version");
+            println!("imported     from a dump of {} ({tool})", imported.layout);
+        }
+        None => println!("source       {} ({replica_set})", manifest.source),
+    }
     match manifest.cluster_time {
         Some(at) => println!("state as of  {}", moment(at)),
+        None if manifest.imported.is_some() => println!("state as of  different moments, which nobody knows"),
         None => println!("state as of  different moments: the source was a standalone server"),
     }
     println!("consistency  {}", manifest.consistency.as_str());

@@ -112,7 +112,7 @@ impl Bench {
         let context = BackupContext { repository, recipients, signing_key, clock, progress, targets };
         let manifest = backup::execute(plan, context, stop.cancelled()).await?;
         tracing::info!(backup = %manifest.id, documents = manifest.documents, bytes_stored = manifest.bytes_stored, "backup committed");
-        Ok(Event::Backup { run: run(), backup: manifest.id })
+        Ok(Event::Backup { run: run(), backup: manifest.id, imported: false })
     }
 
     async fn verify(self, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {

@@ -76,6 +76,9 @@ pub enum Event {
         run: Run,
         /// The backup.
         backup: BackupId,
+        /// Whether it was made of a dump, and no server was read.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        imported: bool,
     },
     /// A backup was restored into scratch databases, checked and timed.
     Drill {
@@ -279,7 +282,7 @@ mod tests {
             recorded_at: at,
             recorded_by: "alpha".into(),
             previous: vec![Predecessor { key: "evidence/x".into(), sha256: [7; 32] }],
-            event: Event::Backup { run, backup: "20261123T020000Z-daily-7f3a".parse().unwrap() },
+            event: Event::Backup { run, backup: "20261123T020000Z-daily-7f3a".parse().unwrap(), imported: false },
         };
         let json = serde_json::to_string(&evidence).unwrap();
         assert!(json.contains(r#""kind":"backup","details":{"run":{"job":"backup-daily","due":"2026-11-23"#), "{json}");

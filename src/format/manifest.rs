@@ -102,6 +102,15 @@ pub struct PackRecord {
     pub segments: Vec<SegmentRecord>,
 }
 
+/// What a backup was imported from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRecord {
+    /// The layout: `mongodump`.
+    pub layout: String,
+    /// What wrote it, as far as it says so.
+    pub tool_version: Option<String>,
+}
+
 /// The payload of `manifest.json`. No namespace names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -140,6 +149,9 @@ pub struct Manifest {
     /// Whether it holds only chosen namespaces: no way leads from there to a later state of everything.
     #[serde(default)]
     pub partial: bool,
+    /// What it was made of, where no server was read: then nobody knows whether it holds everything, and it is `partial`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportRecord>,
     /// How many namespaces it holds, views included.
     pub namespaces: u64,
     /// How many documents.

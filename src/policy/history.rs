@@ -367,12 +367,12 @@ mod tests {
         assert_eq!(until(&at_two, &[], 30), None);
         let mut records = vec![configured(1, &at_two), configured(5, &at_two)];
         assert_eq!(until(&at_two, &records, 30), Some(at(1)), "it was in force all the time");
-        records.push(recorded(9, Event::Backup { run: run(at_two.job, 8), backup: backup(1) }));
+        records.push(recorded(9, Event::Backup { run: run(at_two.job, 8), backup: backup(1), imported: false }));
         assert_eq!(until(&at_two, &records, 30), Some(at(8)));
         records.push(configured(20, &at_three));
         assert_eq!((until(&at_two, &records, 30), until(&at_three, &records, 30)), (None, Some(at(20))));
         let mut future = vec![configured(1, &at_two)];
-        future.push(recorded(100, Event::Backup { run: run(at_two.job, 100), backup: backup(1) }));
+        future.push(recorded(100, Event::Backup { run: run(at_two.job, 100), backup: backup(1), imported: false }));
         assert_eq!(until(&at_two, &future, 30), Some(at(1)), "what is dated in the future settles nothing");
     }
 }

@@ -149,7 +149,7 @@ fn jobs_that_failed_were_missed_or_are_overdue_are_told_until_they_succeed() {
     let status = assess(&failed, &objectives());
     assert_eq!(wrong(&status), [("job/backup-daily".to_owned(), Severity::Critical)]);
     assert!(status.problems[0].what.contains("failed: the store is full"), "{}", status.problems[0].what);
-    let event = Event::Backup { run: run(DAILY, 21), backup: failed.manifests[0].id.clone() };
+    let event = Event::Backup { run: run(DAILY, 21), backup: failed.manifests[0].id.clone(), imported: false };
     failed.evidence.push(recorded(21, event));
     assert_eq!(found(&failed), []);
 

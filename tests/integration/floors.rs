@@ -39,6 +39,7 @@ const HOUSE: &[Room] = &[
         and: &[],
     },
     Room { floor: 4, modules: &["diff"], may_use_up_to: Some(3), and: &["restore"] },
+    Room { floor: 4, modules: &["import"], may_use_up_to: Some(3), and: &["backup"] },
     Room { floor: 5, modules: &["drill", "notify", "compliance"], may_use_up_to: Some(4), and: &[] },
     Room { floor: 5, modules: &["status"], may_use_up_to: Some(4), and: &["notify", "compliance"] },
     Room { floor: 5, modules: &["report"], may_use_up_to: Some(4), and: &["notify", "compliance", "status"] },

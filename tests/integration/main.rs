@@ -19,6 +19,7 @@ mod filters;
 mod floors;
 mod harness;
 mod incident;
+mod import;
 mod interrupted;
 mod lease;
 mod notify;

@@ -178,7 +178,11 @@ impl History {
         let job = Job::Backup(kind);
         self.record(
             finished_at,
-            Event::Backup { run: Run { job, due, started_at, finished_at, attempts: 1 }, backup: id.clone() },
+            Event::Backup {
+                run: Run { job, due, started_at, finished_at, attempts: 1 },
+                backup: id.clone(),
+                imported: false,
+            },
         );
         let grown = number as u64 * 20_000_000;
         let summary = BackupSummary {

@@ -169,7 +169,7 @@ impl Year {
 
     async fn achieve(&mut self, job: Job, started_at: Timestamp, run: Run) -> Event {
         match job {
-            Job::Backup(kind) => Event::Backup { run, backup: self.back_up(kind, started_at).await },
+            Job::Backup(kind) => Event::Backup { run, backup: self.back_up(kind, started_at).await, imported: false },
             Job::Verify => {
                 let level = Level::Checksum;
                 let verification =
@@ -206,6 +206,7 @@ impl Year {
             encryption: Encryption::None,
             recipients: Vec::new(),
             partial: false,
+            imported: None,
             namespaces: 0,
             documents: 0,
             bytes_raw: 0,

@@ -1,0 +1,122 @@
+//! From filled segments to the packs: sealers compress and encrypt them, one writer appends them in order.
+//!
+//! Memory is bounded by the constants below: each sealer holds a segment raw, compressed and encrypted, and the channel
+//! its capacity.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use crate::codec::{ContentDigest, Sealer};
+use crate::error::{Error, Result};
+use crate::format::catalog::{CollectionRecord, OplogSegment, SegmentRef};
+use crate::format::oplog::Range;
+use crate::format::segment::Documents;
+use crate::format::{BackupId, Subject};
+use crate::progress::Progress;
+use crate::repository::BackupWriter;
+
+/// Filled segments that wait for a sealer.
+pub(crate) const QUEUE: usize = 2;
+
+/// The most sealers; otherwise one more than there are cores, because segments are stored in their order and
+/// who is ahead waits. Each needs about 24 MiB.
+const MAX_SEALERS: usize = 4;
+
+/// A filled segment on its way to a sealer.
+pub(crate) struct Filled {
+    /// The collection's number, or the oplog's.
+    pub collection: usize,
+    /// The part and the number within it: the reading order.
+    pub position: (usize, usize),
+    pub documents: Documents,
+}
+
+/// A sealed segment on its way to the pack.
+struct Ready {
+    collection: usize,
+    position: (usize, usize),
+    segment: SegmentRef,
+    sealed: Bytes,
+    digest: ContentDigest,
+}
+
+/// What has been stored of a collection so far.
+#[derive(Default)]
+pub(crate) struct Tally {
+    digest: ContentDigest,
+    segments: Vec<((usize, usize), SegmentRef)>,
+}
+
+impl Tally {
+    /// Returns a collection's record with what has been stored of it.
+    pub(crate) fn into_record(mut self, record: CollectionRecord) -> CollectionRecord {
+        self.segments.sort_by_key(|(position, _)| *position);
+        CollectionRecord {
+            documents: self.digest.documents,
+            bytes: self.digest.bytes,
+            digest: self.digest.to_bytes(),
+            segments: self.segments.into_iter().map(|(_, segment)| segment).collect(),
+            ..record
+        }
+    }
+
+    /// Returns the segments of the oplog, of which each holds one of the ranges.
+    pub(crate) fn into_oplog(mut self, ranges: &[Range]) -> Vec<OplogSegment> {
+        self.segments.sort_by_key(|(position, _)| *position);
+        let segments = self.segments.into_iter().zip(ranges).map(|((_, segment), range)| OplogSegment {
+            n: segment.n,
+            begin: range.begin,
+            end: range.end,
+            entries: segment.documents,
+            bytes: segment.bytes,
+        });
+        segments.collect()
+    }
+}
+
+/// Seals what arrives, several segments at once, and appends it in the order of the numbers.
+///
+/// `oplog` is the number that entries of the oplog count under, behind those of all collections.
+///
+/// # Errors
+/// Whatever the storage says.
+pub(crate) async fn store(
+    backup: &BackupId,
+    oplog: usize,
+    queue: mpsc::Receiver<Filled>,
+    sealer: &Sealer,
+    writer: &mut BackupWriter,
+    progress: &Progress,
+) -> Result<Vec<Tally>> {
+    let sealers = std::thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(MAX_SEALERS);
+    let filled = stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|next| (next, queue)) });
+    let mut ready = std::pin::pin!(
+        filled
+            .zip(stream::iter(1_u64..))
+            .map(|(filled, number)| {
+                let (sealer, backup) = (sealer.clone(), backup.clone());
+                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, &filled))
+            })
+            .buffered(sealers)
+    );
+    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(oplog + 1).collect();
+    while let Some(next) = ready.next().await {
+        let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
+        let is_oplog = next.collection == oplog;
+        let (documents, bytes) = if is_oplog { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
+        progress.add(documents, bytes, next.sealed.len() as u64);
+        let tally = &mut tallies[next.collection];
+        tally.digest.merge(&next.digest);
+        tally.segments.push((next.position, next.segment));
+        writer.append(next.segment.n, next.sealed).await?;
+    }
+    Ok(tallies)
+}
+
+fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: &Filled) -> Result<Ready> {
+    let digest = ContentDigest::of(filled.documents.as_bytes())?;
+    let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
+    let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
+    Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
+}
