@@ -198,6 +198,9 @@ fn dump_request(arguments: &Arguments) -> Result<DumpRequest> {
     if arguments.output.is_none() && arguments.archive.is_none() {
         return Err(usage("a dump needs a place", "name a folder with -o, or a file with --archive"));
     }
+    if arguments.archive.as_deref() == Some(Path::new("-")) && std::io::stdout().is_terminal() {
+        return Err(usage("an archive is not for terminals", "name a file with --archive, or a program that reads it"));
+    }
     let patterns = arguments.namespaces.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?;
     Ok(DumpRequest { patterns, accounts: arguments.users, gzip: arguments.gzip })
 }

@@ -3,7 +3,7 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf};
 
 use super::damaged;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::extended_json::{Style, text, write};
 
 /// What a dump says of a collection besides its documents.
@@ -25,8 +25,19 @@ impl Metadata {
     /// Returns the text: canonical extended JSON with its fields in the order of the stock tool.
     ///
     /// # Errors
-    /// When a name in options or indexes is not UTF-8.
+    /// When whoever reads it would read something else: of names that are not UTF-8, or a view that looks for what looks
+    /// like an encoding of something else.
     pub fn to_json(&self) -> Result<Vec<u8>> {
+        let json = self.text()?;
+        let name = self.collection.as_deref().unwrap_or_default();
+        match Self::parse(name, &json) {
+            Ok(read) if read == *self => Ok(json),
+            _ => Err(Error::failed(format!("options or indexes of {name} cannot be told in JSON"))
+                .with_hint("choose other namespaces with --ns; a restore brings this one back as it was")),
+        }
+    }
+
+    fn text(&self) -> Result<Vec<u8>> {
         let mut json = vec![b'{'];
         if !self.options.is_empty() {
             json.extend_from_slice(b"\"options\":");
@@ -142,6 +153,15 @@ mod tests {
             )
         );
         assert_eq!(Metadata::parse("x", &json).unwrap(), metadata);
+    }
+
+    #[test]
+    fn what_would_be_read_as_something_else_is_not_written() {
+        let looks_like_an_id =
+            rawdoc! { "viewOn": "a", "pipeline": [{ "$match": { "a": { "$oid": "07".repeat(12) } } }] };
+        let (indexes, collection) = (Vec::new(), Some("odd".into()));
+        let metadata = Metadata { options: looks_like_an_id, indexes, uuid: None, collection, kind: None };
+        assert!(metadata.to_json().unwrap_err().to_string().contains("odd"));
     }
 
     #[test]

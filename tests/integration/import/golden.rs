@@ -3,7 +3,7 @@
 use mongodb::bson::{Bson, Decimal128, Document, RawDocumentBuf, doc, rawdoc};
 use serde_json::Value;
 
-use super::{import, initialised};
+use super::{collections, import, initialised};
 use crate::contents::all;
 use crate::harness::{self, Workspace};
 
@@ -57,4 +57,14 @@ async fn an_oplog_that_came_along_leads_to_one_moment() {
     assert!(ids.iter().copied().eq(0..i32::try_from(ids.len()).unwrap()), "and left no hole: {ids:?}");
     // The same is refused where it would be passed off as exact.
     workspace.run(["export", "latest", "--ns", "golden.orders"]).exits(7);
+}
+
+#[tokio::test]
+async fn an_archive_may_come_through_a_pipe() {
+    let workspace = initialised("mongodb://127.0.0.1:1/");
+    let imported = workspace.regrow(["import", "-"]).stdin(PLAIN).run().exits(0);
+    let exported = workspace.run(["export", imported.stdout.trim(), "--archive", "-", "--users"]).exits(0);
+    assert!(exported.stderr.contains("no single moment"), "{}", exported.stderr);
+    let again = workspace.regrow(["import", "-"]).stdin(exported.bytes).run().exits(0);
+    assert_eq!(collections(&workspace, again.stdout.trim()), collections(&workspace, imported.stdout.trim()));
 }
