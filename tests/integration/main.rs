@@ -27,6 +27,7 @@ mod point_in_time;
 mod privileges;
 mod report;
 mod round_trip;
+mod runbook;
 mod scripts;
 mod servers;
 mod service;

@@ -139,6 +139,13 @@ impl Workspace {
         self.prepared(&script, arguments).env("REGROW", env!("CARGO_BIN_EXE_regrow"))
     }
 
+    /// Prepares bash to run a script in this folder, with the same environment and this build's `regrow` on PATH.
+    pub fn bash(&self, script: &str) -> Invocation {
+        let regrow = Path::new(env!("CARGO_BIN_EXE_regrow")).parent().expect("the binary is in a folder");
+        let path = format!("{}:{}", path_text(regrow), std::env::var("PATH").unwrap_or_default());
+        self.prepared("bash", ["-c", script]).env("PATH", path)
+    }
+
     /// Runs `regrow` to its end.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
         self.regrow(arguments).run()
