@@ -6,7 +6,8 @@ use serde_json::json;
 use super::Session;
 use super::marks::Marks;
 use super::output::{backup_json, counted, encryption, entries, moment, table, time};
-use crate::error::Result;
+use crate::config::Config;
+use crate::error::{Kind, Result};
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, OplogRecord};
 use crate::format::evidence::Event;
 use crate::format::manifest::{Encryption, Manifest};
@@ -25,9 +26,12 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let config = session.config()?;
     let repository = session.repository(&config).await?;
     let manifest = repository.manifest(&repository.resolve(&arguments.backup).await?).await?;
-    let identities = config.identities()?;
-    let readable = identities.is_some() || manifest.encryption == Encryption::None;
-    let catalog = if readable { Some(repository.catalog(&manifest, identities.as_ref()).await?) } else { None };
+    let (catalog, closed) = match catalog(&config, &repository, &manifest).await {
+        Ok(catalog) => (catalog, None),
+        // Who can open it is asked for when nobody here can.
+        Err(error) if error.kind() == Kind::Configuration => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
     let marks = Marks::about(&repository, &manifest.id).await;
     let (verified_at, drilled_at) = proved(&repository, &manifest, session.clock.now()).await?;
     if session.json {
@@ -67,12 +71,22 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         Some(at) => println!("drilled      {}: it was restored, and every check passed", time(at)),
         None => println!("drilled      not yet ('regrow drill {}')", manifest.id),
     }
-    match &catalog {
-        Some(catalog) => print_catalog(catalog),
-        None => session.say("\nThe namespaces are encrypted; set encryption.identity_file to see them."),
+    match (&catalog, closed) {
+        (Some(catalog), _) => print_catalog(catalog),
+        (None, None) => session.say("\nThe namespaces are encrypted; set encryption.identity_file to see them."),
+        (None, Some(error)) => session.say(format_args!("\nThe namespaces stay closed: {error}")),
     }
     marks.say(session);
     Ok(())
+}
+
+/// Opens the catalog; none without an identity.
+async fn catalog(config: &Config, repository: &Repository, manifest: &Manifest) -> Result<Option<Catalog>> {
+    let identities = config.identities()?;
+    if identities.is_none() && manifest.encryption != Encryption::None {
+        return Ok(None);
+    }
+    repository.catalog(manifest, identities.as_ref()).await.map(Some)
 }
 
 /// Returns when every byte of a backup was last found as it was written, and when it was last restored in a drill that
