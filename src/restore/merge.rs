@@ -93,7 +93,7 @@ impl Merging<'_> {
                 match found.get(&key(&document)) {
                     None => {}
                     Some(there) if self.only.mode() == Mode::Missing || is_same(there, &document) => {
-                        done.push(document)
+                        done.push(document);
                     }
                     Some(there) => replaced.push((*there).clone()),
                 }
