@@ -155,7 +155,9 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
 fn lacks(action: &str) -> String {
     if action == RENAME_BY_OPERATION {
         // For time series on their buckets as well, which no other resource covers.
-        let privileges = "'applyOps', 'find', 'insert', 'remove', 'createIndex', 'dropCollection' and 'dbStats'";
+        // The server also compares what a user may do under both names, and refuses whoever would gain by the new one.
+        let privileges = "'applyOps', 'find', 'insert', 'update', 'remove', 'bypassDocumentValidation', 'createIndex', \
+                          'dropCollection' and 'dbStats'";
         return format!("the user lacks one of the privileges {privileges}");
     }
     let others = match action {
