@@ -78,12 +78,6 @@ impl Ground {
         self.restored(&["--at", &self.newest]).await
     }
 
-    /// Restores the newest backup in the place of what is there.
-    pub fn replace(&self) -> Run {
-        let rest = ["--to", &self.restore_to, "--confirm", "rs0", "--quiet"];
-        self.workspace.run(["restore", "latest", "--replace"].iter().chain(&rest).copied())
-    }
-
     async fn restored(&self, what: &[&str]) -> Run {
         self.clear_target().await;
         let rest = ["--users", "--to", &self.restore_to, "--confirm", "rs0", "--quiet"];
