@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::patience;
 
 /// The browsers that are looked for, where none is configured.
 const KNOWN: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge"];
@@ -46,17 +47,8 @@ pub fn print(page: &str, browser: Option<&Path>) -> Result<Vec<u8>> {
             .caused_by(error)
             .with_hint("correct report.browser, or remove it to let one be looked for")
     })?;
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = running.try_wait().map_err(failed)? {
-            break status;
-        }
-        if begun.elapsed() > PATIENCE {
-            let _ = running.kill();
-            let _ = running.wait();
-            return Err(Error::failed(format!("the browser '{}' did not print within two minutes", browser.display())));
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    let Some(status) = patience::wait(&mut running, PATIENCE).map_err(failed)? else {
+        return Err(Error::failed(format!("the browser '{}' did not print within two minutes", browser.display())));
     };
     std::fs::read(&target).map_err(|error| {
         Error::failed(format!("the browser '{}' did not print ({status})", browser.display()))

@@ -18,7 +18,7 @@ use bson::{RawDocument, RawDocumentBuf};
 
 pub use equalities::{Condition, Equalities};
 pub use number::canonical_number;
-pub use value::{Value, elements};
+pub use value::{Value, elements, fields};
 
 use order::Bracket;
 

@@ -28,6 +28,7 @@ pub mod namespace;
 pub mod notify;
 pub mod operations;
 pub mod owner;
+pub mod patience;
 pub mod pattern;
 pub mod policy;
 pub mod progress;

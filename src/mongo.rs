@@ -17,7 +17,6 @@ pub mod privileges;
 pub mod read;
 pub mod roles;
 pub mod scratch;
-pub mod space;
 
 pub use client::{Deployment, Node, NodePreference, certificate_file, retrying};
 pub use namespaces::{Namespace, NamespaceKind};

@@ -3,6 +3,12 @@
 /// What begins the name of a time series' bucket collection.
 pub const BUCKETS_PREFIX: &str = "system.buckets.";
 
+/// Returns the name of the collection that holds the buckets of a time series.
+#[must_use]
+pub fn buckets_of(series: &str) -> String {
+    format!("{BUCKETS_PREFIX}{series}")
+}
+
 /// The database in which restores under way keep their journals.
 pub const JOURNALS: &str = "regrow_restore";
 

@@ -46,9 +46,9 @@ use crate::format::evidence;
 use crate::mongo::{Deployment, accounts, load as mongo_load};
 use crate::progress::Progress;
 use crate::repository::SegmentReader;
-use exchange::{Exchange, Listing};
+use exchange::Exchange;
 use journal::{Event, ItemPast};
-use merge::{Merge, Merging};
+use merge::Merge;
 use phases::Phases;
 use writes::{Writes, ended};
 
@@ -197,85 +197,6 @@ impl<'a> Restore<'a> {
         }
     }
 
-    /// Puts everything that was loaded beside in the place of what exists, all at once.
-    async fn exchange(&self) -> Result<()> {
-        let Some(journal) = self.context.journal.clone().filter(|_| self.plan.replace) else { return Ok(()) };
-        let (deployment, settled) = (self.context.deployment.clone(), Arc::clone(&self.exchanges));
-        let items = self.plan.items.clone();
-        let exchange = async move {
-            let exchanges = if let Some(exchanges) = settled.get() {
-                exchanges.clone()
-            } else {
-                let listing = Listing::of(&deployment, items.iter().map(|item| item.db.as_str())).await?;
-                let settle = |item: &RestoreItem| Exchange::settle(item, &listing, journal.id());
-                let exchanges = items.iter().map(settle).collect::<Result<Vec<_>>>()?;
-                settled.get_or_init(|| exchanges.clone());
-                journal.note(Event::Exchanging { exchanges: exchanges.clone() }).await?;
-                exchanges
-            };
-            exchange::forward(&deployment, &exchanges).await?;
-            journal.note(Event::Exchanged).await
-        };
-        self.phases.time("exchange", self.writes.run(Box::pin(exchange))).await
-    }
-
-    /// Puts the documents that were loaded beside into live collections.
-    async fn merge(&self) -> Result<()> {
-        let (Some(only), Some(journal)) = (&self.plan.only, &self.context.journal) else { return Ok(()) };
-        let left = match self.merges.get() {
-            Some(_) => self.context.past.left,
-            None => self.settle_merges(only, journal).await?,
-        };
-        let mut merged = Merged { written: 0, left };
-        for merge in self.merges.get().into_iter().flatten() {
-            merged.written += self.merging(only, merge).write().await?;
-        }
-        self.merged.get_or_init(|| merged);
-        self.note(Event::Exchanged).await
-    }
-
-    /// Finds out what is to be written into live collections, makes those that are missing, and writes that down.
-    async fn settle_merges(&self, only: &Only, journal: &Journal) -> Result<u64> {
-        let listing =
-            Listing::of(&self.context.deployment, self.plan.items.iter().map(|item| item.db.as_str())).await?;
-        let (mut merges, mut left) = (Vec::new(), 0);
-        for (number, item) in self.items() {
-            let made = self.context.past.made.contains(&number);
-            let is_missing = listing.get(&item.db, &item.name).is_none();
-            if is_missing {
-                self.make(number, item, journal).await?;
-            }
-            let merge = Merge::of(item, made || is_missing);
-            left += self.merging(only, &merge).settle().await?;
-            merges.push(merge);
-        }
-        let noted = merges.clone();
-        self.merges.get_or_init(|| merges);
-        let journal = journal.clone();
-        self.writes.run(async move { journal.note(Event::Merging { merges: noted, left }).await }).await?;
-        Ok(left)
-    }
-
-    fn merging<'b>(&'b self, only: &'b Only, merge: &'b Merge) -> Merging<'b> {
-        Merging { target: &self.context.deployment, writes: &self.writes, only, merge }
-    }
-
-    /// Makes the live collection for documents that are restored where there is none.
-    async fn make(&self, number: usize, item: &RestoreItem, journal: &Journal) -> Result<()> {
-        let database = self.context.deployment.client().database(&item.db);
-        let (name, record, created) = (item.name.clone(), item.record.clone(), Arc::clone(&self.created));
-        let journal = journal.clone();
-        let make = async move {
-            journal.note(Event::Making { item: number }).await?;
-            mongo_load::create(&database, &name, &record.options, &record.indexes).await?;
-            created.remember(database.name(), &name);
-            let indexes: Vec<_> = record.indexes.iter().filter(|index| !mongo_load::is_id_index(index)).collect();
-            mongo_load::create_indexes(&database, &name, &record.options, &indexes).await?;
-            mongo_load::set_limits(&database, &name, &record.options).await
-        };
-        self.writes.run(make).await
-    }
-
     /// Returns how long each phase took so far.
     #[must_use]
     pub fn phases(&self) -> Vec<(&'static str, Duration)> {
@@ -398,19 +319,6 @@ impl<'a> Restore<'a> {
             Some(journal) => error.with_hint(journal.ways_on()),
             None => error,
         }
-    }
-
-    /// Drops the copies of documents that were to be replaced; returns those that it could not.
-    async fn drop_replaced(&self) -> Vec<String> {
-        let mut remaining = Vec::new();
-        for item in self.plan.items.iter().filter(|_| self.plan.only.is_some()) {
-            let merge = Merge::of(item, false);
-            if let Err(cause) = merge.remove(&self.context.deployment).await {
-                tracing::warn!(namespace = merge.old_namespace(), %cause, "cannot drop what the failed restore created");
-                remaining.push(merge.old_namespace());
-            }
-        }
-        remaining
     }
 
     /// Drops every namespace that this run has created; returns those that it could not.

@@ -152,7 +152,8 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     confirm(&deployment, arguments.confirm.as_deref())?;
     let id = RestoreId::generate(now, &session.random);
     let plan = if ready.plan.is_staged() { ready.plan.beside(&id) } else { ready.plan };
-    let journal = Journal::begin(&deployment, id, asked.record(&plan), &session.random).await?;
+    let journal =
+        Journal::begin(&deployment, id, Record::of(&plan, asked.moment, &asked.request), &session.random).await?;
     let context = RestoreContext {
         deployment,
         segments: ready.segments,
@@ -168,24 +169,6 @@ struct Asked {
     backup: Option<String>,
     moment: Option<ClusterTime>,
     request: RestoreRequest,
-}
-
-impl Asked {
-    /// Returns what the journal says of it.
-    fn record(&self, plan: &RestorePlan) -> Record {
-        Record {
-            backup: plan.manifest.id.clone(),
-            moment: self.moment,
-            patterns: self.request.patterns.iter().map(ToString::to_string).collect(),
-            maps: self.request.maps.iter().map(ToString::to_string).collect(),
-            accounts: self.request.accounts,
-            replace: self.request.replace,
-            keep_old: self.request.keep_old,
-            filter: self.request.only.as_ref().map(|only| only.text().to_owned()),
-            mode: self.request.only.as_ref().map(Only::mode).unwrap_or_default(),
-            items: plan.item_records(),
-        }
-    }
 }
 
 /// A plan and what it is carried out with.

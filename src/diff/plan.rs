@@ -7,7 +7,7 @@ use crate::format::ClusterTime;
 use crate::format::catalog::{Catalog, CollectionKind};
 use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::{Deployment, Namespace, NamespaceKind, Node, namespaces};
-use crate::namespace::{BUCKETS_PREFIX, visible_name};
+use crate::namespace::{buckets_of, visible_name};
 use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::restore::{RestoreItem, RestorePlan, RestoreRequest};
 
@@ -158,9 +158,7 @@ fn pairs(items: Vec<RestoreItem>, listed: Vec<Namespace>, request: &DiffRequest,
     for namespace in visible {
         let data = match namespace.kind {
             NamespaceKind::View => None,
-            NamespaceKind::Timeseries => {
-                buckets.remove(&format!("{}.{BUCKETS_PREFIX}{}", namespace.db, namespace.name))
-            }
+            NamespaceKind::Timeseries => buckets.remove(&format!("{}.{}", namespace.db, buckets_of(&namespace.name))),
             NamespaceKind::Collection | NamespaceKind::Buckets => Some(namespace.clone()),
         };
         live.insert(namespace.full_name(), Live { listed: namespace, data, source: String::new() });

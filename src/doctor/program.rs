@@ -3,13 +3,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Installation;
 use super::check::{Check, doing};
 use crate::browser;
 use crate::error::{Error, Result};
 use crate::format::Job;
+use crate::patience;
 
 /// How long a program may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,17 +52,8 @@ fn ask(program: &Path) -> Result<String> {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = command.spawn().map_err(failed)?;
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = running.try_wait().map_err(failed)? {
-            break status;
-        }
-        if begun.elapsed() > PATIENCE {
-            let _ = running.kill();
-            let _ = running.wait();
-            return Err(Error::failed(format!("'{}' does not say what it is within 20 s", program.display())));
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let Some(status) = patience::wait(&mut running, PATIENCE).map_err(failed)? else {
+        return Err(Error::failed(format!("'{}' does not say what it is within 20 s", program.display())));
     };
     let mut said = String::new();
     if let Some(output) = running.stdout.take() {

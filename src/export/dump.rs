@@ -10,7 +10,7 @@ use crate::format::catalog::{CollectionKind, CollectionRecord};
 use crate::format::mongodump::archive::{Frame, Prelude, PreludeNamespace};
 use crate::format::mongodump::metadata::Metadata;
 use crate::format::mongodump::{DATA, GZIP, METADATA, PRELUDE, names};
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::buckets_of;
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
 
@@ -211,7 +211,7 @@ fn item<'a>(record: &'a CollectionRecord, records: &'a [CollectionRecord]) -> Re
         CollectionKind::View => ("view", Data::None),
         CollectionKind::Collection | CollectionKind::Buckets => ("collection", Data::Collection(record)),
         CollectionKind::Timeseries => {
-            let buckets = format!("{BUCKETS_PREFIX}{}", record.name);
+            let buckets = buckets_of(&record.name);
             let buckets = records.iter().find(|other| other.db == record.db && other.name == buckets);
             let buckets = buckets
                 .ok_or_else(|| Error::damaged(format!("the catalog lacks the buckets of {}", record.namespace())))?;

@@ -6,8 +6,10 @@ use bson::spec::ElementType;
 /// A value in a document.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
-    pub(super) kind: ElementType,
-    pub(super) bytes: &'a [u8],
+    /// Its type.
+    pub kind: ElementType,
+    /// Its bytes, without type and name.
+    pub bytes: &'a [u8],
 }
 
 impl<'a> Value<'a> {
@@ -35,8 +37,13 @@ impl<'a> Value<'a> {
 
 /// Returns the fields of a document with their names. What is no BSON ends it.
 pub fn elements(document: &RawDocument) -> impl Iterator<Item = (&str, Value<'_>)> {
+    fields(document).map_while(|field| field)
+}
+
+/// Returns the fields of a document with their names; none in the place of what is no BSON.
+pub fn fields(document: &RawDocument) -> impl Iterator<Item = Option<(&str, Value<'_>)>> {
     let mut rest = document.as_bytes().get(4..).unwrap_or_default();
-    document.iter_elements().map_while(move |element| {
+    document.iter_elements().map(move |element| {
         let element = element.ok()?;
         let name = element.key().as_str();
         // A type, the name with its end, the value.

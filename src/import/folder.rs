@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::mongodump::archive::Place;
 use crate::format::mongodump::metadata::Metadata;
 use crate::format::mongodump::{DATA, GZIP, METADATA, OPLOG, OPLOG_COLLECTION, PRELUDE, damaged, names};
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::{BUCKETS_PREFIX, buckets_of};
 
 /// The files with documents, each with the namespace that they belong to.
 pub(super) type Files = Vec<(Place, PathBuf)>;
@@ -101,7 +101,7 @@ fn described(
     let metadata = Metadata::parse(&path.display().to_string(), &read_whole(path)?)?;
     let name = collection(stem, path, metadata.collection.as_deref())?;
     listing.add(db, &name, Some(metadata))?;
-    let buckets = format!("{BUCKETS_PREFIX}{name}");
+    let buckets = buckets_of(&name);
     // A time series lies under the name of its buckets, whose file's name may be cut on its own account.
     let place = [(name.clone(), stem.to_owned()), (buckets.clone(), names::escaped(&buckets))];
     for (data_name, stem) in place {

@@ -9,7 +9,7 @@ use crate::format::catalog::{CollectionKind, CollectionRecord};
 use crate::format::mongodump::archive::Place;
 use crate::format::mongodump::metadata::Metadata;
 use crate::format::mongodump::{OPLOG_COLLECTION, damaged};
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::buckets_of;
 use crate::operations::is_restored;
 use crate::random::Random;
 
@@ -74,7 +74,7 @@ impl Listing {
             }
             CollectionKind::Timeseries => {
                 self.records.push(record(db, name, CollectionKind::Timeseries, Some(metadata)));
-                self.collection(db, &format!("{BUCKETS_PREFIX}{name}"), CollectionKind::Buckets, None)
+                self.collection(db, &buckets_of(name), CollectionKind::Buckets, None)
             }
             kind => self.collection(db, name, kind, Some(metadata)),
         }

@@ -5,11 +5,10 @@
 
 use bson::raw::{CStr, RawArrayBuf};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
-use mongodb::Database;
 
 use super::client::Deployment;
 use super::error::{Attempt, EXCHANGE_ROLES, RENAME_BY_OPERATION, REPLAY_ROLES, explain, is_connection_loss};
-use super::load::{MAX_RETRIES, RETRY_DELAY, majority, run_retrying};
+use super::load::{MAX_RETRIES, RETRY_DELAY, majority};
 use crate::error::{Error, Result};
 use crate::units::MIB;
 
@@ -142,19 +141,6 @@ fn all_applied(reply: &Document) -> Result<()> {
         None => Ok(()),
         Some(number) => Err(Error::failed(format!("the server refused to apply operation {number} of a batch"))),
     }
-}
-
-/// Empties a capped collection. As a removal of each document: the server has no `emptycapped` for clients, and takes the
-/// operation from nobody under access control.
-///
-/// # Errors
-/// When the server refuses it or a privilege is missing.
-pub async fn empty_capped(database: Database, collection: String) -> Result<()> {
-    let doing = format!("empty {}.{collection}", database.name());
-    let mut command = rawdoc! { "delete": collection, "deletes": [{ "q": {}, "limit": 0 }] };
-    majority(&mut command);
-    let attempt = Attempt { doing: &doing, action: "remove", roles: REPLAY_ROLES };
-    run_retrying(&database, command, attempt).await.map(drop)
 }
 
 /// Carries out commands on collections, given as operations. One that finds nothing to do is no error.

@@ -6,7 +6,7 @@ use bson::{Document, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr, ra
 use mongodb::Database;
 
 use super::error::Attempt;
-use super::load::{Existing, INSERT_BYTES, majority, put_command, run_retrying, write};
+use super::load::{self, INSERT_BYTES, majority, run_retrying};
 use super::namespaces;
 use crate::error::{Error, Result};
 
@@ -47,7 +47,6 @@ pub async fn remove(database: &Database, collection: &str, documents: &[RawDocum
 /// # Errors
 /// When the server refuses one, such as a second document with a unique key, or stays away.
 pub async fn put(database: &Database, collection: &str, documents: &[RawDocumentBuf]) -> Result<()> {
-    let doing = format!("write to {}.{collection}", database.name());
     let mut rest = documents;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -57,9 +56,7 @@ pub async fn put(database: &Database, collection: &str, documents: &[RawDocument
         });
         let (batch, behind) = rest.split_at(fitting.count().max(1));
         let references: Vec<&RawDocument> = batch.iter().map(AsRef::as_ref).collect();
-        let command = put_command(collection, &references, Existing::Replace)
-            .map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-        write(database, command, Attempt { doing: &doing, action: "update", roles: MERGE_ROLES }).await?;
+        load::put(database, collection, &references, MERGE_ROLES).await?;
         rest = behind;
     }
     Ok(())

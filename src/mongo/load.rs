@@ -45,7 +45,7 @@ const STORED_FUNCTIONS: &str = "system.js";
 const COLLATION: &str = "collation";
 
 /// What it takes to write an empty timestamp.
-const UPDATE_ROLES: &str =
+pub const UPDATE_ROLES: &str =
     "role readWriteAnyDatabase (a document has an empty timestamp, which only an update preserves)";
 
 /// Creates a collection, view or time series with the options that a listing showed.
@@ -79,10 +79,16 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
     database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
 }
 
-async fn empty(database: &Database, name: &str, doing: &str) -> Result<()> {
+/// Empties a collection, one document after the other: the server has no `emptycapped` for clients, and takes the operation of
+/// that name from nobody under access control.
+///
+/// # Errors
+/// When the server refuses it or a privilege is missing.
+pub async fn empty(database: &Database, name: &str) -> Result<()> {
+    let doing = format!("empty {}.{name}", database.name());
     let mut command = rawdoc! { "delete": name, "deletes": [{ "q": {}, "limit": 0 }] };
     majority(&mut command);
-    let attempt = Attempt { doing, action: "remove", roles: REPLAY_ROLES };
+    let attempt = Attempt { doing: &doing, action: "remove", roles: REPLAY_ROLES };
     run_retrying(database, command, attempt).await.map(drop)
 }
 
@@ -104,10 +110,10 @@ pub async fn has_documents(database: &Database, name: &str) -> Result<bool> {
 /// When the server does not answer or a privilege is missing.
 pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
     const NAMESPACE_NOT_FOUND: i32 = 26;
-    let doing = format!("drop {}.{name}", database.name());
     if name == STORED_FUNCTIONS {
-        return empty(database, name, &doing).await;
+        return empty(database, name).await;
     }
+    let doing = format!("drop {}.{name}", database.name());
     let mut command = rawdoc! { "drop": name };
     majority(&mut command);
     match database.run_raw_command(command).await {
@@ -161,27 +167,31 @@ pub fn insert(
     }
 }
 
-/// Writes a document as it is, in place of one with the same `_id`: validators are bypassed, empty timestamps kept.
+/// Writes documents as they are, in place of those with the same `_id`s: validators are bypassed, empty timestamps kept. `roles`
+/// are the built-in ones that grant it. The future owns everything, so that it can outlive its caller.
+///
+/// At most [`INSERT_DOCUMENTS`] documents and [`INSERT_BYTES`] bytes, or one document.
 ///
 /// # Errors
-/// When the server refuses it or stays away.
+/// When the server refuses one, such as a second document with a unique key, or stays away.
 pub fn put(
     database: &Database,
     collection: &str,
-    document: &RawDocument,
+    documents: &[&RawDocument],
+    roles: &'static str,
 ) -> impl Future<Output = Result<()>> + Send + use<> {
     let doing = format!("write to {}.{collection}", database.name());
-    let command = put_command(collection, &[document], Existing::Replace);
+    let command = put_command(collection, documents, Existing::Replace);
     let database = database.clone();
     async move {
         let command = command.map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
-        write(&database, command, Attempt { doing: &doing, action: "update", roles: UPDATE_ROLES }).await.map(drop)
+        write(&database, command, Attempt { doing: &doing, action: "update", roles }).await.map(drop)
     }
 }
 
 /// Sends a command that writes documents; returns the numbers of those that were there, unless a lost connection may
 /// be why.
-pub(super) async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<usize>> {
+async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<usize>> {
     let doing = attempt.doing;
     let (reply, retried) = run_retrying(database, command, attempt).await?;
     let mut existing = Vec::new();
@@ -337,13 +347,13 @@ pub fn has_empty_timestamp(document: &RawDocument) -> bool {
 
 /// What becomes of a document that has the `_id` of one to write.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
+enum Existing {
     Keep,
     Replace,
 }
 
 /// Returns the command that writes each document as it is.
-pub(super) fn put_command(
+fn put_command(
     collection: &str,
     documents: &[&RawDocument],
     existing: Existing,

@@ -13,7 +13,7 @@ use super::entry::{Operation, OperationKind, unknown, unreadable};
 use super::{CollectionUuid, VIEWS, bucket_index, is_restored};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionKind, CollectionRecord};
-use crate::namespace::{BUCKETS_PREFIX, visible_name};
+use crate::namespace::{BUCKETS_PREFIX, buckets_of, visible_name};
 use crate::pattern::NamespacePattern;
 
 /// The collections and views as they are at one moment.
@@ -44,10 +44,7 @@ impl Collections {
                     collections.views.insert((record.db, record.name), record.options);
                 }
                 CollectionKind::Timeseries => {
-                    series.insert(
-                        (record.db, format!("{BUCKETS_PREFIX}{}", record.name)),
-                        (record.options, record.indexes),
-                    );
+                    series.insert((record.db, buckets_of(&record.name)), (record.options, record.indexes));
                 }
                 CollectionKind::Collection | CollectionKind::Buckets => with_documents.push(record),
             }

@@ -3,24 +3,15 @@
 //! An `_id` is written in one way for all values that are equal, then hashed. Strings that only a collation holds for
 //! equal stay different. The hash is keyed, so that nobody can choose `_id`s whose hashes collide.
 
-use bson::{Decimal128, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::spec::ElementType;
+use bson::{RawDocument, RawDocumentBuf};
 use sha2::{Digest, Sha256};
 
-use crate::filter::canonical_number;
+use crate::filter::{Value, canonical_number, elements, fields};
 use crate::random::Random;
 
 /// A hash that tells documents apart: 128 bits, of which two are equal by chance in no collection that exists.
 pub type Hash = [u8; 16];
-
-/// Types of BSON values, as the bytes that name them.
-const DOUBLE: u8 = 0x01;
-const STRING: u8 = 0x02;
-const DOCUMENT: u8 = 0x03;
-const ARRAY: u8 = 0x04;
-const SYMBOL: u8 = 0x0e;
-const INT32: u8 = 0x10;
-const INT64: u8 = 0x12;
-const DECIMAL: u8 = 0x13;
 
 /// What ends a document or an array; no type has this number.
 const END: u8 = 0x00;
@@ -49,8 +40,8 @@ impl IdentityKey {
 #[must_use]
 pub fn canonical(id: Option<Element<'_>>) -> Vec<u8> {
     let mut canonical = Vec::with_capacity(64);
-    if let Some(Element { kind, value, .. }) = id {
-        encode(kind, value, &mut canonical);
+    if let Some(Element { value, .. }) = id {
+        encode(value, &mut canonical);
     }
     canonical
 }
@@ -65,73 +56,62 @@ pub fn first_half(hash: [u8; 32]) -> Hash {
 /// A field as it lies in its document's bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Element<'a> {
-    kind: u8,
     name: &'a str,
-    value: &'a [u8],
+    value: Value<'a>,
 }
 
 impl<'a> Element<'a> {
     /// Returns a document's `_id`, if it has one.
     #[must_use]
     pub fn id_of(document: &'a RawDocument) -> Option<Self> {
-        elements(document).map_while(Result::ok).find(|element| element.name == "_id")
+        elements(document).find(|(name, _)| *name == "_id").map(|(name, value)| Self { name, value })
     }
 
     /// Returns a document of nothing but this field.
     #[must_use]
     pub fn alone(&self) -> Option<RawDocumentBuf> {
-        let bytes = 4 + 1 + self.name.len() + 1 + self.value.len() + 1;
+        let value = self.value;
+        let bytes = 4 + 1 + self.name.len() + 1 + value.bytes.len() + 1;
         let length = i32::try_from(bytes).ok()?.to_le_bytes();
-        let parts = [&length[..], &[self.kind], self.name.as_bytes(), &[0], self.value, &[0]];
+        let parts = [&length[..], &[value.kind as u8], self.name.as_bytes(), &[0], value.bytes, &[0]];
         RawDocumentBuf::from_bytes(parts.concat()).ok()
     }
 }
 
-/// Walks over the fields of a document, with the bytes of their values, which need not be valid UTF-8.
-fn elements(document: &RawDocument) -> impl Iterator<Item = Result<Element<'_>, bson::error::Error>> {
-    const LENGTH: usize = 4;
-    let mut at = LENGTH;
-    document.iter_elements().map(move |element| {
-        let element = element?;
-        let name = element.key().as_str();
-        let begin = at + 1 + name.len() + 1;
-        at = begin + element.size();
-        Ok(Element { kind: element.element_type() as u8, name, value: &document.as_bytes()[begin..at] })
-    })
-}
-
 /// Writes a value so that equal values, and no others, are equal bytes. Each value ends by itself.
-fn encode(kind: u8, value: &[u8], to: &mut Vec<u8>) {
-    match kind {
-        DOUBLE | INT32 | INT64 | DECIMAL => encode_number(kind, value, to),
-        STRING | SYMBOL => encode_as_is(STRING, value, to),
-        DOCUMENT | ARRAY => {
+fn encode(value: Value<'_>, to: &mut Vec<u8>) {
+    match value.kind {
+        ElementType::Double | ElementType::Int32 | ElementType::Int64 | ElementType::Decimal128 => {
+            encode_number(value, to);
+        }
+        ElementType::String | ElementType::Symbol => encode_as_is(ElementType::String, value.bytes, to),
+        ElementType::EmbeddedDocument | ElementType::Array => {
             let begin = to.len();
-            if encode_fields(kind, value, to).is_none() {
+            if encode_fields(value, to).is_none() {
                 to.truncate(begin);
-                encode_as_is(kind, value, to);
+                encode_as_is(value.kind, value.bytes, to);
             }
         }
-        _ => encode_as_is(kind, value, to),
+        kind => encode_as_is(kind, value.bytes, to),
     }
 }
 
-fn encode_as_is(kind: u8, value: &[u8], to: &mut Vec<u8>) {
-    to.push(kind);
-    to.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    to.extend_from_slice(value);
+fn encode_as_is(kind: ElementType, bytes: &[u8], to: &mut Vec<u8>) {
+    to.push(kind as u8);
+    to.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    to.extend_from_slice(bytes);
 }
 
 /// Writes the fields of a document, or the items of an array, whose names do not count; none when a name is not UTF-8.
-fn encode_fields(kind: u8, value: &[u8], to: &mut Vec<u8>) -> Option<()> {
-    to.push(kind);
+fn encode_fields(value: Value<'_>, to: &mut Vec<u8>) -> Option<()> {
+    to.push(value.kind as u8);
     // No length is as large, so that this is never taken for a value written as it is.
     to.extend_from_slice(&u64::MAX.to_le_bytes());
-    for element in elements(RawDocument::from_bytes(value).ok()?) {
-        let element = element.ok()?;
-        encode(element.kind, element.value, to);
-        if kind == DOCUMENT {
-            to.extend_from_slice(element.name.as_bytes());
+    for field in fields(RawDocument::from_bytes(value.bytes).ok()?) {
+        let (name, inner) = field?;
+        encode(inner, to);
+        if value.kind == ElementType::EmbeddedDocument {
+            to.extend_from_slice(name.as_bytes());
             to.push(0);
         }
     }
@@ -139,34 +119,14 @@ fn encode_fields(kind: u8, value: &[u8], to: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn encode_number(kind: u8, value: &[u8], to: &mut Vec<u8>) {
-    let Some((negative, digits, exponent)) = number(kind, value).and_then(canonical_number) else {
-        return encode_as_is(kind, value, to);
+fn encode_number(value: Value<'_>, to: &mut Vec<u8>) {
+    let Some((negative, digits, exponent)) = canonical_number(value) else {
+        return encode_as_is(value.kind, value.bytes, to);
     };
-    to.extend_from_slice(&[DOUBLE, u8::from(negative)]);
+    to.extend_from_slice(&[ElementType::Double as u8, u8::from(negative)]);
     to.extend_from_slice(digits.as_bytes());
     to.push(0);
     to.extend_from_slice(&exponent.to_le_bytes());
-}
-
-fn number(kind: u8, value: &[u8]) -> Option<RawBsonRef<'_>> {
-    Some(match kind {
-        DOUBLE => {
-            let number = f64::from_le_bytes(value.try_into().ok()?);
-            // Most that count with doubles count whole things, and those are written much faster.
-            whole(number).map_or(RawBsonRef::Double(number), RawBsonRef::Int64)
-        }
-        INT32 => RawBsonRef::Int32(i32::from_le_bytes(value.try_into().ok()?)),
-        INT64 => RawBsonRef::Int64(i64::from_le_bytes(value.try_into().ok()?)),
-        _ => RawBsonRef::Decimal128(Decimal128::from_bytes(value.try_into().ok()?)),
-    })
-}
-
-#[allow(clippy::cast_possible_truncation)] // Checked: it has no fraction and fits.
-fn whole(number: f64) -> Option<i64> {
-    /// Up to here each whole number has a double of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 #[cfg(test)]
@@ -174,7 +134,7 @@ mod tests {
     use std::collections::HashMap;
 
     use bson::spec::BinarySubtype;
-    use bson::{Binary, Bson, DateTime, Timestamp, oid::ObjectId, rawdoc};
+    use bson::{Binary, Bson, DateTime, Decimal128, Timestamp, oid::ObjectId, rawdoc};
     use proptest::prelude::*;
 
     use super::*;
@@ -251,7 +211,7 @@ mod tests {
     #[test]
     fn an_id_that_is_no_text_has_its_bytes() {
         let invalid = |byte: u8| {
-            let bytes = [&[16, 0, 0, 0, STRING][..], b"_id\0", &[2, 0, 0, 0, byte, 0, 0]].concat();
+            let bytes = [&[16, 0, 0, 0, ElementType::String as u8][..], b"_id\0", &[2, 0, 0, 0, byte, 0, 0]].concat();
             RawDocumentBuf::from_bytes(bytes).unwrap()
         };
         assert_eq!(hash(&invalid(0xff)), hash(&invalid(0xff)));
@@ -283,8 +243,8 @@ mod tests {
                 hash(document);
                 id.and_then(|id| id.alone());
             }
-            for kind in [DOCUMENT, ARRAY, DOUBLE, DECIMAL] {
-                encode(kind, &bytes, &mut Vec::new());
+            for kind in [ElementType::EmbeddedDocument, ElementType::Array, ElementType::Double, ElementType::Decimal128] {
+                encode(Value { kind, bytes: &bytes }, &mut Vec::new());
             }
         }
     }

@@ -9,18 +9,19 @@
 //! way but views, whose definition the journal keeps.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use serde::{Deserialize, Serialize};
 
-use super::RestoreItem;
-use super::journal::{RestoreId, no_options};
+use super::journal::{Event, RestoreId};
+use super::{Restore, RestoreItem};
 use crate::error::{Error, Result};
 use crate::format::catalog::CollectionKind;
 use crate::mongo::error::RESTORE_ROLES;
 use crate::mongo::namespaces::{self, Namespace, NamespaceKind};
 use crate::mongo::{Deployment, apply, privileges};
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::{BUCKETS_PREFIX, buckets_of};
 use crate::operations::CollectionUuid;
 
 /// How often what is left to do is done again: a server may crash within it, and come back.
@@ -88,8 +89,7 @@ impl Listing {
 
 /// Returns the name of the collection that holds the documents of a namespace.
 pub(super) fn data_name(kind: CollectionKind, name: &str) -> String {
-    let prefix = if kind == CollectionKind::Timeseries { BUCKETS_PREFIX } else { "" };
-    format!("{prefix}{name}")
+    if kind == CollectionKind::Timeseries { buckets_of(name) } else { name.to_owned() }
 }
 
 impl Exchange {
@@ -103,9 +103,9 @@ impl Exchange {
         }
         let listed = staged.as_ref().and_then(|staged| listing.get(&item.db, staged));
         let options = match kind {
-            CollectionKind::Timeseries => listed.map_or_else(no_options, |listed| listed.options.clone()),
+            CollectionKind::Timeseries => listed.map_or_else(RawDocumentBuf::new, |listed| listed.options.clone()),
             CollectionKind::View => item.record.options.clone(),
-            CollectionKind::Collection | CollectionKind::Buckets => no_options(),
+            CollectionKind::Collection | CollectionKind::Buckets => RawDocumentBuf::new(),
         };
         let old = listing.get(&item.db, &item.name).map(|found| Old::of(found, listing));
         let kept = kept_name(&item.db, &item.name, id, listing);
@@ -163,15 +163,14 @@ impl Exchange {
     /// Moves whatever bears the name to the name under which it is kept.
     fn move_away(&self, listing: &Listing) -> Vec<RawDocumentBuf> {
         let mut operations = Vec::new();
-        let buckets = |name: &str| format!("{BUCKETS_PREFIX}{name}");
         match listing.get(&self.db, &self.name).map(|found| found.kind) {
             Some(NamespaceKind::Collection) => operations.push(rename(&self.db, &self.name, &self.kept)),
             Some(_) => operations.push(drop(&self.db, &self.name)),
             None => {}
         }
-        if listing.has(&self.db, &buckets(&self.name)) {
-            operations.push(rename(&self.db, &buckets(&self.name), &buckets(&self.kept)));
-            let options = self.old.as_ref().map_or_else(no_options, |old| old.options.clone());
+        if listing.has(&self.db, &buckets_of(&self.name)) {
+            operations.push(rename(&self.db, &buckets_of(&self.name), &buckets_of(&self.kept)));
+            let options = self.old.as_ref().map_or_else(RawDocumentBuf::new, |old| old.options.clone());
             operations.push(create(&self.db, &self.kept, &options));
         }
         operations
@@ -255,6 +254,30 @@ impl Old {
     }
 }
 
+impl Restore<'_> {
+    /// Puts everything that was loaded beside in the place of what exists, all at once.
+    pub(super) async fn exchange(&self) -> Result<()> {
+        let Some(journal) = self.context.journal.clone().filter(|_| self.plan.replace) else { return Ok(()) };
+        let (deployment, settled) = (self.context.deployment.clone(), Arc::clone(&self.exchanges));
+        let items = self.plan.items.clone();
+        let exchange = async move {
+            let exchanges = if let Some(exchanges) = settled.get() {
+                exchanges.clone()
+            } else {
+                let listing = Listing::of(&deployment, items.iter().map(|item| item.db.as_str())).await?;
+                let settle = |item: &RestoreItem| Exchange::settle(item, &listing, journal.id());
+                let exchanges = items.iter().map(settle).collect::<Result<Vec<_>>>()?;
+                settled.get_or_init(|| exchanges.clone());
+                journal.note(Event::Exchanging { exchanges: exchanges.clone() }).await?;
+                exchanges
+            };
+            forward(&deployment, &exchanges).await?;
+            journal.note(Event::Exchanged).await
+        };
+        self.phases.time("exchange", self.writes.run(Box::pin(exchange))).await
+    }
+}
+
 /// Puts everything in its place.
 ///
 /// # Errors
@@ -314,8 +337,7 @@ fn kept_name(db: &str, name: &str, id: &RestoreId, listing: &Listing) -> String 
         }
         format!("{}{ending}", &name[..end])
     });
-    let is_free =
-        |candidate: &String| !listing.has(db, candidate) && !listing.has(db, &format!("{BUCKETS_PREFIX}{candidate}"));
+    let is_free = |candidate: &String| !listing.has(db, candidate) && !listing.has(db, &buckets_of(candidate));
     candidates.into_iter().find(is_free).unwrap_or_default()
 }
 

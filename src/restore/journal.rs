@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use super::exchange::Exchange;
 use super::merge::Merge;
 use super::only::{Mode, Only};
+use super::plan::{RestorePlan, RestoreRequest};
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::CollectionKind;
 use crate::format::{BackupId, ClusterTime};
@@ -113,6 +114,39 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns what a plan sets out to do: what was asked for, at the moment if one was.
+    #[must_use]
+    pub fn of(plan: &RestorePlan, moment: Option<ClusterTime>, request: &RestoreRequest) -> Self {
+        let RestoreRequest { patterns, maps, accounts, replace, keep_old, only } = request;
+        Self {
+            backup: plan.manifest.id.clone(),
+            moment,
+            patterns: patterns.iter().map(ToString::to_string).collect(),
+            maps: maps.iter().map(ToString::to_string).collect(),
+            accounts: *accounts,
+            replace: *replace,
+            keep_old: *keep_old,
+            filter: only.as_ref().map(|only| only.text().to_owned()),
+            mode: only.as_ref().map(Only::mode).unwrap_or_default(),
+            items: plan.item_records(),
+        }
+    }
+
+    /// Returns what was asked for.
+    ///
+    /// # Errors
+    /// When a pattern, a map or the filter makes no sense to this version.
+    pub fn request(&self) -> Result<RestoreRequest> {
+        Ok(RestoreRequest {
+            patterns: self.patterns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            maps: self.maps.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            accounts: self.accounts,
+            replace: self.replace,
+            keep_old: self.keep_old,
+            only: self.only()?,
+        })
+    }
+
     /// Returns which documents alone are restored.
     ///
     /// # Errors
@@ -471,9 +505,4 @@ async fn silence(lines: &Collection<Line>) -> Result<Duration, mongodb::error::E
     let last: Option<Document> = last.try_next().await?;
     let milliseconds = last.and_then(|last| last.get("milliseconds").and_then(Bson::as_i64));
     Ok(Duration::from_millis(milliseconds.and_then(|age| u64::try_from(age).ok()).unwrap_or_default()))
-}
-
-/// Returns options as the journal keeps them.
-pub(super) fn no_options() -> RawDocumentBuf {
-    RawDocumentBuf::new()
 }

@@ -6,13 +6,16 @@
 //! replaced never is, and what somebody has written since is not removed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf};
 use serde::{Deserialize, Serialize};
 
-use super::RestoreItem;
+use super::exchange::Listing;
+use super::journal::{Event, Journal};
 use super::only::{Mode, Only};
 use super::writes::Writes;
+use super::{Restore, RestoreItem};
 use crate::error::{Error, Result};
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
@@ -190,6 +193,78 @@ impl Merging<'_> {
         Error::refused(format!("{} has some of the documents already{first}", self.merge.namespace())).with_hint(
             "--mode missing adds only those that it lacks, --mode upsert puts the backup's in the place of those that it has",
         )
+    }
+}
+
+impl Restore<'_> {
+    /// Puts the documents that were loaded beside into live collections.
+    pub(super) async fn merge(&self) -> Result<()> {
+        let (Some(only), Some(journal)) = (&self.plan.only, &self.context.journal) else { return Ok(()) };
+        let left = match self.merges.get() {
+            Some(_) => self.context.past.left,
+            None => self.settle_merges(only, journal).await?,
+        };
+        let mut merged = Merged { written: 0, left };
+        for merge in self.merges.get().into_iter().flatten() {
+            merged.written += self.merging(only, merge).write().await?;
+        }
+        self.merged.get_or_init(|| merged);
+        self.note(Event::Exchanged).await
+    }
+
+    /// Finds out what is to be written into live collections, makes those that are missing, and writes that down.
+    async fn settle_merges(&self, only: &Only, journal: &Journal) -> Result<u64> {
+        let listing =
+            Listing::of(&self.context.deployment, self.plan.items.iter().map(|item| item.db.as_str())).await?;
+        let (mut merges, mut left) = (Vec::new(), 0);
+        for (number, item) in self.items() {
+            let made = self.context.past.made.contains(&number);
+            let is_missing = listing.get(&item.db, &item.name).is_none();
+            if is_missing {
+                self.make(number, item, journal).await?;
+            }
+            let merge = Merge::of(item, made || is_missing);
+            left += self.merging(only, &merge).settle().await?;
+            merges.push(merge);
+        }
+        let noted = merges.clone();
+        self.merges.get_or_init(|| merges);
+        let journal = journal.clone();
+        self.writes.run(async move { journal.note(Event::Merging { merges: noted, left }).await }).await?;
+        Ok(left)
+    }
+
+    fn merging<'b>(&'b self, only: &'b Only, merge: &'b Merge) -> Merging<'b> {
+        Merging { target: &self.context.deployment, writes: &self.writes, only, merge }
+    }
+
+    /// Makes the live collection for documents that are restored where there is none.
+    async fn make(&self, number: usize, item: &RestoreItem, journal: &Journal) -> Result<()> {
+        let database = self.context.deployment.client().database(&item.db);
+        let (name, record, created) = (item.name.clone(), item.record.clone(), Arc::clone(&self.created));
+        let journal = journal.clone();
+        let make = async move {
+            journal.note(Event::Making { item: number }).await?;
+            load::create(&database, &name, &record.options, &record.indexes).await?;
+            created.remember(database.name(), &name);
+            let indexes: Vec<_> = record.indexes.iter().filter(|index| !load::is_id_index(index)).collect();
+            load::create_indexes(&database, &name, &record.options, &indexes).await?;
+            load::set_limits(&database, &name, &record.options).await
+        };
+        self.writes.run(make).await
+    }
+
+    /// Drops the copies of documents that were to be replaced; returns those that it could not.
+    pub(super) async fn drop_replaced(&self) -> Vec<String> {
+        let mut remaining = Vec::new();
+        for item in self.plan.items.iter().filter(|_| self.plan.only.is_some()) {
+            let merge = Merge::of(item, false);
+            if let Err(cause) = merge.remove(&self.context.deployment).await {
+                tracing::warn!(namespace = merge.old_namespace(), %cause, "cannot drop what the failed restore created");
+                remaining.push(merge.old_namespace());
+            }
+        }
+        remaining
     }
 }
 

@@ -12,7 +12,7 @@ use crate::format::ClusterTime;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
 use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::accounts::Accounts;
-use crate::namespace::BUCKETS_PREFIX;
+use crate::namespace::buckets_of;
 use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
 
@@ -266,7 +266,7 @@ fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec
             if record.kind != CollectionKind::Timeseries {
                 return Ok(item(db, name, None, record));
             }
-            let source = (record.db.clone(), format!("{BUCKETS_PREFIX}{}", record.name));
+            let source = (record.db.clone(), buckets_of(&record.name));
             let data = buckets
                 .remove(&source)
                 .ok_or_else(|| Error::damaged(format!("the catalog lacks the buckets of {}", record.namespace())))?;

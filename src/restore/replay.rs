@@ -16,7 +16,7 @@ use super::journal::Event;
 use super::survey::Recovery;
 use super::{Restore, RestoreItem, ended};
 use crate::error::Result;
-use crate::mongo::apply::{self, Batch, OnMissing};
+use crate::mongo::apply::{Batch, OnMissing};
 use crate::mongo::load;
 use crate::operations::{Changes, CollectionUuid, Fate, Operation, OperationKind, document_key};
 
@@ -174,8 +174,8 @@ impl<'a> Lanes<'a> {
     async fn take(&mut self, place: &Place, operation: &Operation<'_>, on_missing: OnMissing) -> Result<()> {
         if operation.kind == OperationKind::Command {
             self.drain().await?;
-            let database = self.restore.context.deployment.client().database(&place.db);
-            return self.restore.writes.run(apply::empty_capped(database, place.name.clone())).await;
+            let (database, name) = (self.restore.context.deployment.client().database(&place.db), place.name.clone());
+            return self.restore.writes.run(async move { load::empty(&database, &name).await }).await;
         }
         // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
         let key = place.one_lane.or_else(|| operation.document_id().map(document_key)).unwrap_or_default();
@@ -197,7 +197,7 @@ impl<'a> Lanes<'a> {
         self.send(number).await?;
         self.lanes[number].settle().await?;
         let database = self.restore.context.deployment.client().database(&place.db);
-        self.restore.writes.run(load::put(&database, &place.name, operation.o)).await
+        self.restore.writes.run(load::put(&database, &place.name, &[operation.o], load::UPDATE_ROLES)).await
     }
 
     /// Sends what a lane has gathered, when what it sent before has arrived.

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use super::exchange::{Listing, data_name};
 use super::journal::{self, Known};
 use super::plan::{RestoreItem, RestorePlan};
-use crate::error::{Error, Result};
-use crate::mongo::{Deployment, Namespace, NamespaceKind, accounts, privileges, space};
+use crate::error::{Error, Kind, Result};
+use crate::mongo::{Deployment, Namespace, NamespaceKind, accounts, error::RESTORE_ROLES, health, privileges};
 use crate::units::ByteSize;
 
 /// How many namespaces in the way are named in one message.
@@ -54,7 +54,7 @@ impl TargetState {
         let found = plan.items.iter().filter_map(|item| listing.get(&item.db, &item.name));
         let unfit = found.filter(|found| !takes_single_documents(found)).map(Namespace::full_name).collect();
         let (version, compatibility) = target.versions().await?;
-        let free_bytes = space::free(target).await?;
+        let free_bytes = free_bytes(target).await?;
         let exchanges_at_once = !plan.replace || privileges::read(target).await?.allow_everything();
         Ok(Self {
             existing,
@@ -164,6 +164,16 @@ impl TargetState {
             ),
             None => "nothing was changed; take their place with --replace (add --keep-old to be able to undo it), restore under other names with --map FROM=TO, or to another server with --to".into(),
         })
+    }
+}
+
+/// Returns how much room is left; none where the server does not say, or not to this user: a precaution less is no reason to
+/// refuse a restore.
+async fn free_bytes(target: &Deployment) -> Result<Option<u64>> {
+    match health::free_space(target, RESTORE_ROLES).await {
+        Ok(space) => Ok(space.map(|(_, free)| free)),
+        Err(error) if error.kind() == Kind::Configuration => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
-use crate::restore::{self, Journal, Known, RestoreContext, RestoreId, RestoreRequest, Stage};
+use crate::restore::{self, Journal, Known, RestoreContext, RestoreId, Stage};
 use crate::secret::Secret;
 
 /// Only one of them at once.
@@ -86,18 +86,7 @@ async fn resume(
         }
         _ => {}
     }
-    let asked = Asked {
-        backup: Some(record.backup.to_string()),
-        moment: record.moment,
-        request: RestoreRequest {
-            patterns: record.patterns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            maps: record.maps.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            accounts: record.accounts,
-            replace: record.replace,
-            keep_old: record.keep_old,
-            only: record.only()?,
-        },
-    };
+    let asked = Asked { backup: Some(record.backup.to_string()), moment: record.moment, request: record.request()? };
     let repository = session.repository(config).await?;
     let ready = Ready::find(session, config, &repository, &asked).await?;
     let plan = if ready.plan.is_staged() { ready.plan.beside(id) } else { ready.plan };

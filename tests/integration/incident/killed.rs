@@ -12,7 +12,7 @@ use regrow::mongo::Deployment;
 use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::Repository;
-use regrow::restore::{self, Journal, Mode, Past, Record, RestoreContext, RestoreId, RestorePlan, RestoreRequest};
+use regrow::restore::{self, Journal, Past, Record, RestoreContext, RestoreId, RestorePlan, RestoreRequest};
 use regrow::secret::Secret;
 use regrow::storage::{Fault, Faulty, Storage};
 use serde_json::Value;
@@ -249,18 +249,7 @@ async fn replace_from(stage: &Stage, servers: &harness::Servers, storage: Arc<dy
     let id = RestoreId::generate(Clock::system().now(), &Random::system());
     let plan = RestorePlan::make(manifest, catalog, None, &request)?.beside(&id);
     let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await?;
-    let record = Record {
-        backup: plan.manifest.id.clone(),
-        moment: None,
-        patterns: Vec::new(),
-        maps: Vec::new(),
-        accounts: false,
-        replace: true,
-        keep_old: false,
-        filter: None,
-        mode: Mode::default(),
-        items: plan.item_records(),
-    };
+    let record = Record::of(&plan, None, &request);
     let journal = Some(Journal::begin(&deployment, id, record, &Random::system()).await?);
     let context =
         RestoreContext { deployment, segments, progress: Progress::default(), journal, past: Past::default() };
