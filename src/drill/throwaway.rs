@@ -3,8 +3,8 @@
 //! It listens on this machine alone, keeps its data in a folder of its own, and never deletes documents that have expired.
 //! It is no member of a replica set: nothing of it is replicated, so an oplog would only be written twice. The folder holds
 //! a lock for as long as the drill lives. A drill that was killed leaves server and folder: the next one finds a folder
-//! whose lock nobody holds, ends the server that works in it, and removes it. Folders are made and looked for under one more
-//! lock, beside them all: so a folder that is found without a lock of its own is no drill's that is just beginning.
+//! whose lock nobody holds, ends the server that works in it, and removes it. Folders are made and looked for under the lock of
+//! the folder around them: so one that is found without a lock of its own is no drill's that is just beginning.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -25,9 +25,6 @@ const PREFIX: &str = "regrow-drill-";
 const LOCK: &str = "lock";
 const DATA: &str = "data";
 const LOG: &str = "mongod.log";
-
-/// The lock beside the folders, held while one is made or those that were left are removed.
-const GUARD: &str = "regrow-drill.lock";
 
 /// The memory that the server keeps data in: the drill must leave some to whatever else runs here.
 const CACHE_GIB: &str = "1";
@@ -81,10 +78,12 @@ impl Throwaway {
                 .caused_by(error)
                 .with_hint("check drill.folder: it must exist, be writable, and hold all data of a backup")
         };
-        let _guard = lock(&folder.join(GUARD)).map_err(|error| failed("lock a file in", error))?;
+        let _guard = File::open(folder).and_then(locked).map_err(|error| failed("lock", error))?;
         let temporary = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder);
         let folder = temporary.map_err(|error| failed("make a folder in", error))?;
-        let lock = lock(&folder.path().join(LOCK)).map_err(|error| failed("lock a folder in", error))?;
+        let lock = File::create(folder.path().join(LOCK))
+            .and_then(locked)
+            .map_err(|error| failed("lock a folder in", error))?;
         fs::create_dir(folder.path().join(DATA)).map_err(|error| failed("make a folder in", error))?;
         let port = free_port().map_err(|error| failed("find a free port for a server in", error))?;
         let server = command(mongod, folder.path(), port).spawn().map_err(|error| {
@@ -139,9 +138,8 @@ impl Throwaway {
     }
 }
 
-/// Makes a file where there is none, and waits until nobody else holds its lock.
-fn lock(path: &Path) -> std::io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+/// Waits until nobody else holds the lock of a file or a folder, and holds it.
+fn locked(file: File) -> std::io::Result<File> {
     file.lock()?;
     Ok(file)
 }
@@ -167,7 +165,7 @@ pub(super) fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
             .caused_by(error)
             .with_hint("check drill.folder: it must exist and be writable")
     };
-    let _guard = lock(&folder.join(GUARD)).map_err(failed)?;
+    let _guard = File::open(folder).and_then(locked).map_err(failed)?;
     let mut swept = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

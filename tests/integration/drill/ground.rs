@@ -94,9 +94,7 @@ impl Ground {
     /// Panics if a drill left a folder or a server.
     pub fn is_clean(&self) {
         let folder = self.workspace.path("drills");
-        let mut left = folders(folder.clone());
-        left.retain(|path| path.is_dir());
-        assert_eq!(left, Vec::<PathBuf>::new());
+        assert_eq!(folders(folder.clone()), Vec::<PathBuf>::new());
         let is_ours = |process: &PathBuf| {
             let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&arguments).contains(folder.to_str().unwrap())
