@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mongodb::Client;
 use mongodb::bson::{Document, Timestamp, doc};
+use mongodb::error::ErrorKind;
+use mongodb::{Client, Collection};
 use serde_json::Value;
 
 use super::workload::{DATABASES, Random, Workload};
@@ -205,11 +206,22 @@ async fn missing(client: &Client) -> Option<Document> {
     filters.push(doc! { "op": "u", "ns": "stress.system.views" });
     filters.push(doc! { "op": "u", "ns": "stress.system.buckets.series" });
     for filter in filters {
-        if oplog.find_one(filter.clone()).await.unwrap().is_none() {
+        if find(&oplog, &filter).await.is_none() {
             return Some(filter);
         }
     }
     None
+}
+
+/// Finds an entry; looks again from where the oplog begins by now when it rolled over under the search.
+async fn find(oplog: &Collection<Document>, filter: &Document) -> Option<Document> {
+    const CAPPED_POSITION_LOST: i32 = 136;
+    loop {
+        match oplog.find_one(filter.clone()).await {
+            Err(error) if matches!(&*error.kind, ErrorKind::Command(lost) if lost.code == CAPPED_POSITION_LOST) => {}
+            found => return found.unwrap(),
+        }
+    }
 }
 
 async fn restore_each(workspace: &Workspace, target: &Servers, samples: &[Sample]) {
