@@ -74,8 +74,11 @@ struct Arguments {
     /// Print no remarks, only the answer and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     quiet: bool,
-    /// Show no progress line
-    #[arg(long, global = true, help_heading = GLOBAL)]
+    /// How to show progress
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto", help_heading = GLOBAL)]
+    progress: progress::Mode,
+    /// Show no progress
+    #[arg(long, global = true, conflicts_with = "progress", help_heading = GLOBAL)]
     no_progress: bool,
     #[command(subcommand)]
     command: Command,
@@ -149,7 +152,7 @@ struct Session {
     config: Option<PathBuf>,
     json: bool,
     quiet: bool,
-    show_progress: bool,
+    progress: progress::Mode,
     clock: Clock,
     random: Random,
 }
@@ -167,7 +170,7 @@ impl Session {
     /// Says something to a person, unless they asked for silence.
     fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            progress::beside(|| eprintln!("{text}"));
         }
     }
 }
@@ -203,7 +206,11 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         config: arguments.config,
         json: arguments.json,
         quiet: arguments.quiet,
-        show_progress: !arguments.no_progress && !arguments.quiet && std::io::stderr().is_terminal(),
+        progress: if arguments.no_progress {
+            progress::Mode::None
+        } else {
+            arguments.progress.settled(arguments.quiet)
+        },
         clock: Clock::system(),
         random: Random::system(),
     };
@@ -241,7 +248,7 @@ fn start_logging(verbose: u8, quiet: bool) {
     };
     let filter = EnvFilter::try_from_env("REGROW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress::Talk::default).with_ansi(colour);
     log.with_target(false).init();
 }
 
@@ -264,7 +271,7 @@ async fn stop_requested() {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    eprintln!("stopping cleanly; once more stops at once");
+    progress::beside(|| eprintln!("stopping cleanly; once more stops at once"));
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

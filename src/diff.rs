@@ -29,7 +29,7 @@ use crate::format::ClusterTime;
 use crate::format::catalog::CollectionKind;
 use crate::mongo::Deployment;
 use crate::operations::identity::IdentityKey;
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 use crate::random::Random;
 use crate::repository::SegmentReader;
 
@@ -156,11 +156,13 @@ async fn pair_of(
     listener: &mut impl Listener,
 ) -> Result<CollectionDiff> {
     let empty = || Records::new(key, plan.listed > 0);
-    let (live, as_of) = read::live(plan, pair, context, empty).await?;
+    let progress = context.progress.part(pair.namespace(), 2 * pair.backup.as_ref().map_or(0, |item| item.bytes));
+    progress.step(Step::Reading);
+    let (live, as_of) = read::live(plan, pair, context, &progress, empty).await?;
     let counts = match &pair.backup {
         // What was read live is what was read for the backup: it need not be read again to know that.
         Some(item) if live.is_content_of(item) => {
-            context.progress.add(0, item.bytes, 0);
+            progress.add(0, item.bytes, 0);
             Counts { same: item.documents, ..Counts::default() }
         }
         // Everything of it is missing, and nobody asks for names.
@@ -168,7 +170,7 @@ async fn pair_of(
             Counts { removed: item.documents, ..Counts::default() }
         }
         _ => {
-            let backup = read::backup(pair, context, empty()).await?;
+            let backup = read::backup(pair, context, &progress, empty()).await?;
             compare(pair, backup, live, plan.listed, listener).await?
         }
     };

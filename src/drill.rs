@@ -230,7 +230,7 @@ impl Find {
             Err(error) => return Err(error),
         }
         let check = Instant::now();
-        let mut findings = documents(&plan, target, of_source).await?;
+        let mut findings = documents(&plan, target, of_source, &context.progress).await?;
         findings.push(validate(&plan, target).await?);
         for query in context.queries {
             let recovered_to = plan.recovered_to().map(ClusterTime::wall);
@@ -333,22 +333,30 @@ async fn documents(
     plan: &RestorePlan,
     target: &Target,
     of_source: std::result::Result<SourceDigests, Unknown>,
+    progress: &Progress,
 ) -> Result<Vec<Finding>> {
     let mut loaded = Finding::about("documents", "each is the one that was backed up, byte for byte");
     plan.items.iter().filter(|item| !item.is_view()).for_each(|_| loaded.count());
     let compared = match of_source {
         Err(unknown) => Finding::unknown("source", unknown.reason()),
-        Ok(digests) => compare(plan, target, &digests).await?,
+        Ok(digests) => compare(plan, target, &digests, progress).await?,
     };
     Ok(vec![loaded, compared])
 }
 
-async fn compare(plan: &RestorePlan, target: &Target, of_source: &SourceDigests) -> Result<Finding> {
+async fn compare(
+    plan: &RestorePlan,
+    target: &Target,
+    of_source: &SourceDigests,
+    progress: &Progress,
+) -> Result<Finding> {
     let mut finding = Finding::about("source", "it had the same documents at that moment");
     for item in plan.items.iter().filter(|item| source::counts(item)) {
         finding.count();
         let restored = if plan.recovery.is_some() {
-            let digest = restore::read_back(&target.deployment, item).await?;
+            progress.expect_more(item.bytes);
+            let part = progress.part(item.target(), item.bytes);
+            let digest = restore::read_back(&target.deployment, item, &part).await?;
             (digest.documents, digest.to_bytes())
         } else {
             // Loading has proved it already.

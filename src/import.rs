@@ -82,10 +82,10 @@ async fn write_data(
     }
     let (records, versions) = (dump.listing.records.clone(), dump.listing.versions.clone());
     let (filled, queue) = mpsc::channel(QUEUE);
-    let filler = Filler::new(&dump.listing, filled, context.targets.segment_bytes)?;
+    let filler = Filler::new(&dump.listing, filled, context)?;
     let reading = tokio::task::spawn_blocking(move || dump.read(filler));
     let read = async { reading.await.map_err(|error| Error::failed("reading the dump stopped").caused_by(error))? };
-    let store = backup::store(&id, records.len(), queue, &sealer, writer, &context.progress);
+    let store = backup::store(&id, records.len(), queue, &sealer, writer);
     let (mut tallies, read) = tokio::try_join!(store, read)?;
     let of_oplog = tallies.pop().unwrap_or_default();
     let Read { accounts, oplog, feature_compatibility_version } = read;

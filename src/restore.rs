@@ -153,7 +153,9 @@ impl<'a> Restore<'a> {
     /// # Errors
     /// As those of [`execute`].
     pub async fn load(&self) -> Result<()> {
-        self.context.progress.expect(self.plan.bytes() + self.plan.recovery.as_ref().map_or(0, Recovery::bytes));
+        // Documents are loaded and read back.
+        let to_replay = self.plan.recovery.as_ref().map_or(0, Recovery::bytes);
+        self.context.progress.expect(2 * self.plan.bytes() + to_replay);
         load::collections(self).await?;
         if let Some(recovery) = &self.plan.recovery {
             let replayed = self.phases.time("replay", replay::replay(self, recovery)).await?;

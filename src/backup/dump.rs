@@ -25,6 +25,7 @@ use crate::mongo::parts::{Part, split};
 use crate::mongo::read::{CollectionReader, Reading, SnapshotLoss};
 use crate::mongo::{Namespace, NamespaceKind, Node, retrying};
 use crate::operations::{Collections, Course, Shown};
+use crate::progress::{PartProgress, Progress, Step};
 use crate::repository::BackupWriter;
 use crate::units::MIB;
 
@@ -43,6 +44,7 @@ struct Job {
     collection: usize,
     part: usize,
     reading: Reading,
+    progress: PartProgress,
 }
 
 /// What was read and stored.
@@ -63,7 +65,7 @@ pub(super) async fn dump(
 ) -> Result<Dumped> {
     let progress = &context.progress;
     progress.expect(plan.bytes());
-    let jobs = Arc::new(Mutex::new(jobs(plan, loss.as_ref()).await?));
+    let jobs = Arc::new(Mutex::new(jobs(plan, loss.as_ref(), progress).await?));
     let (filled, queue) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
@@ -81,9 +83,9 @@ pub(super) async fn dump(
         drop(ended);
         Ok(dropped)
     };
-    let follow = follow(plan, loss.as_ref(), target, filled, context.targets.segment_bytes);
+    let follow = follow(plan, loss.as_ref(), target, filled, context);
     // Whichever fails first ends the others: a reader's error must not wait for hours of reading.
-    let store = store(&plan.id, plan.oplog_number(), queue, sealer, writer, progress);
+    let store = store(&plan.id, plan.oplog_number(), queue, sealer, writer);
     let (mut tallies, dropped, followed) = tokio::try_join!(store, read, follow)?;
     let of_oplog = tallies.pop().unwrap_or_default();
     let collections: Vec<_> =
@@ -120,7 +122,7 @@ async fn follow(
     loss: Option<&SnapshotLoss>,
     mut target: watch::Receiver<Option<ClusterTime>>,
     filled: mpsc::Sender<Filled>,
-    segment_bytes: usize,
+    context: &BackupContext,
 ) -> Result<Option<Followed>> {
     let (Some(loss), Some(from), Some(at)) = (loss, plan.replay_from, plan.at) else { return Ok(None) };
     let is_lost = tokio::select! {
@@ -135,7 +137,7 @@ async fn follow(
     let empty = plan.namespaces.iter().map(|planned| record(plan, &planned.namespace, Tally::default()));
     let collections = Collections::of_backup(empty.collect())?.only(plan.patterns.clone());
     let course = Course::new(collections, Shown::Since(at.into()));
-    Follower::new(plan, from, course, target, filled, segment_bytes).follow().await.map(Some)
+    Follower::new(plan, from, course, target, filled, context).follow().await.map(Some)
 }
 
 /// What readers need of the plan, so that they own it.
@@ -155,7 +157,7 @@ impl Source {
 
 /// Returns all parts: those of capped collections first, soon after the backup's moment, which they do not show; then
 /// those of the largest collections, so that no large one is read last and alone.
-async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result<VecDeque<Job>> {
+async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>, progress: &Progress) -> Result<VecDeque<Job>> {
     let mut order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
@@ -163,7 +165,8 @@ async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>) -> Result<VecDeque
         order.into_iter().partition(|&at| plan.namespaces[at].namespace.is_ordered());
     let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect());
     let split = stream::iter(capped.into_iter().map(|at| (at, 1)).chain(order.into_iter().zip(parts)));
-    let split = split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss)).buffered(READERS);
+    let split =
+        split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss, progress)).buffered(READERS);
     let jobs: Vec<Vec<Job>> = split.try_collect().await?;
     Ok(jobs.into_iter().flatten().collect())
 }
@@ -193,13 +196,20 @@ async fn split_into_jobs(
     collection: usize,
     parts: u64,
     loss: Option<&SnapshotLoss>,
+    progress: &Progress,
 ) -> Result<Vec<Job>> {
     let planned = &plan.namespaces[collection];
     let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
     let stretches = stretches(plan, planned, parts, loss).await?.into_iter().enumerate();
+    let progress = progress.part(planned.namespace.full_name(), planned.bytes);
     let jobs = stretches.map(|(part, stretch)| {
         let (as_of, or_later, uuid) = (plan.as_of(&planned.namespace), loss.cloned(), planned.namespace.uuid);
-        Job { collection, part, reading: Reading { as_of, or_later, uuid, part: stretch, document_bytes } }
+        Job {
+            collection,
+            part,
+            reading: Reading { as_of, or_later, uuid, part: stretch, document_bytes },
+            progress: progress.clone(),
+        }
     });
     Ok(jobs.collect())
 }
@@ -256,6 +266,7 @@ enum PartEnd {
 /// Reads one part.
 async fn read_job(source: &Source, job: Job, filled: &mpsc::Sender<Filled>) -> Result<PartEnd> {
     let (db, name) = &source.names[job.collection];
+    job.progress.step(Step::Reading);
     let mut reader = CollectionReader::new(&source.node, db, name, job.reading);
     let mut documents = Documents::default();
     let mut full = Vec::new();
@@ -276,7 +287,8 @@ async fn read_job(source: &Source, job: Job, filled: &mpsc::Sender<Filled>) -> R
         for documents in full.drain(..) {
             let position = (job.part, segment);
             segment += 1;
-            if filled.send(Filled { collection: job.collection, position, documents }).await.is_err() {
+            let progress = job.progress.clone();
+            if filled.send(Filled { collection: job.collection, position, documents, progress }).await.is_err() {
                 return Ok(PartEnd::NobodyListens);
             }
         }

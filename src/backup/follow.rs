@@ -9,6 +9,7 @@ use bson::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::BackupContext;
 use super::plan::BackupPlan;
 use super::store::Filled;
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ use crate::format::oplog::{OpenRun, Range};
 use crate::format::segment::Documents;
 use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
 use crate::operations::Course;
+use crate::progress::{OPLOG, PartProgress, Step};
 
 /// How often following the oplog is begun anew after a lost connection; a success resets it.
 const MAX_RESUMES: u32 = 5;
@@ -39,6 +41,7 @@ pub(super) struct Follower<'a> {
     open: OpenRun,
     /// What was sent.
     ranges: Vec<Range>,
+    progress: PartProgress,
 }
 
 /// What was followed.
@@ -57,9 +60,12 @@ impl<'a> Follower<'a> {
         course: Course,
         target: watch::Receiver<Option<ClusterTime>>,
         filled: mpsc::Sender<Filled>,
-        segment_bytes: usize,
+        context: &BackupContext,
     ) -> Self {
-        Self { plan, target, course, filled, segment_bytes, open: OpenRun::behind(from.into()), ranges: Vec::new() }
+        let (segment_bytes, open) = (context.targets.segment_bytes, OpenRun::behind(from.into()));
+        let progress = context.progress.part(OPLOG.into(), 0);
+        progress.step(Step::Reading);
+        Self { plan, target, course, filled, segment_bytes, open, ranges: Vec::new(), progress }
     }
 
     /// Follows the oplog until the target is reached.
@@ -149,6 +155,7 @@ impl<'a> Follower<'a> {
     async fn send(&mut self, (documents, range): (Documents, Range)) {
         let position = (0, self.ranges.len());
         self.ranges.push(range);
-        let _ = self.filled.send(Filled { collection: self.plan.oplog_number(), position, documents }).await;
+        let (collection, progress) = (self.plan.oplog_number(), self.progress.clone());
+        let _ = self.filled.send(Filled { collection, position, documents, progress }).await;
     }
 }

@@ -13,7 +13,7 @@ use crate::format::catalog::{CollectionRecord, OplogSegment, SegmentRef};
 use crate::format::oplog::Range;
 use crate::format::segment::Documents;
 use crate::format::{BackupId, Subject};
-use crate::progress::Progress;
+use crate::progress::PartProgress;
 use crate::repository::BackupWriter;
 
 /// Filled segments that wait for a sealer.
@@ -30,6 +30,8 @@ pub(crate) struct Filled {
     /// The part and the number within it: the reading order.
     pub position: (usize, usize),
     pub documents: Documents,
+    /// What shows how far the collection has come.
+    pub progress: PartProgress,
 }
 
 /// A sealed segment on its way to the pack.
@@ -39,6 +41,7 @@ struct Ready {
     segment: SegmentRef,
     sealed: Bytes,
     digest: ContentDigest,
+    progress: PartProgress,
 }
 
 /// What has been stored of a collection so far.
@@ -87,7 +90,6 @@ pub(crate) async fn store(
     queue: mpsc::Receiver<Filled>,
     sealer: &Sealer,
     writer: &mut BackupWriter,
-    progress: &Progress,
 ) -> Result<Vec<Tally>> {
     let sealers = std::thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(MAX_SEALERS);
     let filled = stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|next| (next, queue)) });
@@ -96,16 +98,17 @@ pub(crate) async fn store(
             .zip(stream::iter(1_u64..))
             .map(|(filled, number)| {
                 let (sealer, backup) = (sealer.clone(), backup.clone());
-                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, &filled))
+                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, filled))
             })
             .buffered(sealers)
     );
     let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(oplog + 1).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
+        // What is expected are documents of collections.
         let is_oplog = next.collection == oplog;
         let (documents, bytes) = if is_oplog { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
-        progress.add(documents, bytes, next.sealed.len() as u64);
+        next.progress.add(documents, bytes, next.sealed.len() as u64);
         let tally = &mut tallies[next.collection];
         tally.digest.merge(&next.digest);
         tally.segments.push((next.position, next.segment));
@@ -114,9 +117,10 @@ pub(crate) async fn store(
     Ok(tallies)
 }
 
-fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: &Filled) -> Result<Ready> {
+fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: Filled) -> Result<Ready> {
     let digest = ContentDigest::of(filled.documents.as_bytes())?;
     let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
     let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
-    Ok(Ready { collection: filled.collection, position: filled.position, segment, sealed, digest })
+    let Filled { collection, position, progress, .. } = filled;
+    Ok(Ready { collection, position, segment, sealed, digest, progress })
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
         let _ = std::fs::remove_file(config.signing_key_path());
     }
     let (repository, abilities) = made?;
-    let (_, descriptor) = repository.hash(layout::DESCRIPTOR).await?;
+    let (_, descriptor) = repository.hash(layout::DESCRIPTOR, |_| ()).await?;
     record::record(session, &config, &repository, &key, Event::Creation { descriptor }).await;
     let path = config.signing_key_path();
     if session.json {

@@ -14,6 +14,7 @@ use crate::format::segment::Documents;
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading, SnapshotLoss};
 use crate::mongo::{Namespace, Node, namespaces};
+use crate::progress::PartProgress;
 use crate::restore::RestoreItem;
 
 /// How many segments are fetched and opened ahead.
@@ -31,7 +32,12 @@ impl Records {
 }
 
 /// Reads what a pair has in the backup; nothing where it is not there.
-pub(super) async fn backup(pair: &Pair, context: &DiffContext, mut records: Records) -> Result<Records> {
+pub(super) async fn backup(
+    pair: &Pair,
+    context: &DiffContext,
+    progress: &PartProgress,
+    mut records: Records,
+) -> Result<Records> {
     let segments = pair.backup.iter().flat_map(|item| item.segments.clone());
     let read = stream::iter(segments).map(|segment| async move {
         let (bytes, _) = context.segments.read(segment.n).await?;
@@ -41,7 +47,7 @@ pub(super) async fn backup(pair: &Pair, context: &DiffContext, mut records: Reco
     while let Some(opened) = read.next().await {
         let (segment, bytes) = opened?;
         records = in_background(move || records.add(&bytes).map(|()| records)).await?;
-        context.progress.add(segment.documents, segment.bytes, 0);
+        progress.add(segment.documents, segment.bytes, 0);
     }
     Ok(records)
 }
@@ -51,6 +57,7 @@ pub(super) async fn live(
     plan: &DiffPlan,
     pair: &Pair,
     context: &DiffContext,
+    progress: &PartProgress,
     empty: impl Fn() -> Records,
 ) -> Result<(Records, Option<ClusterTime>)> {
     let mut data = pair.live.as_ref().and_then(|live| live.data.clone());
@@ -58,7 +65,7 @@ pub(super) async fn live(
     for _ in 0..READS {
         let Some(collection) = &data else { return Ok((empty(), None)) };
         let reading = Live { node: &plan.node, collection, document_bytes: document_bytes(pair), at };
-        if let Some(records) = reading.read(context, empty()).await? {
+        if let Some(records) = reading.read(progress, empty()).await? {
             return Ok((records, at.filter(|_| !collection.is_ordered()).map(Into::into)));
         }
         tracing::warn!(namespace = collection.full_name(), "it was changed, or took too long; reading it again");
@@ -94,7 +101,7 @@ struct Live<'a> {
 
 impl Live<'_> {
     /// Adds all documents; returns none when the server could not show them as of the moment.
-    async fn read(&self, context: &DiffContext, mut records: Records) -> Result<Option<Records>> {
+    async fn read(&self, progress: &PartProgress, mut records: Records) -> Result<Option<Records>> {
         let loss = SnapshotLoss::default();
         let as_of = match self.at {
             None => AsOf::Latest,
@@ -119,7 +126,7 @@ impl Live<'_> {
             }
             let (documents, bytes) = (run.count(), run.as_bytes().len() as u64);
             records = in_background(move || records.add(run.as_bytes()).map(|()| records)).await?;
-            context.progress.add(documents, bytes, 0);
+            progress.add(documents, bytes, 0);
             if !may_go_on {
                 return Ok(Some(records));
             }

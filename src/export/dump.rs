@@ -12,7 +12,7 @@ use crate::format::mongodump::metadata::Metadata;
 use crate::format::mongodump::{DATA, GZIP, METADATA, PRELUDE, names};
 use crate::namespace::buckets_of;
 use crate::pattern::NamespacePattern;
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 
 /// The layout of users and roles since servers know SCRAM; the stock tools will not restore them without being told.
 const ACCOUNTS_VERSION: i32 = 5;
@@ -129,13 +129,15 @@ impl Writer<'_> {
                 output.write(run).await?;
             }
             Data::Collection(record) => {
+                let progress = self.progress.part(record.namespace(), record.bytes);
+                progress.step(Step::Reading);
                 let mut runs = std::pin::pin!(self.source.runs(record));
                 while let Some(run) = runs.try_next().await? {
                     count(&mut frame, &run);
-                    self.progress.add(0, run.len() as u64, 0);
+                    progress.add(0, run.len() as u64, 0);
                     output.write(run).await?;
                 }
-                self.progress.add(record.documents, 0, 0);
+                progress.add(record.documents, 0, 0);
                 self.dumped.documents += record.documents;
                 self.dumped.bytes += record.bytes;
             }

@@ -7,10 +7,12 @@ use tokio::sync::mpsc;
 
 use super::listing::{Listing, Target};
 use super::oplog::{DumpedOplog, OplogFollower};
-use crate::backup::Filled;
+use crate::backup::{BackupContext, Filled};
 use crate::error::{Error, Result};
+use crate::format::catalog::CollectionRecord;
 use crate::format::segment::Documents;
 use crate::mongo::accounts::Accounts;
+use crate::progress::{OPLOG, PartProgress, Progress, Step};
 use crate::units::MIB;
 
 /// The most bytes of all open segments; then the largest goes, full or not.
@@ -29,6 +31,11 @@ pub(super) struct Read {
 pub(super) struct Filler {
     filled: mpsc::Sender<Filled>,
     segment_bytes: usize,
+    /// What the collections are called.
+    names: Vec<String>,
+    progress: Progress,
+    /// How far the collections have come that have not ended.
+    parts: HashMap<usize, PartProgress>,
     open: HashMap<usize, Documents>,
     open_bytes: usize,
     /// How many segments each collection has.
@@ -46,11 +53,14 @@ impl Filler {
     ///
     /// # Errors
     /// [`Kind::Damaged`](crate::error::Kind::Damaged) when the listing is not whole.
-    pub fn new(listing: &Listing, filled: mpsc::Sender<Filled>, segment_bytes: usize) -> Result<Self> {
+    pub fn new(listing: &Listing, filled: mpsc::Sender<Filled>, context: &BackupContext) -> Result<Self> {
         let oplog = if listing.has_oplog() { Some(OplogFollower::new(listing)?) } else { None };
         Ok(Self {
             filled,
-            segment_bytes,
+            segment_bytes: context.targets.segment_bytes,
+            names: listing.records.iter().map(CollectionRecord::namespace).collect(),
+            progress: context.progress.clone(),
+            parts: HashMap::new(),
             open: HashMap::new(),
             open_bytes: 0,
             sent: HashMap::new(),
@@ -92,7 +102,10 @@ impl Filler {
     /// # Errors
     /// When nobody stores any more.
     pub fn end(&mut self, target: Target) -> Result<()> {
-        if let Target::Collection(number) = target { self.flush(number) } else { Ok(()) }
+        let Target::Collection(number) = target else { return Ok(()) };
+        self.flush(number)?;
+        self.parts.remove(&number);
+        Ok(())
     }
 
     /// Sends everything that is open, and returns the rest.
@@ -139,12 +152,24 @@ impl Filler {
         self.send(number, documents)
     }
 
+    /// Returns what counts how far a collection, or the oplog, has come; how large it is, a dump does not say.
+    fn part(&mut self, number: usize) -> PartProgress {
+        let part = self.parts.entry(number).or_insert_with(|| {
+            let name = self.names.get(number).map_or(OPLOG, String::as_str);
+            let part = self.progress.part(name.to_owned(), 0);
+            part.step(Step::Reading);
+            part
+        });
+        part.clone()
+    }
+
     fn send(&mut self, collection: usize, documents: Documents) -> Result<()> {
         let segment = self.sent.entry(collection).or_default();
         let position = (0, *segment);
         *segment += 1;
         // Storing has failed, and says itself why.
-        let sent = self.filled.blocking_send(Filled { collection, position, documents });
+        let progress = self.part(collection);
+        let sent = self.filled.blocking_send(Filled { collection, position, documents, progress });
         sent.map_err(|_| Error::failed("what is read is not stored any more"))
     }
 

@@ -146,7 +146,7 @@ impl Repository {
     pub(super) async fn confirm(&self, key: String, stored: &Stored, sha256: [u8; 32]) -> Result<ObjectRecord> {
         let record = ObjectRecord { key, size: stored.size, sha256 };
         if !stored.confirmed {
-            let (size, sha256) = self.hash(&record.key).await?;
+            let (size, sha256) = self.hash(&record.key, |_| ()).await?;
             if (size, sha256) != (record.size, record.sha256) {
                 return Err(Error::damaged(format!("{} is not stored as it was sent", record.key))
                     .with_hint("the store or the network alters data; check its disks, then try again"));
@@ -184,7 +184,7 @@ impl Repository {
     ///
     /// # Errors
     /// Whatever the storage says.
-    pub async fn hash(&self, key: &str) -> Result<(u64, [u8; 32])> {
+    pub async fn hash(&self, key: &str, mut has_read: impl FnMut(u64)) -> Result<(u64, [u8; 32])> {
         let size = self.storage.size(key).await?;
         let mut hasher = Sha256::new();
         let mut at = 0;
@@ -194,6 +194,7 @@ impl Repository {
                 break;
             }
             at += chunk.len() as u64;
+            has_read(chunk.len() as u64);
             hasher.update(&chunk);
         }
         Ok((at, hasher.finalize().into()))

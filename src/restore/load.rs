@@ -21,6 +21,7 @@ use crate::mongo::Deployment;
 use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
+use crate::progress::{PartProgress, Step};
 
 /// How many segments are being fetched, opened and inserted at once, over all collections.
 const STREAMS: usize = 4;
@@ -41,14 +42,16 @@ pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {
 
 async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
     let past = begin(restore, number, item).await?;
+    let progress = restore.context.progress.part(item.target(), 2 * item.bytes);
     if past.loaded {
-        restore.context.progress.add(item.documents, item.bytes, 0);
+        progress.add(item.documents, 2 * item.bytes, 0);
     } else {
         let filter = restore.plan.only.as_ref().filter(|_| restore.plan.recovery.is_none());
         let loading = Loading {
             restore,
             number,
             item,
+            progress: &progress,
             filter,
             is_resumed: past.created,
             repeated: Mutex::default(),
@@ -62,19 +65,26 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
     if restore.plan.recovery.is_some() || restore.plan.only.is_some() {
         return Ok(());
     }
-    indexes(restore, item).await
+    indexes(restore, item, &progress).await
 }
 
 /// Builds the indexes of every item that is not a view.
 pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
     let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.only.is_none());
-    let building: Vec<_> = items.map(|item| indexes(restore, item)).collect();
+    let building = items.map(|item| async move {
+        let progress = restore.context.progress.part(item.target(), 0);
+        indexes(restore, item, &progress).await
+    });
+    let building: Vec<_> = building.collect();
     stream::iter(building).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
-async fn indexes(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
+async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &PartProgress) -> Result<()> {
     let indexes = item.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index));
     let indexes: Vec<_> = indexes.cloned().collect();
+    if !indexes.is_empty() {
+        progress.step(Step::Indexing);
+    }
     restore.phases.time("indexes", restore.create_indexes(item, indexes)).await
 }
 
@@ -98,6 +108,7 @@ struct Loading<'a> {
     restore: &'a Restore<'a>,
     number: usize,
     item: &'a RestoreItem,
+    progress: &'a PartProgress,
     /// Whether an earlier run has loaded a part of it, and perhaps a part of a segment.
     is_resumed: bool,
     /// Which documents alone are loaded.
@@ -112,10 +123,11 @@ impl Loading<'_> {
     /// Inserts all documents but those of the segments that are `done`; in order, one segment after the other, where the order
     /// matters.
     async fn documents(&self, streams: &Semaphore, done: &HashSet<u64>) -> Result<()> {
+        self.progress.step(Step::Loading);
         let parallel = if self.item.record.ordered { 1 } else { STREAMS };
         let segments = stream::iter(self.item.segments.clone()).map(|segment| async move {
             if done.contains(&segment.n) {
-                self.restore.context.progress.add(segment.documents, segment.bytes, 0);
+                self.progress.add(segment.documents, segment.bytes, 0);
                 return Ok(());
             }
             let _permit =
@@ -148,7 +160,7 @@ impl Loading<'_> {
             self.insert(&batch).await?;
         }
         restore.note(Event::Segment { item: self.number, segment: segment.n }).await?;
-        restore.context.progress.add(segment.documents, segment.bytes, 0);
+        self.progress.add(segment.documents, segment.bytes, 0);
         Ok(())
     }
 
@@ -178,8 +190,9 @@ impl Loading<'_> {
     /// backup has twice, or those that were chosen.
     async fn prove(&self) -> Result<()> {
         let item = self.item;
-        let mut digest = read_back(&self.restore.context.deployment, item).await?;
+        let mut digest = read_back(&self.restore.context.deployment, item, self.progress).await?;
         let found = digest.documents;
+        self.progress.add(0, item.bytes.saturating_sub(digest.bytes), 0);
         let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
         digest.merge(&repeated);
         let (documents, expected_digest) = match self.filter {
@@ -205,15 +218,21 @@ impl Loading<'_> {
     }
 }
 
-/// Reads what the target holds of an item and returns its content digest.
+/// Reads what the target holds of an item, which `progress` counts, and returns its content digest.
 ///
 /// # Errors
 /// When the server does not answer or a privilege is missing.
-pub async fn read_back(target: &Deployment, item: &RestoreItem) -> Result<ContentDigest> {
+pub async fn read_back(target: &Deployment, item: &RestoreItem, progress: &PartProgress) -> Result<ContentDigest> {
+    progress.step(Step::Checking);
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
     let mut digest = ContentDigest::default();
     let mut reader = CollectionReader::new(&target.primary(), &item.db, &item.data_name(), reading);
-    while reader.next(|document| digest.add([document.as_bytes()])).await? {}
+    let mut counted = 0;
+    while reader.next(|document| digest.add([document.as_bytes()])).await? {
+        progress.add(0, digest.bytes - counted, 0);
+        counted = digest.bytes;
+    }
+    progress.add(0, digest.bytes - counted, 0);
     Ok(digest)
 }

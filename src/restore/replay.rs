@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::mongo::apply::{Batch, OnMissing};
 use crate::mongo::load;
 use crate::operations::{Changes, CollectionUuid, Fate, Operation, OperationKind, document_key};
+use crate::progress::{OPLOG, Step};
 
 /// How many batches are under way at once.
 const LANES: u64 = 4;
@@ -43,6 +44,8 @@ pub(super) async fn replay(restore: &Restore<'_>, recovery: &Recovery) -> Result
     let (replayed_to, mut checkpoint) = (restore.context.past.replayed_to, Instant::now());
     let is_resumed = !restore.context.past.items.is_empty();
     let (mut changes, mut replayed) = (Changes::new(recovery.shown), Replayed::default());
+    let progress = restore.context.progress.part(OPLOG.into(), recovery.bytes());
+    progress.step(Step::Replaying);
     let mut read = std::pin::pin!(recovery.entries.read());
     while let Some(entries) = read.try_next().await? {
         for entry in entries.walk() {
@@ -65,7 +68,7 @@ pub(super) async fn replay(restore: &Restore<'_>, recovery: &Recovery) -> Result
                 replayed.operations += 1;
             }
         }
-        restore.context.progress.add(0, entries.bytes(), 0);
+        progress.add(0, entries.bytes(), 0);
         if restore.context.journal.is_some() && checkpoint.elapsed() > CHECKPOINT {
             lanes.drain().await?;
             restore.note(Event::Replayed { to: entries.range.end.min(recovery.to) }).await?;

@@ -6,7 +6,7 @@ use super::{PARALLEL_READS, ToRead, Verification};
 use crate::codec::sha256;
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest::PackRecord;
-use crate::progress::Progress;
+use crate::progress::{PartProgress, Progress, Step};
 use crate::repository::Repository;
 
 /// How many damaged segments one finding names.
@@ -22,21 +22,22 @@ pub(super) async fn check(
     progress.expect(to_read.iter().map(|item| item.object.size).sum());
     let mut checks = stream::iter(to_read)
         .map(|item| async move {
-            let problem = object(repository, &item).await?;
+            let part = progress.part(item.object.key.clone(), item.object.size);
+            part.step(Step::Reading);
+            let problem = object(repository, &item, &part).await?;
             Ok::<_, Error>((item, problem))
         })
         .buffer_unordered(PARALLEL_READS);
     while let Some((item, problem)) = checks.try_next().await? {
         verification.checked_bytes += item.object.size;
-        progress.add(0, item.object.size, item.object.size);
         verification.findings.extend(problem.map(|problem| item.finding(problem)));
     }
     Ok(())
 }
 
 /// Returns what is wrong with an object's bytes, if anything is.
-async fn object(repository: &Repository, item: &ToRead) -> Result<Option<String>> {
-    let (size, hash) = match repository.hash(&item.object.key).await {
+async fn object(repository: &Repository, item: &ToRead, progress: &PartProgress) -> Result<Option<String>> {
+    let (size, hash) = match repository.hash(&item.object.key, |bytes| progress.add(0, bytes, bytes)).await {
         Ok(hashed) => hashed,
         Err(error) if error.kind() == Kind::NotFound => return gone(repository, item).await,
         Err(error) => return Err(error),

@@ -69,7 +69,7 @@ fn ends(bounds: &Bounds, log: &EvidenceLog, stored: &Stored, verification: &mut 
 
 async fn check_descriptor(repository: &Repository, recorded: [u8; 32], verification: &mut Verification) -> Result<()> {
     verification.checked_objects += 1;
-    let (_, found) = repository.hash(layout::DESCRIPTOR).await?;
+    let (_, found) = repository.hash(layout::DESCRIPTOR, |_| ()).await?;
     if found != recorded {
         let problem = "it is not what it was when the repository was created";
         verification.findings.push(Finding::new(layout::DESCRIPTOR, problem));

@@ -25,6 +25,7 @@ mod lease;
 mod notify;
 mod point_in_time;
 mod privileges;
+mod progress;
 mod report;
 mod round_trip;
 mod runbook;
