@@ -163,7 +163,7 @@ impl<'a> Restore<'a> {
             load::all_indexes(self).await?;
         }
         // Views refer to collections, so they come when those are there.
-        for (number, item) in self.items().filter(|(_, item)| item.is_view() && !self.plan.replace) {
+        for (number, item) in self.items().filter(|(_, item)| item.is_view() && !self.plan.request.replace) {
             self.create(number, item).await?;
         }
         Ok(())
@@ -228,7 +228,7 @@ impl<'a> Restore<'a> {
 
     async fn limits(&self) -> Result<()> {
         // What only passes through a collection needs no limits there.
-        for item in self.plan.items.iter().filter(|item| !item.is_view() && self.plan.only.is_none()) {
+        for item in self.plan.items.iter().filter(|item| !item.is_view() && self.plan.request.only.is_none()) {
             let database = self.context.deployment.client().database(&item.db);
             let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
             self.create_indexes(item, expiring.cloned().collect()).await?;
@@ -296,7 +296,7 @@ impl<'a> Restore<'a> {
             let state = "what it replaces is wholly as it was, or wholly restored, because going back failed too";
             return self.left_over(error.context(format!("{state} ({cause})")));
         }
-        if let (Some(merges), Some(only)) = (self.merges.get(), &self.plan.only)
+        if let (Some(merges), Some(only)) = (self.merges.get(), &self.plan.request.only)
             && let Err(cause) = merge::backward(&self.context.deployment, only, merges).await
         {
             let state = "some of the documents are restored, because going back failed too";

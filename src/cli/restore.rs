@@ -152,8 +152,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     confirm(&deployment, arguments.confirm.as_deref())?;
     let id = RestoreId::generate(now, &session.random);
     let plan = if ready.plan.is_staged() { ready.plan.beside(&id) } else { ready.plan };
-    let journal =
-        Journal::begin(&deployment, id, Record::of(&plan, asked.moment, &asked.request), &session.random).await?;
+    let journal = Journal::begin(&deployment, id, Record::of(&plan, asked.moment), &session.random).await?;
     let context = RestoreContext {
         deployment,
         segments: ready.segments,
@@ -228,7 +227,7 @@ fn result(
         finished_at,
         backup: plan.manifest.id.clone(),
         recovered_to: plan.recovered_to(),
-        everything: plan.is_everything,
+        everything: plan.is_everything(),
         problem: outcome.err().map(|error| error.in_public().to_owned()),
         namespaces: plan.items.len() as u64,
         documents: plan.documents(),

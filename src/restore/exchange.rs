@@ -257,7 +257,7 @@ impl Old {
 impl Restore<'_> {
     /// Puts everything that was loaded beside in the place of what exists, all at once.
     pub(super) async fn exchange(&self) -> Result<()> {
-        let Some(journal) = self.context.journal.clone().filter(|_| self.plan.replace) else { return Ok(()) };
+        let Some(journal) = self.context.journal.clone().filter(|_| self.plan.request.replace) else { return Ok(()) };
         let (deployment, settled) = (self.context.deployment.clone(), Arc::clone(&self.exchanges));
         let items = self.plan.items.clone();
         let exchange = async move {

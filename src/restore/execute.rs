@@ -62,7 +62,7 @@ impl Restore<'_> {
         let merges = self.merges.get().map(Vec::as_slice).unwrap_or_default();
         summary.merged = self.merged.get().copied();
         let Some(journal) = &self.context.journal else { return Ok(summary) };
-        if self.plan.keep_old && (exchanges.iter().any(Exchange::can_be_undone) || !merges.is_empty()) {
+        if self.plan.request.keep_old && (exchanges.iter().any(Exchange::can_be_undone) || !merges.is_empty()) {
             journal.note(Event::Done).await?;
             summary.can_be_undone = true;
             summary.kept = exchanges.iter().filter_map(Exchange::kept_namespace).collect();

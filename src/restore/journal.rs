@@ -5,29 +5,29 @@
 //! Whoever comes later finds in it what was begun ([`list`]), goes on ([`Journal::reopen`]) or undoes it. That data has been
 //! loaded is written only after the majority has it, so that what the journal says is never ahead of the truth.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::str::FromStr;
+mod id;
+mod past;
+mod record;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use mongodb::Collection;
 use mongodb::options::WriteConcern;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
+pub use id::RestoreId;
+pub(super) use past::{Event, ItemPast};
+pub use past::{Past, Stage};
+pub use record::{ItemRecord, Record};
+
 use super::exchange::Exchange;
 use super::merge::Merge;
-use super::only::{Mode, Only};
-use super::plan::{RestorePlan, RestoreRequest};
-use crate::error::{Error, Kind, Result};
-use crate::format::catalog::CollectionKind;
-use crate::format::{BackupId, ClusterTime};
+use crate::error::Result;
 use crate::mongo::error::{Attempt, RESTORE_ROLES, explain, is_duplicate};
 use crate::mongo::{Deployment, load, namespaces, retrying};
 use crate::namespace::JOURNALS as DATABASE;
@@ -37,270 +37,6 @@ use crate::random::Random;
 /// How often a restore says that it is at work, and how long one has been silent that is no more.
 const BEAT: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(90);
-
-/// A restore's id: when it began, and four digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RestoreId(String);
-
-impl RestoreId {
-    /// Makes a new one.
-    #[must_use]
-    pub fn generate(now: Timestamp, random: &Random) -> Self {
-        Self(format!("{}-{:04x}", now.strftime("%Y%m%dT%H%M%SZ"), random.next_u64() & 0xffff))
-    }
-
-    /// Returns when it began.
-    #[must_use]
-    pub fn began(&self) -> Option<Timestamp> {
-        let date = jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", self.date()).ok()?;
-        TimeZone::UTC.to_timestamp(date.to_datetime().ok()?).ok()
-    }
-
-    /// Returns when it began, as names of collections have it.
-    #[must_use]
-    pub fn date(&self) -> &str {
-        self.0.split('-').next().unwrap_or_default()
-    }
-}
-
-impl FromStr for RestoreId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let is_id = text.split_once('-').is_some_and(|(date, digits)| {
-            date.len() == 16
-                && digits.len() == 4
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        });
-        if is_id {
-            return Ok(Self(text.into()));
-        }
-        Err(Error::new(Kind::Usage, format!("'{text}' is no restore's id"))
-            .with_hint("an id looks like 20261123T101500Z-7f3a; 'regrow restore --unfinished' lists what there is"))
-    }
-}
-
-impl fmt::Display for RestoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What a restore set out to do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// The backup.
-    pub backup: BackupId,
-    /// The moment, where one was asked for.
-    pub moment: Option<ClusterTime>,
-    /// The chosen namespaces, as patterns.
-    pub patterns: Vec<String>,
-    /// The new names, as maps.
-    pub maps: Vec<String>,
-    /// Whether users and roles are restored.
-    pub accounts: bool,
-    /// Whether it takes the place of what exists.
-    pub replace: bool,
-    /// Whether what is replaced stays, under another name.
-    pub keep_old: bool,
-    /// Which documents alone are restored, as extended JSON.
-    #[serde(default)]
-    pub filter: Option<String>,
-    /// What becomes of those that are there already.
-    #[serde(default)]
-    pub mode: Mode,
-    /// What is made, in the plan's order.
-    pub items: Vec<ItemRecord>,
-}
-
-impl Record {
-    /// Returns what a plan sets out to do: what was asked for, at the moment if one was.
-    #[must_use]
-    pub fn of(plan: &RestorePlan, moment: Option<ClusterTime>, request: &RestoreRequest) -> Self {
-        let RestoreRequest { patterns, maps, accounts, replace, keep_old, only } = request;
-        Self {
-            backup: plan.manifest.id.clone(),
-            moment,
-            patterns: patterns.iter().map(ToString::to_string).collect(),
-            maps: maps.iter().map(ToString::to_string).collect(),
-            accounts: *accounts,
-            replace: *replace,
-            keep_old: *keep_old,
-            filter: only.as_ref().map(|only| only.text().to_owned()),
-            mode: only.as_ref().map(Only::mode).unwrap_or_default(),
-            items: plan.item_records(),
-        }
-    }
-
-    /// Returns what was asked for.
-    ///
-    /// # Errors
-    /// When a pattern, a map or the filter makes no sense to this version.
-    pub fn request(&self) -> Result<RestoreRequest> {
-        Ok(RestoreRequest {
-            patterns: self.patterns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            maps: self.maps.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            accounts: self.accounts,
-            replace: self.replace,
-            keep_old: self.keep_old,
-            only: self.only()?,
-        })
-    }
-
-    /// Returns which documents alone are restored.
-    ///
-    /// # Errors
-    /// When the filter makes no sense to this version.
-    pub fn only(&self) -> Result<Option<Only>> {
-        self.filter.as_ref().map(|filter| Only::parse(filter, self.mode)).transpose()
-    }
-}
-
-/// One namespace that a restore makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemRecord {
-    /// The database.
-    pub db: String,
-    /// The name in the end.
-    pub name: String,
-    /// The name that it is loaded under, where that is another one.
-    pub staged: Option<String>,
-    /// What it is.
-    pub kind: CollectionKind,
-}
-
-impl ItemRecord {
-    /// Returns the name that it is loaded under.
-    #[must_use]
-    pub fn loading_name(&self) -> &str {
-        self.staged.as_deref().unwrap_or(&self.name)
-    }
-}
-
-/// Something that has happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Event {
-    /// The restore begins.
-    Begun { by: String, record: Box<Record> },
-    /// Somebody works on it.
-    Beat { by: String },
-    /// A namespace is about to be created; what had been loaded of it before is gone.
-    Creating { item: usize },
-    /// It has been.
-    Created { item: usize },
-    /// A segment's documents are in.
-    Segment { item: usize, segment: u64 },
-    /// A collection has been loaded and proved.
-    Loaded { item: usize },
-    /// Everything up to here has been replayed.
-    Replayed { to: ClusterTime },
-    /// From now on, what exists may be exchanged for what was loaded.
-    Exchanging { exchanges: Vec<Exchange> },
-    /// A live collection is about to be made for an item's documents.
-    Making { item: usize },
-    /// From now on, documents may be written into live collections.
-    Merging { merges: Vec<Merge>, left: u64 },
-    /// All of it has been exchanged or merged.
-    Exchanged,
-    /// From now on, what was replaced may be removed: there is no way back.
-    Removing,
-    /// The restore is over; what it replaced is still there.
-    Done,
-    /// It is being undone.
-    Undoing,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Line {
-    #[serde(rename = "_id")]
-    id: i64,
-    /// By the server's clock, which puts its time in the place of an empty timestamp.
-    at: bson::Timestamp,
-    event: Event,
-}
-
-/// How far a restore has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Stage {
-    /// It loads, replays or builds indexes.
-    #[default]
-    Loading,
-    /// It puts what was loaded in the place of what exists.
-    Exchanging,
-    /// Everything is in its place.
-    Exchanged,
-    /// What was replaced is being removed.
-    Removing,
-    /// It is over, and what it replaced is still there.
-    Done,
-    /// It is being undone.
-    Undoing,
-}
-
-/// What a restore has done so far.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Past {
-    /// How far it has come.
-    pub stage: Stage,
-    /// What is known of each namespace, by its place in the plan.
-    pub(super) items: HashMap<usize, ItemPast>,
-    /// Up to where the oplog has been replayed.
-    pub(super) replayed_to: Option<ClusterTime>,
-    /// What is exchanged, once that has been settled.
-    pub(super) exchanges: Vec<Exchange>,
-    /// The items for which a live collection was made.
-    pub(super) made: HashSet<usize>,
-    /// What is merged, once that has been settled, and how many documents are not written.
-    pub(super) merges: Vec<Merge>,
-    pub(super) left: u64,
-}
-
-/// What has become of one namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ItemPast {
-    pub(super) created: bool,
-    pub(super) loaded: bool,
-    pub(super) segments: HashSet<u64>,
-}
-
-impl Past {
-    /// Whether a namespace has been created for sure.
-    pub(super) fn has_created(&self, item: usize) -> bool {
-        self.items.get(&item).is_some_and(|item| item.created)
-    }
-
-    /// Whether a namespace may have been created.
-    pub(super) fn may_have_created(&self, item: usize) -> bool {
-        self.items.contains_key(&item)
-    }
-
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Begun { .. } | Event::Beat { .. } => {}
-            Event::Creating { item } => {
-                self.items.insert(item, ItemPast::default());
-            }
-            Event::Created { item } => self.items.entry(item).or_default().created = true,
-            Event::Segment { item, segment } => {
-                self.items.entry(item).or_default().segments.insert(segment);
-            }
-            Event::Loaded { item } => self.items.entry(item).or_default().loaded = true,
-            Event::Replayed { to } => self.replayed_to = Some(to),
-            Event::Exchanging { exchanges } => (self.stage, self.exchanges) = (Stage::Exchanging, exchanges),
-            Event::Making { item } => {
-                self.made.insert(item);
-            }
-            Event::Merging { merges, left } => {
-                (self.stage, self.merges, self.left) = (Stage::Exchanging, merges, left);
-            }
-            Event::Exchanged => self.stage = Stage::Exchanged,
-            Event::Removing => self.stage = Stage::Removing,
-            Event::Done => self.stage = Stage::Done,
-            Event::Undoing => self.stage = Stage::Undoing,
-        }
-    }
-}
 
 /// A restore that a target knows of.
 #[derive(Debug, Clone, PartialEq)]
@@ -433,7 +169,16 @@ fn this_process() -> String {
 }
 
 fn lines(target: &Deployment, id: &RestoreId) -> Collection<Line> {
-    target.client().database(DATABASE).collection(&id.0)
+    target.client().database(DATABASE).collection(&id.to_string())
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Line {
+    #[serde(rename = "_id")]
+    id: i64,
+    /// By the server's clock, which puts its time in the place of an empty timestamp.
+    at: bson::Timestamp,
+    event: Event,
 }
 
 /// Where lines are added.

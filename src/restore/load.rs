@@ -46,7 +46,7 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
     if past.loaded {
         progress.add(item.documents, 2 * item.bytes, 0);
     } else {
-        let filter = restore.plan.only.as_ref().filter(|_| restore.plan.recovery.is_none());
+        let filter = restore.plan.request.only.as_ref().filter(|_| restore.plan.recovery.is_none());
         let loading = Loading {
             restore,
             number,
@@ -62,7 +62,7 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
         restore.note(Event::Loaded { item: number }).await?;
     }
     // Behind a replay, or not at all where documents only pass through.
-    if restore.plan.recovery.is_some() || restore.plan.only.is_some() {
+    if restore.plan.recovery.is_some() || restore.plan.request.only.is_some() {
         return Ok(());
     }
     indexes(restore, item, &progress).await
@@ -70,7 +70,7 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
 
 /// Builds the indexes of every item that is not a view.
 pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
-    let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.only.is_none());
+    let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.request.only.is_none());
     let building = items.map(|item| async move {
         let progress = restore.context.progress.part(item.target(), 0);
         indexes(restore, item, &progress).await
@@ -92,7 +92,7 @@ async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &PartProgr
 async fn begin(restore: &Restore<'_>, number: usize, item: &RestoreItem) -> Result<ItemPast> {
     let past = restore.past_of(number);
     // Which of its documents the backup has twice, or which were chosen, is known to nobody any more.
-    let counts_anew = (restore.plan.may_repeat_documents() || restore.plan.only.is_some()) && !past.loaded;
+    let counts_anew = (restore.plan.may_repeat_documents() || restore.plan.request.only.is_some()) && !past.loaded;
     if past.created && !counts_anew {
         return Ok(past);
     }

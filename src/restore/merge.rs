@@ -199,7 +199,7 @@ impl Merging<'_> {
 impl Restore<'_> {
     /// Puts the documents that were loaded beside into live collections.
     pub(super) async fn merge(&self) -> Result<()> {
-        let (Some(only), Some(journal)) = (&self.plan.only, &self.context.journal) else { return Ok(()) };
+        let (Some(only), Some(journal)) = (&self.plan.request.only, &self.context.journal) else { return Ok(()) };
         let left = match self.merges.get() {
             Some(_) => self.context.past.left,
             None => self.settle_merges(only, journal).await?,
@@ -257,7 +257,7 @@ impl Restore<'_> {
     /// Drops the copies of documents that were to be replaced; returns those that it could not.
     pub(super) async fn drop_replaced(&self) -> Vec<String> {
         let mut remaining = Vec::new();
-        for item in self.plan.items.iter().filter(|_| self.plan.only.is_some()) {
+        for item in self.plan.items.iter().filter(|_| self.plan.request.only.is_some()) {
             let merge = Merge::of(item, false);
             if let Err(cause) = merge.remove(&self.context.deployment).await {
                 tracing::warn!(namespace = merge.old_namespace(), %cause, "cannot drop what the failed restore created");

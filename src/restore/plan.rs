@@ -108,14 +108,8 @@ pub struct RestorePlan {
     pub accounts: Option<Accounts>,
     /// Where the backup was taken.
     pub source: SourceRecord,
-    /// Whether all of the backup is restored.
-    pub is_everything: bool,
-    /// Whether what exists is replaced.
-    pub replace: bool,
-    /// Whether what is replaced stays, under another name.
-    pub keep_old: bool,
-    /// Which documents alone are restored, into collections that stay as they are otherwise.
-    pub only: Option<Only>,
+    /// What was asked for.
+    pub request: RestoreRequest,
     /// The chosen namespaces whose documents cannot be restored one by one.
     pub left_out: Vec<String>,
 }
@@ -149,19 +143,13 @@ impl RestorePlan {
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
         let left_out = if request.only.is_some() { leave_out(&mut items)? } else { Vec::new() };
         check_names(&items)?;
-        let (replace, keep_old) = (request.replace, request.keep_old);
-        Ok(Self {
-            manifest,
-            recovery,
-            items,
-            accounts,
-            source: catalog.source,
-            is_everything: request.patterns.is_empty() && request.only.is_none(),
-            replace,
-            keep_old,
-            only: request.only.clone(),
-            left_out,
-        })
+        Ok(Self { manifest, recovery, items, accounts, source: catalog.source, request: request.clone(), left_out })
+    }
+
+    /// Whether all of the backup is restored.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.request.patterns.is_empty() && self.request.only.is_none()
     }
 
     /// Returns the moment whose state will be restored; none where the backup shows no single one.
@@ -216,7 +204,7 @@ impl RestorePlan {
     /// Whether everything is loaded beside what exists.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        self.replace || self.only.is_some()
+        self.request.replace || self.request.only.is_some()
     }
 
     /// Returns what the journal says of the items.

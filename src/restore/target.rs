@@ -55,7 +55,7 @@ impl TargetState {
         let unfit = found.filter(|found| !takes_single_documents(found)).map(Namespace::full_name).collect();
         let (version, compatibility) = target.versions().await?;
         let free_bytes = free_bytes(target).await?;
-        let exchanges_at_once = !plan.replace || privileges::read(target).await?.allow_everything();
+        let exchanges_at_once = !plan.request.replace || privileges::read(target).await?.allow_everything();
         Ok(Self {
             existing,
             unfit,
@@ -75,10 +75,10 @@ impl TargetState {
         self.check_restores(plan)?;
         self.check_version(plan)?;
         self.check_space(plan)?;
-        if plan.only.is_some() {
+        if plan.request.only.is_some() {
             return self.check_fit();
         }
-        if plan.replace || self.existing.is_empty() { Ok(()) } else { Err(self.in_the_way(plan)) }
+        if plan.request.replace || self.existing.is_empty() { Ok(()) } else { Err(self.in_the_way(plan)) }
     }
 
     /// Returns the restores of the same namespaces that have ended without being over.

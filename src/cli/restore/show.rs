@@ -95,7 +95,7 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
 
 /// Says what becomes of what exists.
 fn replacement(session: &Session, shown: &Shown<'_>) {
-    if let Some(only) = &shown.plan.only {
+    if let Some(only) = &shown.plan.request.only {
         merging(session, shown.plan, only);
         return;
     }
@@ -103,7 +103,7 @@ fn replacement(session: &Session, shown: &Shown<'_>) {
     if replaced == 0 {
         return;
     }
-    let fate = if shown.plan.keep_old {
+    let fate = if shown.plan.request.keep_old {
         "stay as NAME_replaced_TIME; --undo brings them back"
     } else {
         "are dropped when everything is restored and checked; --keep-old would keep them"
@@ -172,8 +172,11 @@ fn item_in_words(item: &RestoreItem, plan: &RestorePlan, target: &TargetState, o
     let source = item.record.namespace();
     let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
     let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) + of_backup };
-    let replaces =
-        if plan.only.is_none() && target.existing.contains(&item.target()) { ", replaces what exists" } else { "" };
+    let replaces = if plan.request.only.is_none() && target.existing.contains(&item.target()) {
+        ", replaces what exists"
+    } else {
+        ""
+    };
     format!("{}{from}: {holds}{replaces}", item.target())
 }
 
@@ -189,7 +192,7 @@ pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
     let Shown { plan, deployment, target, estimate, .. } = shown;
     let items = plan.items.iter().map(|item| {
         json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.documents, "bytes": item.bytes,
-                "replaces": plan.only.is_none() && target.existing.contains(&item.target()) })
+                "replaces": plan.request.only.is_none() && target.existing.contains(&item.target()) })
     });
     json!({
         "backup": plan.manifest.id,
@@ -238,7 +241,7 @@ pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSum
         println!("{answer}");
         return;
     }
-    match (&plan.only, summary.merged) {
+    match (&plan.request.only, summary.merged) {
         (Some(only), Some(merged)) => say_merged(plan, only, merged),
         _ => say_restored(plan, summary),
     }
@@ -266,7 +269,7 @@ fn kept(plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId) {
     if summary.kept.len() > MAX_NAMED {
         println!("  and {} more", summary.kept.len() - MAX_NAMED);
     }
-    if plan.keep_old {
+    if plan.request.keep_old {
         println!("To be rid of it when all is well: regrow restore --forget {id}");
     }
 }

@@ -249,7 +249,7 @@ async fn replace_from(stage: &Stage, servers: &harness::Servers, storage: Arc<dy
     let id = RestoreId::generate(Clock::system().now(), &Random::system());
     let plan = RestorePlan::make(manifest, catalog, None, &request)?.beside(&id);
     let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await?;
-    let record = Record::of(&plan, None, &request);
+    let record = Record::of(&plan, None);
     let journal = Some(Journal::begin(&deployment, id, record, &Random::system()).await?);
     let context =
         RestoreContext { deployment, segments, progress: Progress::default(), journal, past: Past::default() };
