@@ -30,6 +30,23 @@ fail() {
     exit "$2"
 }
 
+# Says the command that takes back the restore of which an answer, plain or JSON, tells; a URI is not repeated, as it may
+# hold a password.
+say_how_to_undo() {
+    local id elsewhere='' option
+    id=$(sed -nE '/--undo|"can_be_undone":true/ s/.*(--undo |"restore":")([0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}).*/\2/p' <<<"$1" | head -n 1)
+    if [[ -z $id ]]; then
+        echo "Nothing was replaced, so nothing can be put back." >&2
+        return
+    fi
+    for option in "${@:2}"; do
+        case $option in
+            --to | --to=*) elsewhere=' --to URI' ;;
+        esac
+    done
+    echo "What was replaced is kept. To go back to it: $REGROW restore --undo $id$elsewhere" >&2
+}
+
 main() {
     local argument
     for argument in "$@"; do
@@ -58,9 +75,12 @@ main() {
     # Only what is done is the answer; the plan is talk.
     "${restore[@]}" --dry-run >&2
     echo >&2
-    "${restore[@]}"
+    # The answer goes to stdout as it comes; what it says of undoing is repeated at the end.
+    local answer
+    exec 3>&1
+    answer=$("${restore[@]}" | tee /dev/fd/3)
     echo >&2
-    echo "What was replaced is kept. To go back to it, use --undo: '$REGROW restore --help' shows how." >&2
+    say_how_to_undo "$answer" "${options[@]+"${options[@]}"}"
     echo "To hold what is live now against the backup: scripts/verify-restoration.sh $1" >&2
 }
 

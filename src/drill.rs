@@ -32,7 +32,7 @@ use crate::mongo::scratch as server;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::{Repository, recovery_window};
-use crate::restore::{self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, TargetState, Way};
+use crate::restore::{self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, TargetState, Way, Ways};
 use crate::secret::Secret;
 use source::{SourceDigests, Unknown};
 use target::Target;
@@ -131,19 +131,20 @@ struct Find {
 
 impl Found {
     async fn find(wanted: &Wanted, context: &DrillContext<'_>) -> Result<Self> {
-        let (repository, identities) = (context.repository, &context.identities);
-        let to = match wanted {
-            Wanted::Backup(name) => {
-                return Self::look_ahead(Way::to_backup(repository, name).await?, context).await;
-            }
-            Wanted::Moment(to) => Some(*to),
-            Wanted::Newest => newest_moment(repository).await?,
-            Wanted::Any => any_moment(repository, context.random).await?,
-        };
-        let way = match to {
-            Some(to) => Way::to_moment(repository, identities.clone(), to, context.clock.now()).await?,
-            // Of a standalone server: there are no moments.
-            None => Way::to_backup(repository, "latest").await?,
+        let repository = context.repository;
+        let now = context.clock.now();
+        // Evidence that cannot be read is no reason not to try.
+        let damaged = repository.newest_evidence(now).await.map(|log| restore::known_damage(&log)).unwrap_or_default();
+        let ways = Ways { repository, identities: context.identities.clone(), damaged, now };
+        let way = match wanted {
+            Wanted::Backup(name) => ways.to_backup(name).await?,
+            Wanted::Moment(to) => ways.to_moment(*to, None).await?,
+            Wanted::Newest => ways.to_newest(None).await?,
+            Wanted::Any => match any_moment(repository, context.random).await? {
+                Some(to) => ways.to_moment(to, None).await?,
+                // Of a standalone server: there are no moments.
+                None => ways.to_newest(None).await?,
+            },
         };
         Self::look_ahead(way, context).await
     }
@@ -163,14 +164,11 @@ impl Found {
     }
 }
 
-/// Returns the newest moment that can be restored; none where there are only backups of standalone servers.
-async fn newest_moment(repository: &Repository) -> Result<Option<ClusterTime>> {
-    Ok(window(repository).await?.last().map(|range| range.end))
-}
-
-/// Returns any moment that can be restored, each second as likely as any other; none as above.
+/// Returns any moment that can be restored, each second as likely as any other; none where there are
+/// only backups of standalone servers.
 async fn any_moment(repository: &Repository, random: &Random) -> Result<Option<ClusterTime>> {
-    let window = window(repository).await?;
+    let (listing, captured) = (repository.list().await?, repository.captured().await?);
+    let window = recovery_window(listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok()), &captured);
     let seconds = |range: &crate::format::oplog::Range| u64::from(range.end.t - range.begin.t) + 1;
     let all: u64 = window.iter().map(seconds).sum();
     let mut chosen = random.next_u64().checked_rem(all).unwrap_or_default();
@@ -184,12 +182,6 @@ async fn any_moment(repository: &Repository, random: &Random) -> Result<Option<C
         return Ok(Some(whole.clamp(range.begin, range.end)));
     }
     Ok(None)
-}
-
-async fn window(repository: &Repository) -> Result<Vec<crate::format::oplog::Range>> {
-    let (listing, captured) = (repository.list().await?, repository.captured().await?);
-    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
-    Ok(recovery_window(sound, &captured))
 }
 
 impl Find {

@@ -27,7 +27,7 @@ pub use listing::{Leftover, ListedBackup, Listing};
 pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};
 #[cfg(test)]
 pub(crate) use window::tests as window_tests;
-pub use window::{Route, Stretch, Unreachable, merged, recovery_window, route};
+pub use window::{Route, Stretch, Unreachable, merged, reach, recovery_window, routes};
 pub use writer::BackupWriter;
 
 use crate::clock::Clock;

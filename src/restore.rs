@@ -39,7 +39,7 @@ pub use replay::Replayed;
 pub use survey::Recovery;
 pub use target::TargetState;
 pub use undo::{Undone, forget, undo};
-pub use way::Way;
+pub use way::{LeadsOn, Remarks, Way, Ways, known_damage};
 
 use crate::error::{Error, Result};
 use crate::format::evidence;

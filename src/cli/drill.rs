@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::output::{counted, entries, moment};
+use super::restore::ready::LATEST;
 use super::{Session, progress, record, stop_requested};
 use crate::drill::{self, CheckQuery, DrillContext, DrillReport, Finding, Wanted};
 use crate::error::{Error, Kind, Result};
@@ -10,9 +11,6 @@ use crate::format::evidence::{CheckOutcome, Event};
 use crate::format::{ClusterTime, Job};
 use crate::progress::Progress;
 use crate::units::{ByteSize, Elapsed};
-
-/// What `--at` takes for the newest moment.
-const LATEST: &str = "latest";
 
 pub(super) const HELP: &str = "\
 Restores into scratch databases of the server that [drill] target names, or into a mongod of its own that [drill] mongod

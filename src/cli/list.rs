@@ -1,27 +1,37 @@
 //! `regrow list`: backups, newest first, and the recovery window.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Session;
 use super::marks::Marks;
 use super::output::{backup_json, encryption, gap_json, leftovers_json, name_leftovers, table, time};
+use super::{Session, record};
 use crate::error::Result;
+use crate::format::BackupId;
 use crate::format::manifest::{Encryption, Manifest};
 use crate::format::oplog::{Gap, Range};
 use crate::repository::{CapturedTimeline, ListedBackup, Listing, Repository, recovery_window};
+use crate::restore::known_damage;
 use crate::units::ByteSize;
+
+/// Backups that are known to be damaged, each with since when.
+type Damage = BTreeMap<BackupId, Timestamp>;
 
 pub(super) async fn run(session: &Session) -> Result<()> {
     let config = session.config()?;
     let repository = session.repository(&config).await?;
     let (listing, captured) = (repository.list().await?, repository.captured().await?);
+    let damage = record::of_late(session, &repository).await.as_ref().map(known_damage).unwrap_or_default();
     let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
+    let sound = sound.filter(|manifest| !damage.contains_key(&manifest.id));
     let window = recovery_window(sound, &captured);
     let gaps = gaps(&repository, &captured).await?;
     let marks = Marks::read(&repository).await;
     if session.json {
         let answer = json!({
-            "backups": listing.backups.iter().map(|backup| item(backup, &marks)).collect::<Vec<_>>(),
+            "backups": listing.backups.iter().map(|backup| item(backup, &marks, &damage)).collect::<Vec<_>>(),
             "recovery_window": window,
             "gaps": gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "leftovers": leftovers_json(&listing.leftovers),
@@ -32,7 +42,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     if listing.backups.is_empty() {
         session.say("No backups yet. Take one with 'regrow backup'.");
     } else {
-        print(session, &listing);
+        print(session, &listing, &damage);
         print_window(&window, &gaps);
     }
     name_leftovers(session, &listing.leftovers);
@@ -42,14 +52,21 @@ pub(super) async fn run(session: &Session) -> Result<()> {
             session.say(format_args!("warning: {} cannot be restored: {error}", damaged.id));
         }
     }
+    for (id, since) in listing.backups.iter().filter_map(|backup| damage.get_key_value(&backup.id)) {
+        session.say(format_args!(
+            "warning: the verification of {} found {id} damaged; 'regrow verify {id}' names what of it",
+            time(*since)
+        ));
+    }
     Ok(())
 }
 
-fn item(backup: &ListedBackup, marks: &Marks) -> Value {
+fn item(backup: &ListedBackup, marks: &Marks, damage: &Damage) -> Value {
     match &backup.manifest {
         Ok(manifest) => {
             let mut item = backup_json(manifest);
             marks.add_to(&mut item, &backup.id);
+            item["damaged_since"] = json!(damage.get(&backup.id));
             item
         }
         Err(error) => {
@@ -87,14 +104,15 @@ fn print_window(window: &[Range], gaps: &[Gap]) {
     }
 }
 
-fn print(session: &Session, listing: &Listing) {
-    let heading = ["BACKUP", "STATE AS OF", "CONSISTENCY", "NAMESPACES", "DOCUMENTS", "DATA", "STORED", "ENCRYPTION"];
+fn print(session: &Session, listing: &Listing, damage: &Damage) {
+    let heading =
+        ["BACKUP", "STATE AS OF", "CONSISTENCY", "NAMESPACES", "DOCUMENTS", "DATA", "STORED", "ENCRYPTION", ""];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(listing.backups.iter().map(|backup| match &backup.manifest {
-        Ok(manifest) => row(manifest),
-        Err(_) => [backup.id.as_str(), "DAMAGED", "", "", "", "", "", ""].map(str::to_owned),
+        Ok(manifest) => row(manifest, damage),
+        Err(_) => [backup.id.as_str(), "DAMAGED", "", "", "", "", "", "", ""].map(str::to_owned),
     }));
-    table(&rows, [false, false, false, true, true, true, true, false]);
+    table(&rows, [false, false, false, true, true, true, true, false, false]);
     let unencrypted = listing
         .backups
         .iter()
@@ -105,7 +123,7 @@ fn print(session: &Session, listing: &Listing) {
     }
 }
 
-fn row(manifest: &Manifest) -> [String; 8] {
+fn row(manifest: &Manifest, damage: &Damage) -> [String; 9] {
     [
         manifest.id.to_string(),
         match manifest.cluster_time {
@@ -119,5 +137,6 @@ fn row(manifest: &Manifest) -> [String; 8] {
         ByteSize(manifest.bytes_raw).to_string(),
         ByteSize(manifest.bytes_stored).to_string(),
         encryption(manifest.encryption).into(),
+        if damage.contains_key(&manifest.id) { "DAMAGED".into() } else { String::new() },
     ]
 }

@@ -21,6 +21,18 @@ pub(super) fn by_hand(session: &Session, job: Job, started_at: Timestamp) -> Run
     Run { job, due: None, started_at, finished_at: session.clock.now(), attempts: 1 }
 }
 
+/// Reads the evidence of late, for whoever needs it more than once. Where it cannot be read, that is said, and is no reason to
+/// stop.
+pub(super) async fn of_late(session: &Session, repository: &Repository) -> Option<EvidenceLog> {
+    match repository.newest_evidence(session.clock.now()).await {
+        Ok(log) => Some(log),
+        Err(error) => {
+            session.say(format_args!("warning: which backups verifications found damaged is not known: {error}"));
+            None
+        }
+    }
+}
+
 /// Records an event and returns the record's key. What was done is done: that it could not be recorded is said, and is no
 /// failure of it.
 ///
@@ -32,10 +44,24 @@ pub(super) async fn record(
     signing_key: &SigningKey,
     event: Event,
 ) -> Option<String> {
+    record_in(session, config, repository, (signing_key, None), event).await
+}
+
+/// As [`record`], behind evidence that has been read already, if it has.
+async fn record_in(
+    session: &Session,
+    config: &Config,
+    repository: &Repository,
+    (signing_key, read): (&SigningKey, Option<EvidenceLog>),
+    event: Event,
+) -> Option<String> {
     let recorder = Recorder { who: &who(), signing_key, random: &session.random };
     let now = session.clock.now();
     let recording = async {
-        let mut log = repository.newest_evidence(now).await?;
+        let mut log = match read {
+            Some(log) => log,
+            None => repository.newest_evidence(now).await?,
+        };
         log.refresh(repository, now).await?;
         if let Some(configuration) = configuration(config, &log) {
             repository.record(&mut log, configuration, now, &recorder).await?;
@@ -72,8 +98,19 @@ pub(super) async fn record_if_possible(
     repository: &Repository,
     event: Event,
 ) -> Option<String> {
+    record_behind(session, config, repository, None, event).await
+}
+
+/// As [`record_if_possible`], behind evidence that has been read already, if it has.
+pub(super) async fn record_behind(
+    session: &Session,
+    config: &Config,
+    repository: &Repository,
+    read: Option<EvidenceLog>,
+    event: Event,
+) -> Option<String> {
     if let Ok(key) = config.signing_key().and_then(|key| repository.accept_signer(&key).map(|()| key)) {
-        return record(session, config, repository, &key, event).await;
+        return record_in(session, config, repository, (&key, read), event).await;
     }
     session.say("note: there is no signing key of this repository here, so this is not recorded as evidence");
     None

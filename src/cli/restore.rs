@@ -1,6 +1,8 @@
 //! `regrow restore`: the way back.
 
+mod answer;
 mod later;
+pub(super) mod ready;
 mod show;
 
 use std::io::{BufRead, IsTerminal, Write};
@@ -10,18 +12,17 @@ use jiff::Timestamp;
 use super::{Session, progress, record, stop_requested};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::format::ClusterTime;
 use crate::format::catalog::Catalog;
 use crate::format::evidence::{Event, RestoreResult};
 use crate::mongo::Deployment;
-use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
-use crate::repository::{Repository, SegmentReader};
+use crate::repository::{EvidenceLog, Repository, SegmentReader};
 use crate::restore::{
-    self, Journal, Mode, Only, Past, Record, Recovery, RestoreContext, RestoreId, RestorePlan, RestoreRequest,
-    RestoreSummary, TargetState, Way,
+    self, Journal, Mode, Only, Past, Record, Recovery, RestoreContext, RestoreId, RestorePlan, RestoreSummary,
+    TargetState, Way,
 };
 use crate::secret::Secret;
+use ready::{Asked, Ready, begin_elsewhere};
 use show::{Estimate, Shown};
 
 pub(super) const HELP: &str = "\
@@ -35,11 +36,13 @@ With --where, only the documents that match are restored, into collections that 
 none of them may be there, upsert puts the backup's in the place of those that are, missing leaves those as they are.
 
 With --at or --before, the newest backup at or before that moment is restored, and the captured oplog is replayed on
-top of it. A time is RFC 3339 (--at includes the whole second, --before stops short of it) or an exact
-seconds,increment.
+top of it; a backup that a verification found damaged is passed over, and --from names another one. A time is RFC 3339
+(--at includes the whole second, --before stops short of it) or an exact seconds,increment; --at latest is the newest
+moment that can be restored, where 'regrow restore latest' is the newest backup.
 
 Examples:
   regrow restore latest                            the whole newest backup, to the source
+  regrow restore --at latest                       the newest moment, which the captured oplog leads to
   regrow restore --at 2026-11-23T10:15:00Z         everything up to and with that second
   regrow restore --before 1764032400,7             everything before exactly that operation
   regrow restore --before 1764032400,7 --ns shop.orders --replace --keep-old
@@ -54,12 +57,17 @@ pub(super) struct Arguments {
     /// The backup's id, a unique beginning of it, or latest
     #[arg(required_unless_present_any = ["at", "before", "later"], conflicts_with_all = ["at", "before", "later"])]
     backup: Option<String>,
-    /// Restore the state at this moment, with everything that happened up to and at it
-    #[arg(long, value_name = "TIME", conflicts_with_all = ["before", "later"])]
+    /// Restore the state at this moment, with everything that happened up to and at it; latest is the newest that can
+    /// be restored
+    #[arg(long, value_name = "TIME", group = "moment", conflicts_with_all = ["before", "later"])]
     at: Option<String>,
     /// Restore the state just before this moment
-    #[arg(long, value_name = "TIME", conflicts_with = "later")]
+    #[arg(long, value_name = "TIME", group = "moment", conflicts_with = "later")]
     before: Option<String>,
+    /// With --at or --before, the backup to begin with [default: the newest from which the captured oplog leads there,
+    /// and that no verification found damaged]
+    #[arg(long, value_name = "BACKUP", requires = "moment", conflicts_with = "later")]
+    from: Option<String>,
     /// The deployment to restore into [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
@@ -121,26 +129,17 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     if arguments.later.is_given() {
         return Box::pin(later::run(session, &config, &uri, &arguments)).await;
     }
-    let asked = Asked {
-        backup: arguments.backup.clone(),
-        moment: moment_asked_for(&arguments)?,
-        request: RestoreRequest {
-            patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?,
-            maps: arguments.maps.iter().map(|text| text.parse()).collect::<Result<Vec<NamespaceMap>>>()?,
-            accounts: arguments.users,
-            replace: arguments.existing.replace,
-            keep_old: arguments.existing.keep_old,
-            only: arguments.existing.only()?,
-        },
-    };
+    let asked = Asked::parse(&arguments)?;
     let repository = session.repository(&config).await?;
-    let ready = Ready::find(session, &config, &repository, &asked).await?;
+    let evidence = record::of_late(session, &repository).await;
+    let ready = Ready::find(session, &config, &repository, evidence.as_ref(), &asked).await?;
     let deployment = Deployment::connect(&uri).await?;
     let target = TargetState::look(&deployment, &ready.plan).await?;
     target.check(&ready.plan)?;
     let now = session.clock.now();
-    let estimate = Estimate::of(&repository, &ready.plan, now).await;
-    let shown = Shown { plan: &ready.plan, deployment: &deployment, target: &target, estimate, now };
+    let estimate = Estimate::of(evidence.as_ref(), &ready.plan);
+    let Ready { plan, segments, moment, remarks } = ready;
+    let shown = Shown { plan: &plan, deployment: &deployment, target: &target, remarks: &remarks, estimate, now };
     show::plan(session, &shown);
     if arguments.dry_run {
         if session.json {
@@ -151,47 +150,17 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     }
     confirm(&deployment, arguments.confirm.as_deref())?;
     let id = RestoreId::generate(now, &session.random);
-    let plan = if ready.plan.is_staged() { ready.plan.beside(&id) } else { ready.plan };
-    let journal = Journal::begin(&deployment, id, Record::of(&plan, asked.moment), &session.random).await?;
+    let plan = if plan.is_staged() { plan.beside(&id) } else { plan };
+    let journal = Journal::begin(&deployment, id, Record::of(&plan, moment), &session.random).await?;
     let context = RestoreContext {
         deployment,
-        segments: ready.segments,
+        segments,
         progress: Progress::default(),
         journal: Some(journal),
         past: Past::default(),
     };
-    execute(session, &config, &repository, &plan, &context).await
-}
-
-/// What is to be restored.
-struct Asked {
-    backup: Option<String>,
-    moment: Option<ClusterTime>,
-    request: RestoreRequest,
-}
-
-/// A plan and what it is carried out with.
-struct Ready {
-    plan: RestorePlan,
-    segments: SegmentReader,
-}
-
-impl Ready {
-    async fn find(session: &Session, config: &Config, repository: &Repository, asked: &Asked) -> Result<Self> {
-        let identities = config.identities()?;
-        let way = match (asked.moment, &asked.backup) {
-            (Some(to), _) => Way::to_moment(repository, identities.clone(), to, session.clock.now()).await?,
-            (None, Some(backup)) => Way::to_backup(repository, backup).await?,
-            (None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
-        };
-        for (id, problem) in &way.damaged {
-            session.say(format_args!("warning: {id} cannot be restored: {problem}"));
-        }
-        let segments = repository.segments(&way.manifest, identities.clone())?;
-        let catalog = repository.catalog(&way.manifest, identities.as_ref()).await?;
-        let recovery = survey(session, &way, &segments, &catalog).await?;
-        Ok(Self { plan: RestorePlan::make(way.manifest, catalog, recovery, &asked.request)?, segments })
-    }
+    let carried_out = execute(session, &config, &repository, evidence, &plan, &context).await;
+    carried_out.map_err(|error| begin_elsewhere(error, remarks.other.as_ref()))
 }
 
 /// Carries the plan out, records that as evidence, and answers.
@@ -199,6 +168,7 @@ async fn execute(
     session: &Session,
     config: &Config,
     repository: &Repository,
+    evidence: Option<EvidenceLog>,
     plan: &RestorePlan,
     context: &RestoreContext,
 ) -> Result<()> {
@@ -208,10 +178,10 @@ async fn execute(
     let times = (started_at, session.clock.now());
     let result = result(plan, outcome.as_ref(), times);
     // In an incident the signing key may be lost.
-    record::record_if_possible(session, config, repository, Event::Restore { result }).await;
+    record::record_behind(session, config, repository, evidence, Event::Restore { result }).await;
     let summary = outcome?;
     if let Some(journal) = &context.journal {
-        show::answer(session, plan, &summary, journal.id(), &target);
+        answer::answer(session, plan, &summary, journal.id(), &target);
     }
     Ok(())
 }
@@ -234,14 +204,6 @@ fn result(
         bytes: plan.bytes(),
         entries: plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
         phases: outcome.map(|summary| restore::as_recorded(&summary.phases)).unwrap_or_default(),
-    }
-}
-
-fn moment_asked_for(arguments: &Arguments) -> Result<Option<ClusterTime>> {
-    match (&arguments.at, &arguments.before) {
-        (Some(at), _) => ClusterTime::at(at).map(Some),
-        (_, Some(before)) => ClusterTime::before(before).map(Some),
-        (None, None) => Ok(None),
     }
 }
 

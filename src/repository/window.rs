@@ -57,20 +57,20 @@ pub struct Unreachable {
     pub behind: Option<ClusterTime>,
 }
 
-/// Returns the way to a moment: from the newest backup from which one leads there.
+/// Returns the ways to a moment, one from each backup from which one leads there, that from the newest backup first.
 ///
 /// # Errors
 /// The nearest moments, when there is none.
-pub fn route<'a>(
+pub fn routes<'a>(
     backups: &[&'a Manifest],
     captured: &'a [CapturedTimeline],
     to: ClusterTime,
-) -> Result<Route<'a>, Unreachable> {
+) -> Result<Vec<Route<'a>>, Unreachable> {
     let whole = backups.iter().copied().filter(|backup| !backup.partial);
     let mut before_it: Vec<&'a Manifest> =
         whole.filter(|backup| backup.cluster_time.is_some_and(|at| at <= to)).collect();
     before_it.sort_by_key(|backup| std::cmp::Reverse(backup.cluster_time));
-    let found = before_it.into_iter().find_map(|backup| {
+    let found = before_it.into_iter().filter_map(|backup| {
         if backup.cluster_time == Some(to) {
             return Some(Route { backup, oplog: None });
         }
@@ -81,16 +81,19 @@ pub fn route<'a>(
         let slices = captured.slices.iter().filter(needed).copied().collect();
         Some(Route { backup, oplog: Some(Stretch { timeline: &captured.timeline.id, slices }) })
     });
-    found.ok_or_else(|| {
-        let window = recovery_window(backups.iter().copied(), captured);
-        let before = window.iter().map(|range| range.end).filter(|end| *end < to).max();
-        let behind = window.iter().map(|range| range.begin).filter(|begin| *begin > to).min();
-        Unreachable { before, behind }
-    })
+    let found: Vec<Route<'a>> = found.collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let window = recovery_window(backups.iter().copied(), captured);
+    let before = window.iter().map(|range| range.end).filter(|end| *end < to).max();
+    let behind = window.iter().map(|range| range.begin).filter(|begin| *begin > to).min();
+    Err(Unreachable { before, behind })
 }
 
 /// Returns what can be restored from one backup; none without a cluster time, or where it holds only a part.
-fn reach(backup: &Manifest, captured: &[CapturedTimeline]) -> Option<Range> {
+#[must_use]
+pub fn reach(backup: &Manifest, captured: &[CapturedTimeline]) -> Option<Range> {
     let begin = backup.cluster_time.filter(|_| !backup.partial)?;
     let ends = stretches(backup, captured).map(|(_, stretch)| stretch.end);
     Some(Range { begin, end: ends.max().unwrap_or(begin) })
@@ -185,7 +188,8 @@ pub(crate) mod tests {
         let captured = [captured(&[(10, 20), (20, 30), (40, 50)], &[(30, 40)])];
         let (old, new, lost) = (backup(12, 12, "a"), backup(25, 18, "a"), backup(27, 27, "b"));
         let backups = [&old, &new, &lost];
-        let way = |t: u32| route(&backups, &captured, ClusterTime { t, i: 1 });
+        let ways = |t: u32| routes(&backups, &captured, ClusterTime { t, i: 1 });
+        let way = |t: u32| ways(t).map(|mut ways| ways.swap_remove(0));
         let slices = |t: u32| way(t).unwrap().oplog.unwrap().slices;
         assert_eq!(way(15).unwrap().backup, &old);
         assert_eq!(slices(15), [range(10, 20)]);
@@ -193,6 +197,8 @@ pub(crate) mod tests {
         assert_eq!(slices(28), [range(10, 20), range(20, 30)], "from where a transaction was open");
         assert_eq!(way(25).unwrap(), Route { backup: &new, oplog: None }, "its own moment");
         assert_eq!(way(27).unwrap(), Route { backup: &lost, oplog: None });
+        let all: Vec<_> = ways(28).unwrap().into_iter().map(|route| route.backup).collect();
+        assert_eq!(all, [&new, &old], "from an older one as well");
     }
 
     #[test]
@@ -200,7 +206,7 @@ pub(crate) mod tests {
         let captured = [captured(&[(10, 20), (20, 30), (40, 50)], &[(30, 40)])];
         let (old, new) = (backup(12, 12, "a"), backup(45, 45, "a"));
         let nearest = |t: u32| {
-            let Unreachable { before, behind } = route(&[&old, &new], &captured, ClusterTime { t, i: 1 }).unwrap_err();
+            let Unreachable { before, behind } = routes(&[&old, &new], &captured, ClusterTime { t, i: 1 }).unwrap_err();
             (before.map(|time| time.t), behind.map(|time| time.t))
         };
         assert_eq!(nearest(5), (None, Some(12)));
@@ -213,7 +219,7 @@ pub(crate) mod tests {
         let captured = captured(&[(10, 20)], &[]);
         let part = Manifest { partial: true, ..backup(15, 15, "a") };
         assert_eq!(window(std::slice::from_ref(&part), &captured), []);
-        assert!(route(&[&part], std::slice::from_ref(&captured), ClusterTime { t: 18, i: 1 }).is_err());
+        assert!(routes(&[&part], std::slice::from_ref(&captured), ClusterTime { t: 18, i: 1 }).is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The way to what is to be restored: which backup, and what of the captured oplog on top of it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{Entries, Recovery};
@@ -7,9 +9,14 @@ use crate::codec::Identities;
 use crate::error::{Error, Result};
 use crate::format::catalog::Catalog;
 use crate::format::manifest::Manifest;
+use crate::format::oplog::Range;
 use crate::format::{BackupId, ClusterTime};
+use crate::policy::history::Soundness;
 use crate::progress::Progress;
-use crate::repository::{Repository, SegmentReader, SliceReader, Stretch, Unreachable, route};
+use crate::repository::{
+    CapturedTimeline, EvidenceLog, Listing, Repository, Route, SegmentReader, SliceReader, Stretch, Unreachable, reach,
+    recovery_window, routes,
+};
 use crate::units::Moment;
 
 /// A backup to restore, the captured oplog to replay on top of it, and the moment to get to.
@@ -21,48 +28,177 @@ pub struct Way {
     pub captured: Option<SliceReader>,
     /// The moment; none where the backup shows no single one.
     pub to: Option<ClusterTime>,
-    /// Backups that cannot be restored, each with why: damage that people should hear of.
-    pub damaged: Vec<(BackupId, String)>,
+    /// What people should hear of it.
+    pub remarks: Remarks,
 }
 
-impl Way {
+/// What people should hear of a way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Backups whose manifests are not to be believed, each with why.
+    pub unreadable: Vec<(BackupId, String)>,
+    /// Newer backups that are known to be damaged and were passed over for it, each with since when that is known.
+    pub passed_over: Vec<(BackupId, Timestamp)>,
+    /// Since when the backup itself is known to be damaged.
+    pub damaged_since: Option<Timestamp>,
+    /// Another backup, not known to be damaged, from which a way leads to the same moment.
+    pub other: Option<BackupId>,
+    /// How far the captured oplog leads on from a backup that is restored alone, if it does.
+    pub leads_on: Option<LeadsOn>,
+}
+
+/// How far the captured oplog leads on from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeadsOn {
+    /// Up to here.
+    pub to: ClusterTime,
+    /// Whether no other moment that can be restored is newer.
+    pub is_newest: bool,
+}
+
+/// Returns the backups that a verification has found damaged, each with since when that is known.
+#[must_use]
+pub fn known_damage(log: &EvidenceLog) -> BTreeMap<BackupId, Timestamp> {
+    Soundness::of(log.records()).damaged
+}
+
+/// The ways that lead through a repository.
+pub struct Ways<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// What opens the captured oplog.
+    pub identities: Option<Identities>,
+    /// What [`known_damage`] tells: no way begins at such a backup while another one leads there.
+    pub damaged: BTreeMap<BackupId, Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Ways<'_> {
     /// Finds the way to a backup: the moment that it shows.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is no such backup, [`Kind::Damaged`](crate::error::Kind::Damaged) when its manifest
     /// was altered.
-    pub async fn to_backup(repository: &Repository, name: &str) -> Result<Self> {
-        let manifest = repository.manifest(&repository.resolve(name).await?).await?;
-        Ok(Self { to: manifest.cluster_time, manifest, captured: None, damaged: Vec::new() })
+    pub async fn to_backup(&self, name: &str) -> Result<Way> {
+        let manifest = self.repository.manifest(&self.repository.resolve(name).await?).await?;
+        let damaged_since = self.damaged.get(&manifest.id).copied();
+        // What lies behind the backup is only a remark: where it cannot be read, the backup can.
+        let leads_on = self.known().await.ok().and_then(|known| known.leads_on_from(&manifest));
+        let remarks = Remarks { damaged_since, leads_on, ..Remarks::default() };
+        Ok(Way { to: manifest.cluster_time, manifest, captured: None, remarks })
     }
 
-    /// Finds the way to a moment.
+    /// Finds the way to a moment: from the newest backup that leads there and is not known to be damaged, or from the one
+    /// that `from` names.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is none; it says which moments there is a way to.
-    pub async fn to_moment(
-        repository: &Repository,
-        identities: Option<Identities>,
-        to: ClusterTime,
-        now: Timestamp,
-    ) -> Result<Self> {
-        let (listing, captured) = (repository.list().await?, repository.captured().await?);
-        let mut damaged = Vec::new();
-        let mut sound = Vec::new();
-        for backup in &listing.backups {
-            match &backup.manifest {
-                Ok(manifest) => sound.push(manifest),
-                Err(error) => damaged.push((backup.id.clone(), error.to_string())),
-            }
-        }
-        let route = route(&sound, &captured, to).map_err(|nearest| no_way_to(to, nearest, now))?;
-        let captured = match &route.oplog {
-            Some(Stretch { timeline, slices }) => Some(repository.slices(timeline, slices, identities).await?),
-            None => None,
-        };
-        Ok(Self { manifest: route.backup.clone(), captured, to: Some(to), damaged })
+    pub async fn to_moment(&self, to: ClusterTime, from: Option<&str>) -> Result<Way> {
+        self.lead(&self.known().await?, to, from).await
     }
 
+    /// Finds the way to the newest moment that can be restored; to the newest backup, where none shows a moment.
+    ///
+    /// # Errors
+    /// As those of the others.
+    pub async fn to_newest(&self, from: Option<&str>) -> Result<Way> {
+        let known = self.known().await?;
+        let base = match from {
+            Some(name) => Some(self.repository.resolve(name).await?),
+            None => None,
+        };
+        let all = known.manifests().filter(|manifest| base.as_ref().is_none_or(|base| *base == manifest.id));
+        let (damaged, sound): (Vec<_>, Vec<_>) = all.partition(|manifest| self.damaged.contains_key(&manifest.id));
+        let end = |backups: &[&Manifest]| known.window_of(backups).last().map(|range| range.end);
+        let Some(to) = end(&sound).or_else(|| end(&damaged)) else {
+            return self.to_backup(from.unwrap_or("latest")).await;
+        };
+        let mut way = self.lead(&known, to, from).await?;
+        let is_behind = |manifest: &&&Manifest| !manifest.partial && manifest.cluster_time > Some(to);
+        way.remarks
+            .passed_over
+            .splice(0..0, damaged.iter().filter(is_behind).filter_map(|manifest| self.found(&manifest.id)));
+        Ok(way)
+    }
+
+    async fn lead(&self, known: &Known, to: ClusterTime, from: Option<&str>) -> Result<Way> {
+        let sound: Vec<&Manifest> = known.manifests().collect();
+        let routes = routes(&sound, &known.captured, to).map_err(|nearest| no_way_to(to, nearest, self.now))?;
+        let is_sound = |route: &&Route<'_>| !self.damaged.contains_key(&route.backup.id);
+        let best = routes.iter().find(is_sound).or(routes.first());
+        let chosen = match from {
+            Some(name) => {
+                let base = self.repository.manifest(&self.repository.resolve(name).await?).await?;
+                let found = routes.iter().find(|route| route.backup.id == base.id);
+                Some(found.ok_or_else(|| leads_elsewhere(&base, to, best))?)
+            }
+            None => best,
+        };
+        let route = chosen.ok_or_else(|| Error::not_found(format!("no backup leads to {to}")))?;
+        let newer = routes.iter().take_while(|other| other.backup.id != route.backup.id);
+        let remarks = Remarks {
+            unreadable: known.unreadable(),
+            passed_over: newer.filter(|_| from.is_none()).filter_map(|other| self.found(&other.backup.id)).collect(),
+            damaged_since: self.damaged.get(&route.backup.id).copied(),
+            other: routes
+                .iter()
+                .filter(is_sound)
+                .map(|other| &other.backup.id)
+                .find(|id| **id != route.backup.id)
+                .cloned(),
+            leads_on: None,
+        };
+        let captured = match &route.oplog {
+            Some(Stretch { timeline, slices }) => {
+                Some(self.repository.slices(timeline, slices, self.identities.clone()).await?)
+            }
+            None => None,
+        };
+        Ok(Way { manifest: route.backup.clone(), captured, to: Some(to), remarks })
+    }
+
+    /// Returns a backup that is known to be damaged, and since when.
+    fn found(&self, id: &BackupId) -> Option<(BackupId, Timestamp)> {
+        self.damaged.get(id).map(|since| (id.clone(), *since))
+    }
+
+    async fn known(&self) -> Result<Known> {
+        Ok(Known { listing: self.repository.list().await?, captured: self.repository.captured().await? })
+    }
+}
+
+/// What a repository holds.
+struct Known {
+    listing: Listing,
+    captured: Vec<CapturedTimeline>,
+}
+
+impl Known {
+    /// Returns the manifests that can be believed, the newest first.
+    fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok())
+    }
+
+    fn unreadable(&self) -> Vec<(BackupId, String)> {
+        let unreadable =
+            self.listing.backups.iter().filter_map(|backup| Some((backup, backup.manifest.as_ref().err()?)));
+        unreadable.map(|(backup, error)| (backup.id.clone(), error.to_string())).collect()
+    }
+
+    fn window_of(&self, backups: &[&Manifest]) -> Vec<Range> {
+        recovery_window(backups.iter().copied(), &self.captured)
+    }
+
+    fn leads_on_from(&self, backup: &Manifest) -> Option<LeadsOn> {
+        let to = reach(backup, &self.captured).filter(|range| range.end > range.begin)?.end;
+        let all: Vec<&Manifest> = self.manifests().collect();
+        let is_newest = self.window_of(&all).last().is_none_or(|range| range.end <= to);
+        Some(LeadsOn { to, is_newest })
+    }
+}
+
+impl Way {
     /// Reads ahead what is replayed; none where nothing is.
     ///
     /// # Errors
@@ -82,12 +218,32 @@ impl Way {
     }
 }
 
-fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp) -> Error {
-    let asked = if to.i == u32::MAX {
+/// Says why the backup that was named leads not to a moment, and which one does.
+fn leads_elsewhere(base: &Manifest, to: ClusterTime, best: Option<&Route<'_>>) -> Error {
+    let reason = match base.cluster_time {
+        _ if base.partial => "it holds only a part of the data",
+        None => "it shows no single moment",
+        Some(at) if at > to => "it shows a later moment",
+        Some(_) => "the captured oplog does not lead on from it up to there",
+    };
+    let hint = best.map_or_else(
+        || "'regrow list' shows what can be restored".to_owned(),
+        |best| format!("leave out --from, or begin with {}, which leads there", best.backup.id),
+    );
+    Error::not_found(format!("cannot restore {} from {}: {reason}", in_words(to), base.id)).with_hint(hint)
+}
+
+/// Returns a moment as people ask for it.
+fn in_words(to: ClusterTime) -> String {
+    if to.i == u32::MAX {
         format!("all of {}", Moment(to.wall()))
     } else {
         format!("{} (cluster time {to})", Moment(to.wall()))
-    };
+    }
+}
+
+fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp) -> Error {
+    let asked = in_words(to);
     let reason = match nearest {
         _ if to.wall() > now => "it lies in the future",
         Unreachable { before: None, behind: None } => "there is no backup that shows one moment",

@@ -9,7 +9,7 @@ use crate::format::TimelineId;
 use crate::format::layout::{self, OplogObject};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
-use crate::repository::{CapturedTimeline, recovery_window, route};
+use crate::repository::{CapturedTimeline, recovery_window, routes};
 
 /// What can be restored.
 pub(super) struct Reach {
@@ -30,7 +30,7 @@ pub(super) fn reach(facts: &Facts) -> Reach {
     let window = recovery_window(backups.iter().copied(), &captured);
     let newest = window.iter().map(|range| range.end).max();
     if let Some(newest) = newest {
-        let way = route(&backups, &captured, newest).ok();
+        let way = routes(&backups, &captured, newest).ok().and_then(|ways| ways.into_iter().next());
         let base = way.as_ref().map(|way| way.backup.clone());
         let oplog = way.and_then(|way| way.oplog).map(|stretch| (stretch.timeline.clone(), stretch.slices));
         return Reach { window, end: Some(newest.wall()), base, oplog };

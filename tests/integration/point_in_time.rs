@@ -1,5 +1,6 @@
 //! Restoring to any moment: what is restored is what the source was then, byte for byte.
 
+mod bases;
 mod changing;
 mod damaged;
 mod moments;

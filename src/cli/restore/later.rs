@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::super::Session;
 use super::super::output::{counted, table, time};
-use super::{Arguments as RestoreArguments, Asked, Ready, confirm, execute};
+use super::super::{Session, record};
+use super::ready::{Asked, Ready, What};
+use super::{Arguments as RestoreArguments, confirm, execute};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::mongo::Deployment;
@@ -86,9 +87,16 @@ async fn resume(
         }
         _ => {}
     }
-    let asked = Asked { backup: Some(record.backup.to_string()), moment: record.moment, request: record.request()? };
+    // With the backup that it began with, whatever is newer by now.
+    let backup = record.backup.to_string();
+    let what = match record.moment {
+        Some(to) => What::Moment { to, from: Some(backup) },
+        None => What::Backup(backup),
+    };
+    let asked = Asked { what, request: record.request()? };
     let repository = session.repository(config).await?;
-    let ready = Ready::find(session, config, &repository, &asked).await?;
+    let evidence = record::of_late(session, &repository).await;
+    let ready = Ready::find(session, config, &repository, evidence.as_ref(), &asked).await?;
     let plan = if ready.plan.is_staged() { ready.plan.beside(id) } else { ready.plan };
     if plan.manifest.id != record.backup || plan.item_records() != record.items {
         return Err(Error::refused(format!("the repository no longer has what the restore {id} began with"))
@@ -109,7 +117,7 @@ async fn resume(
         journal: Some(journal),
         past: known.past.clone(),
     };
-    execute(session, config, &repository, &plan, &context).await
+    execute(session, config, &repository, evidence, &plan, &context).await
 }
 
 async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirmed: Option<&str>) -> Result<()> {

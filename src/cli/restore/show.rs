@@ -1,21 +1,22 @@
-//! What a restore says of its plan and of its outcome.
+//! What a restore says of its plan.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::Session;
 use super::super::output::{counted, entries, moment};
+use super::ready::LATEST;
 use crate::compliance::restore_time;
 use crate::format::evidence::Event;
 use crate::mongo::Deployment;
-use crate::repository::Repository;
-use crate::restore::{Merged, Mode, Only, Replayed, RestoreId, RestoreItem, RestorePlan, RestoreSummary, TargetState};
+use crate::repository::EvidenceLog;
+use crate::restore::{LeadsOn, Mode, Only, Remarks, RestoreItem, RestorePlan, TargetState};
 use crate::units::{ByteSize, Elapsed, Moment};
 
-/// How many namespaces a plan names before it only counts.
-const MAX_NAMED: usize = 20;
+/// How many namespaces are named before the others are only counted.
+pub(super) const MAX_NAMED: usize = 20;
 
 /// How long a restore should take, and where that is known from.
 pub(super) struct Estimate {
@@ -26,10 +27,8 @@ pub(super) struct Estimate {
 
 impl Estimate {
     /// Goes by the newest drill that passed; without one, by a machine of two cores.
-    pub(super) async fn of(repository: &Repository, plan: &RestorePlan, now: Timestamp) -> Self {
-        // Evidence that cannot be read is no reason not to restore.
-        let log = repository.newest_evidence(now).await.ok();
-        let newest_first = log.iter().flat_map(|log| log.records().rev());
+    pub(super) fn of(evidence: Option<&EvidenceLog>, plan: &RestorePlan) -> Self {
+        let newest_first = evidence.into_iter().flat_map(|log| log.records().rev());
         let mut drills = newest_first.filter_map(|record| match &record.event {
             Event::Drill { result, .. } if result.passed && result.bytes > 0 => Some((record.recorded_at, result)),
             _ => None,
@@ -57,6 +56,7 @@ pub(super) struct Shown<'a> {
     pub(super) plan: &'a RestorePlan,
     pub(super) deployment: &'a Deployment,
     pub(super) target: &'a TargetState,
+    pub(super) remarks: &'a Remarks,
     pub(super) estimate: Estimate,
     pub(super) now: Timestamp,
 }
@@ -67,7 +67,7 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
     if let Some(at) = plan.recovered_to() {
         let age = shown.now.duration_since(at.wall()).unsigned_abs();
         session.say(format_args!(
-            "  the state at {}; what was written after it, {} ago, is not in it",
+            "  the state at {}, {} ago; what was written since is not in it",
             moment(at),
             Elapsed(age)
         ));
@@ -132,8 +132,37 @@ fn merging(session: &Session, plan: &RestorePlan, only: &Only) {
     }
 }
 
+/// Says what is known against backups, and how far the captured oplog would lead.
+fn remarks(session: &Session, plan: &RestorePlan, remarks: &Remarks) {
+    let id = &plan.manifest.id;
+    for (id, problem) in &remarks.unreadable {
+        session.say(format_args!("  warning: {id} cannot be restored: {problem}"));
+    }
+    for (id, since) in &remarks.passed_over {
+        session.say(format_args!(
+            "  warning: {id} is newer and passed over: the verification of {} found it damaged",
+            Moment(*since)
+        ));
+    }
+    if let Some(since) = remarks.damaged_since {
+        let around = match &remarks.other {
+            Some(other) => format!("{other} leads to the same moment: --from {other}"),
+            None => "what of it cannot be trusted fails the restore, which then leaves nothing".into(),
+        };
+        session.say(format_args!("  warning: the verification of {} found {id} damaged; {around}", Moment(since)));
+    }
+    if let Some(LeadsOn { to, is_newest }) = remarks.leads_on {
+        let at = if is_newest { LATEST.to_owned() } else { to.to_string() };
+        session.say(format_args!(
+            "  note: the captured oplog leads on from it to {}: --at {at} in place of the backup's name",
+            moment(to)
+        ));
+    }
+}
+
 fn warnings(session: &Session, shown: &Shown<'_>) {
     let (plan, target) = (shown.plan, shown.target);
+    remarks(session, plan, shown.remarks);
     for known in target.unfinished(plan) {
         let id = &known.id;
         session.say(format_args!(
@@ -189,7 +218,7 @@ fn amount(documents: u64, bytes: u64) -> String {
 }
 
 pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
-    let Shown { plan, deployment, target, estimate, .. } = shown;
+    let Shown { plan, deployment, target, remarks, estimate, .. } = shown;
     let items = plan.items.iter().map(|item| {
         json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.documents, "bytes": item.bytes,
                 "replaces": plan.request.only.is_none() && target.existing.contains(&item.target()) })
@@ -200,6 +229,9 @@ pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
         "recovered_to": plan.recovered_to(),
         "replay_entries": plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
         "estimated_seconds": estimate.time.as_secs(),
+        "passed_over": remarks.passed_over.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        "damaged_since": remarks.damaged_since,
+        "oplog_leads_on_to": remarks.leads_on.map(|leads_on| leads_on.to),
         "free_bytes": target.free_bytes,
         "target_version": target.version,
         "namespaces": plan.items.len(),
@@ -208,86 +240,4 @@ pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
         "plan": items.collect::<Vec<_>>(),
         "dry_run": true,
     })
-}
-
-pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId, target: &str) {
-    if let Some(Replayed { split_transactions: split @ 1.., .. }) = summary.replayed {
-        let transactions = counted(split, "transaction");
-        session.say(format_args!(
-            "warning: {transactions} also wrote to namespaces that were not chosen; only the chosen part was replayed"
-        ));
-    }
-    let phases: Map<String, Value> =
-        summary.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(time.as_secs_f64()))).collect();
-    if session.json {
-        let answer = json!({
-            "restore": id.to_string(),
-            "backup": plan.manifest.id,
-            "target": target,
-            "recovered_to": plan.recovered_to(),
-            "replayed": summary.replayed.map_or(0, |replayed| replayed.operations),
-            "split_transactions": summary.replayed.map_or(0, |replayed| replayed.split_transactions),
-            "namespaces": summary.namespaces,
-            "documents": summary.documents,
-            "bytes": summary.bytes,
-            "accounts": summary.accounts,
-            "kept": summary.kept,
-            "can_be_undone": summary.can_be_undone,
-            "written": summary.merged.map(|merged| merged.written),
-            "left_as_they_were": summary.merged.map(|merged| merged.left),
-            "seconds": summary.elapsed.as_secs_f64(),
-            "phases": phases,
-        });
-        println!("{answer}");
-        return;
-    }
-    match (&plan.request.only, summary.merged) {
-        (Some(only), Some(merged)) => say_merged(plan, only, merged),
-        _ => say_restored(plan, summary),
-    }
-    if let (Some(replayed), Some(to)) = (&summary.replayed, plan.recovered_to()) {
-        let operations = counted(replayed.operations, "operation");
-        println!("Replayed {operations} on top of the backup's; this is the state at {}.", moment(to));
-    }
-    if plan.accounts.is_some() {
-        println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);
-    }
-    kept(plan, summary, id);
-    let phases: Vec<String> = summary.phases.iter().map(|(name, time)| format!("{name} {}", Elapsed(*time))).collect();
-    println!("It took {} ({}; they overlap).", Elapsed(summary.elapsed), phases.join(", "));
-}
-
-/// Says what is left of what was replaced, and how to get it back or to get rid of it.
-fn kept(plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId) {
-    if !summary.can_be_undone {
-        return;
-    }
-    println!("What was replaced is still there. To undo this restore: regrow restore --undo {id}");
-    for namespace in summary.kept.iter().take(MAX_NAMED) {
-        println!("  {namespace}");
-    }
-    if summary.kept.len() > MAX_NAMED {
-        println!("  and {} more", summary.kept.len() - MAX_NAMED);
-    }
-    if plan.request.keep_old {
-        println!("To be rid of it when all is well: regrow restore --forget {id}");
-    }
-}
-
-fn say_restored(plan: &RestorePlan, summary: &RestoreSummary) {
-    let (documents, namespaces) = (counted(summary.documents, "document"), counted(summary.namespaces, "namespace"));
-    println!("Restored {documents} in {namespaces} from {}.", plan.manifest.id);
-    println!("Every document was read back and is the one that was backed up.");
-}
-
-fn say_merged(plan: &RestorePlan, only: &Only, merged: Merged) {
-    let written = counted(merged.written, "document");
-    println!("Restored {written} that match {} from {}.", only.text(), plan.manifest.id);
-    if merged.left > 0 {
-        let left = merged.left;
-        match only.mode() {
-            Mode::Missing => println!("{left} more that match were there already and stay as they were."),
-            _ => println!("{left} more that match were there already, just as they are in the backup."),
-        }
-    }
 }

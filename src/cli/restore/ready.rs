@@ -1,0 +1,111 @@
+//! What a restore is asked to do, and what it is ready to do.
+
+use super::super::Session;
+use super::{Arguments, survey};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::format::{BackupId, ClusterTime};
+use crate::pattern::{NamespaceMap, NamespacePattern};
+use crate::repository::{EvidenceLog, Repository, SegmentReader};
+use crate::restore::{Remarks, RestorePlan, RestoreRequest, Way, Ways, known_damage};
+
+/// What `--at` takes for the newest moment.
+pub(in crate::cli) const LATEST: &str = "latest";
+
+/// What is to be restored.
+pub(super) struct Asked {
+    pub(super) what: What,
+    pub(super) request: RestoreRequest,
+}
+
+/// A backup or a moment; the backup to begin with where it matters.
+pub(super) enum What {
+    Backup(String),
+    Moment { to: ClusterTime, from: Option<String> },
+    Newest { from: Option<String> },
+}
+
+impl Asked {
+    /// Reads the command line.
+    pub(super) fn parse(arguments: &Arguments) -> Result<Self> {
+        let from = arguments.from.clone();
+        let what = match (&arguments.at, &arguments.before, &arguments.backup) {
+            (Some(at), ..) if at == LATEST => What::Newest { from },
+            (Some(at), ..) => What::Moment { to: ClusterTime::at(at)?, from },
+            (_, Some(before), _) => What::Moment { to: ClusterTime::before(before)?, from },
+            (.., Some(backup)) => What::Backup(backup.clone()),
+            (None, None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
+        };
+        let request = RestoreRequest {
+            patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?,
+            maps: arguments.maps.iter().map(|text| text.parse()).collect::<Result<Vec<NamespaceMap>>>()?,
+            accounts: arguments.users,
+            replace: arguments.existing.replace,
+            keep_old: arguments.existing.keep_old,
+            only: arguments.existing.only()?,
+        };
+        Ok(Self { what, request })
+    }
+}
+
+/// A plan and what it is carried out with.
+pub(super) struct Ready {
+    pub(super) plan: RestorePlan,
+    pub(super) segments: SegmentReader,
+    /// The moment, where one was asked for.
+    pub(super) moment: Option<ClusterTime>,
+    pub(super) remarks: Remarks,
+}
+
+impl Ready {
+    pub(super) async fn find(
+        session: &Session,
+        config: &Config,
+        repository: &Repository,
+        evidence: Option<&EvidenceLog>,
+        asked: &Asked,
+    ) -> Result<Self> {
+        let identities = config.identities()?;
+        let ways = Ways {
+            repository,
+            identities: identities.clone(),
+            damaged: evidence.map(known_damage).unwrap_or_default(),
+            now: session.clock.now(),
+        };
+        let way = match &asked.what {
+            What::Backup(backup) => ways.to_backup(backup).await?,
+            What::Moment { to, from } => ways.to_moment(*to, from.as_deref()).await?,
+            What::Newest { from } => ways.to_newest(from.as_deref()).await?,
+        };
+        let moment = if matches!(asked.what, What::Backup(_)) { None } else { way.to };
+        let remarks = way.remarks.clone();
+        let (plan, segments) = Self::settle(session, repository, way, identities, &asked.request)
+            .await
+            .map_err(|error| begin_elsewhere(error, remarks.other.as_ref()))?;
+        Ok(Self { plan, segments, moment, remarks })
+    }
+
+    async fn settle(
+        session: &Session,
+        repository: &Repository,
+        way: Way,
+        identities: Option<crate::codec::Identities>,
+        request: &RestoreRequest,
+    ) -> Result<(RestorePlan, SegmentReader)> {
+        let segments = repository.segments(&way.manifest, identities.clone())?;
+        let catalog = repository.catalog(&way.manifest, identities.as_ref()).await?;
+        let recovery = survey(session, &way, &segments, &catalog).await?;
+        Ok((RestorePlan::make(way.manifest, catalog, recovery, request)?, segments))
+    }
+}
+
+/// Names the way around a damaged backup, where there is one.
+pub(super) fn begin_elsewhere(error: Error, other: Option<&BackupId>) -> Error {
+    match other.filter(|_| error.kind() == Kind::Damaged) {
+        Some(other) => {
+            let hint = format!("another backup leads to the same moment: add --from {other}");
+            error.with_hint(hint)
+        }
+        None => error,
+    }
+}
