@@ -60,7 +60,7 @@ fn measure(bytes: &[u8], target: usize, level: i32) {
     let recipients = Recipients::parse(&[new.recipient]).expect("it is a recipient");
     let identities = Identities::parse(&new.file).expect("it is an identity");
     let sealer = Sealer::new(Some(recipients)).with_level(level);
-    let opener = Opener::new(Encryption::Age, Some(identities)).expect("there is an identity");
+    let opener = Opener::new(Encryption::Age, Some(identities), &[]).expect("there is an identity");
     let runs = runs(bytes, target);
     let raw: usize = runs.iter().map(|run| run.as_bytes().len()).sum();
     let (sealed, sealing): (Vec<_>, _) = timed(|| runs.iter().map(|run| seal(&sealer, run)).collect());

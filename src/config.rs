@@ -110,7 +110,7 @@ impl Config {
         let content = std::fs::read_to_string(&path).map_err(|error| {
             Error::configuration(format!("cannot read {}, which encryption.identity_file names", path.display()))
                 .caused_by(error)
-                .with_hint("check the path and who may read it")
+                .with_hint("put a copy of the identity there, or point encryption.identity_file at one; 'regrow show' names whose identity opens a backup")
         })?;
         Identities::parse(&Secret::new(content)).map(Some)
     }
@@ -137,7 +137,9 @@ impl Config {
         let content = std::fs::read_to_string(&path).map_err(|error| {
             Error::configuration(format!("cannot read the signing key {}", path.display()))
                 .caused_by(error)
-                .with_hint("'regrow init' makes it; on another machine, copy it there or point signing.key_file at it")
+                .with_hint(
+                    "it is the file that 'regrow init' wrote when the repository was made: copy it there from the backup host or from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone",
+                )
         })?;
         SigningKey::parse(&Secret::new(content))
     }

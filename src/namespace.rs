@@ -18,6 +18,24 @@ pub fn visible_name(collection: &str) -> &str {
     collection.strip_prefix(BUCKETS_PREFIX).unwrap_or(collection)
 }
 
+/// What stands between the name of a collection and the moment at which a restore replaced it, where it was kept.
+pub const KEPT_INFIX: &str = "_replaced_";
+
+/// Returns when the restore began that replaced what a collection holds and kept it under this name, as its id begins; none for
+/// other collections.
+#[must_use]
+pub fn kept_by_restore(collection: &str) -> Option<&str> {
+    let (_, ending) = visible_name(collection).rsplit_once(KEPT_INFIX)?;
+    let (date, again) = ending.split_once('_').unwrap_or((ending, "2"));
+    let is_date = date.len() == 16
+        && date.bytes().enumerate().all(|(at, byte)| match at {
+            8 => byte == b'T',
+            15 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        });
+    (is_date && again.bytes().all(|byte| byte.is_ascii_digit())).then_some(date)
+}
+
 /// Whether a database is never backed up: `local` is a node's own, `config` the cluster's, and journals are of restores into
 /// this very deployment.
 #[must_use]
@@ -30,4 +48,22 @@ pub fn is_never_backed_up(db: &str) -> bool {
 #[must_use]
 pub fn holds_data(collection: &str) -> bool {
     !collection.starts_with("system.") || collection == "system.js" || collection.starts_with(BUCKETS_PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restore_kept_is_known_by_its_name() {
+        for (name, kept) in [
+            ("orders_replaced_20261125T105306Z", Some("20261125T105306Z")),
+            ("system.buckets.readings_replaced_20261125T105306Z_2", Some("20261125T105306Z")),
+            ("orders_replaced_20261125", None),
+            ("orders_replaced_20261125T105306Z_now", None),
+            ("orders", None),
+        ] {
+            assert_eq!(kept_by_restore(name), kept, "{name}");
+        }
+    }
 }

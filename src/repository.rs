@@ -261,7 +261,8 @@ fn lost_descriptor(storage: &dyn Storage) -> Error {
 }
 
 fn opener(manifest: &Manifest, identities: Option<Identities>) -> Result<Opener> {
-    Opener::new(manifest.encryption, identities).context(format!("cannot open backup {}", manifest.id))
+    Opener::new(manifest.encryption, identities, &manifest.recipients)
+        .context(format!("cannot open backup {}", manifest.id))
 }
 
 /// Adds what helps against damage, unless the error knows better.

@@ -34,7 +34,7 @@ pub use journal::{ItemRecord, Journal, Known, Past, Record, RestoreId, Stage, li
 pub use load::read_back;
 pub use merge::Merged;
 pub use only::{Mode, Only};
-pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate};
+pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate, is_staged};
 pub use replay::Replayed;
 pub use survey::Recovery;
 pub use target::TargetState;

@@ -9,6 +9,18 @@ use jiff::Timestamp;
 /// Bytes in a mebibyte.
 pub const MIB: usize = 1024 * 1024;
 
+/// Returns a number of things in words: `1 pack`, `2 packs`.
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns what a number of things is said to be: `1 pack is`, `2 packs are`.
+#[must_use]
+pub fn are(number: u64, noun: &str) -> String {
+    format!("{} {}", counted(number, noun), if number == 1 { "is" } else { "are" })
+}
+
 /// A number of bytes that prints for people: `512 B`, `1.5 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);

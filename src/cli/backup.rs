@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::format::evidence::Event;
 use crate::format::manifest::{Consistency, Encryption, Manifest};
 use crate::format::{BackupKind, Job};
-use crate::mongo::Deployment;
+use crate::mongo::{Deployment, Namespace, NamespaceKind};
+use crate::namespace::kept_by_restore;
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
 use crate::units::{ByteSize, Elapsed};
@@ -53,6 +54,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
             "note: no captured oplog leads on from this backup: the user lacks the roles backup and clusterMonitor",
         );
     }
+    name_kept(session, &plan);
     let progress = Progress::default();
     let (clock, targets) = (session.clock.clone(), Targets::default());
     let context = BackupContext {
@@ -75,6 +77,22 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Says what of the backup are only leavings of restores, so that nobody takes it for the shop's own. It is taken all the same:
+/// it may be the only copy of what it holds.
+fn name_kept(session: &Session, plan: &BackupPlan) {
+    let namespaces = plan.namespaces.iter().map(|planned| &planned.namespace);
+    let kept: Vec<String> = namespaces
+        .filter(|namespace| namespace.kind != NamespaceKind::Buckets && kept_by_restore(&namespace.name).is_some())
+        .map(Namespace::full_name)
+        .collect();
+    if !kept.is_empty() {
+        session.say(format_args!(
+            "note: with what restores have replaced and kept: {}; 'regrow restore --unfinished' names the restores, --forget drops it",
+            kept.join(", ")
+        ));
+    }
+}
+
 fn answer(session: &Session, manifest: &Manifest) {
     if session.json {
         println!("{}", backup_json(manifest));
@@ -82,12 +100,10 @@ fn answer(session: &Session, manifest: &Manifest) {
         println!("{}", manifest.id);
     }
     let elapsed = manifest.finished_at.duration_since(manifest.started_at).unsigned_abs();
-    let (documents, namespaces) = (manifest.documents, manifest.namespaces);
+    let documents = counted(manifest.documents, "document");
+    let namespaces = counted(manifest.namespaces, "namespace");
     let (raw, stored) = (ByteSize(manifest.bytes_raw), ByteSize(manifest.bytes_stored));
-    session.say(format_args!(
-        "{documents} documents in {namespaces} namespaces, {raw}, stored as {stored}, in {}",
-        Elapsed(elapsed)
-    ));
+    session.say(format_args!("{documents} in {namespaces}, {raw}, stored as {stored}, in {}", Elapsed(elapsed)));
     if let Some(time) = manifest.cluster_time {
         session.say(format_args!("shows the state at {}", moment(time)));
         if manifest.consistency == Consistency::Oplog {

@@ -123,6 +123,12 @@ fn say_what(session: &Session, plan: &DiffPlan, deployment: &Deployment) {
         let number = counted(manifest.outside_snapshot, "capped collection");
         session.say(format_args!("note: {number} of the backup may show a moment shortly after that"));
     }
+    if !plan.kept.is_empty() {
+        let kept = plan.kept.join(", ");
+        session.say(format_args!(
+            "note: restores have kept {kept}: not compared ('regrow restore --unfinished' names the restores)"
+        ));
+    }
     if manifest.partial {
         session.say("note: the backup is of chosen namespaces; what else is live is looked at only where --ns asks");
     }

@@ -14,6 +14,7 @@ use super::output::{table, time};
 use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{Event, Evidence};
 use crate::repository::{EvidenceLog, Repository};
+use crate::units::{are, counted};
 
 pub(super) const HELP: &str = "\
 Each record is signed, and names those before it by their hashes.
@@ -92,8 +93,8 @@ fn intact(log: &EvidenceLog) -> Result<()> {
     match log.problems().iter().next() {
         None => Ok(()),
         Some((key, problem)) => {
-            let count = log.problems().len();
-            Err(Error::damaged(format!("{count} records are not as they were written: {key}: {problem}"))
+            let records = are(log.problems().len() as u64, "record");
+            Err(Error::damaged(format!("{records} not as written: {key}: {problem}"))
                 .with_hint("'regrow verify --level structure' names all of them; bring them back from a copy"))
         }
     }
@@ -161,7 +162,7 @@ fn summary(event: &Event) -> String {
             format!("{} {}", result.backup, result.problem.as_deref().unwrap_or("restored"))
         }
         Event::Report { begin, .. } => format!("about {}", begin.strftime("%Y-%m")),
-        Event::Verification { result, .. } => format!("{}, {} findings", result.level, result.findings),
+        Event::Verification { result, .. } => format!("{}, {}", result.level, counted(result.findings, "finding")),
         Event::Expiry { expired, removed, .. } => format!("{} expired, {} removed", expired.len(), removed.len()),
         Event::Failure { run, problem } => format!("{} failed: {problem}", run.job),
         Event::Missed { job, times, cause, .. } => format!("{job}, {times} times: {cause}"),

@@ -90,7 +90,7 @@ fn answer(session: &Session, manifest: &Manifest) {
     }
     let (documents, namespaces) = (manifest.documents, manifest.namespaces);
     let (raw, stored) = (ByteSize(manifest.bytes_raw), ByteSize(manifest.bytes_stored));
-    session.say(format_args!("{documents} documents in {namespaces} namespaces, {raw}, stored as {stored}"));
+    session.say(format_args!("{documents} in {namespaces}, {raw}, stored as {stored}"));
     match manifest.cluster_time {
         Some(time) => session.say(format_args!(
             "shows the state at {}, once the oplog that came along is replayed; a restore does that",

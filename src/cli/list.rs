@@ -119,7 +119,8 @@ fn print(session: &Session, listing: &Listing, damage: &Damage) {
         .filter(|backup| backup.manifest.as_ref().is_ok_and(|manifest| manifest.encryption == Encryption::None));
     let count = unencrypted.count();
     if count > 0 {
-        session.say(format_args!("warning: {count} of these backups are NOT ENCRYPTED"));
+        let are = if count == 1 { "is" } else { "are" };
+        session.say(format_args!("warning: {count} of these backups {are} NOT ENCRYPTED"));
     }
 }
 

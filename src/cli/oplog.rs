@@ -171,7 +171,18 @@ fn shortened(operation: &Operation<'_>) -> String {
         text.truncate(end);
         text.push('…');
     }
-    text
+    match dropped(operation) {
+        Some(documents) => format!("{text}  of {}", counted(documents, "document")),
+        None => text,
+    }
+}
+
+/// Returns how many documents went with a collection, where a command dropped one.
+fn dropped(operation: &Operation<'_>) -> Option<u64> {
+    let o2 = operation.o2.filter(|_| operation.kind == OperationKind::Command)?;
+    let documents = Bson::try_from(o2.get("numRecords").ok().flatten()?).ok()?;
+    let documents = documents.as_i64().or(documents.as_i32().map(i64::from))?;
+    u64::try_from(documents).ok()
 }
 
 /// Says what was searched, and what was not.

@@ -12,6 +12,7 @@ use crate::format::manifest::{Encryption, Manifest};
 use crate::format::oplog::Gap;
 use crate::repository::Leftover;
 use crate::units::{ByteSize, Moment};
+pub(super) use crate::units::{are, counted};
 
 /// Returns the fields of a backup that scripts rely on.
 pub(super) fn backup_json(manifest: &Manifest) -> Value {
@@ -75,11 +76,6 @@ pub(super) fn encryption(encryption: Encryption) -> &'static str {
         Encryption::Age => "age",
         Encryption::None => "NONE",
     }
-}
-
-/// Returns a number of things in words: `1 pack`, `2 packs`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Returns a number of oplog entries in words.

@@ -137,7 +137,7 @@ fn print_manifest(manifest: &Manifest) {
     }
     println!("consistency  {}", manifest.consistency.as_str());
     println!("taken        {}, in {}", time(manifest.started_at), Elapsed(elapsed));
-    println!("documents    {} in {} namespaces", manifest.documents, manifest.namespaces);
+    println!("documents    {} in {}", manifest.documents, counted(manifest.namespaces, "namespace"));
     println!("data         {}", ByteSize(manifest.bytes_raw));
     let packs = counted(manifest.packs.len() as u64, "pack");
     println!("stored       {} in {packs}", ByteSize(manifest.bytes_stored));

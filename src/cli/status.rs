@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Session;
 use super::output::{counted, moment, table, time};
+use crate::config::{Config, schedules};
 use crate::error::{Error, Kind, Result};
 use crate::notify::{Alert, Severity};
 use crate::status::{JobStatus, Objectives, Observer, Status, WorkloadStatus, assess};
@@ -42,9 +43,14 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         if arguments.check {
             println!("{}", in_one_line(&status));
         }
-        print(session, &status);
+        print(session, &status, has_schedules(&config, &status));
     }
     if arguments.check { verdict(&status) } else { Ok(()) }
+}
+
+/// Whether anything is to happen by itself: what the configuration has, or what a service has recorded.
+fn has_schedules(config: &Config, status: &Status) -> bool {
+    !status.jobs.is_empty() || schedules::load(&config.schedules_folder()).is_ok_and(|schedules| !schedules.is_empty())
 }
 
 /// Returns what monitoring shows of it: its first line.
@@ -82,7 +88,7 @@ fn of_workload<'a>(status: &'a Status, workload: &WorkloadStatus) -> Option<&'a 
     status.problems.iter().find(|alert| keys.contains(&alert.key))
 }
 
-fn print(session: &Session, status: &Status) {
+fn print(session: &Session, status: &Status, has_schedules: bool) {
     print_summary(status);
     if !status.workloads.is_empty() {
         println!();
@@ -98,7 +104,11 @@ fn print(session: &Session, status: &Status) {
         table(&rows, [false, false, true, false, false]);
     }
     if status.problems.is_empty() {
-        session.say("\nAll is well.");
+        session.say(if has_schedules && status.service.is_none() {
+            "\nNothing is wrong, but no service is running: what the schedules ask for is not done ('regrow daemon')."
+        } else {
+            "\nAll is well."
+        });
         return;
     }
     println!("\nPROBLEMS");

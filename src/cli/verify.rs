@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::output::{counted, leftovers_json, name_leftovers, time};
+use super::output::{are, counted, leftovers_json, name_leftovers, time};
 use super::{Session, progress, record, stop_requested};
 use crate::error::{Error, Kind, Result};
-use crate::format::Job;
 use crate::format::evidence::Subset;
 use crate::format::oplog::Range;
+use crate::format::{Job, layout};
 use crate::progress::Progress;
 use crate::units::{ByteSize, Elapsed};
 use crate::verify::{self, Finding, Level, VerifyRequest};
@@ -97,14 +97,16 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let affected =
         |finding: &Finding| finding.backup.as_ref().map_or_else(|| area(&finding.object), ToString::to_string);
     let mut damaged: Vec<String> = findings.iter().map(affected).collect();
-    damaged.sort();
+    // What explains the others stands first.
+    damaged.sort_by_key(|area| (area != layout::DESCRIPTOR, area.clone()));
     damaged.dedup();
-    let objects = match findings.len() {
-        1 => "1 object is".to_owned(),
-        count => format!("{count} objects are"),
-    };
-    Err(Error::damaged(format!("{objects} not as written; affected: {}", damaged.join(", ")))
-        .with_hint("take a new backup now, and restore from one that is not affected"))
+    let objects = are(findings.len() as u64, "object");
+    let error = Error::damaged(format!("{objects} not as written; affected: {}", damaged.join(", ")));
+    Err(error.with_hint(if findings.iter().any(|finding| finding.object == layout::DESCRIPTOR) {
+        "bring regrow-repository.json back from a copy first: while it is not what it was, nothing that is signed can be believed"
+    } else {
+        "take a new backup now, and restore from one that is not affected"
+    }))
 }
 
 /// Returns what an object that belongs to no backup belongs to.

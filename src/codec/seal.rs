@@ -1,6 +1,7 @@
 //! Sealing and opening: `age(zstd(skippable frame with the header ‖ documents))`.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -77,19 +78,21 @@ fn encrypt(recipients: &Recipients, plain: &[u8]) -> Result<Vec<u8>> {
 pub struct Opener {
     encryption: Encryption,
     identities: Option<Identities>,
+    recipients: Arc<[String]>,
 }
 
 impl Opener {
-    /// Makes an opener for what is protected by `encryption`.
+    /// Makes an opener for what is protected by `encryption`, to these recipients.
     ///
     /// # Errors
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when it takes an identity and there is none.
-    pub fn new(encryption: Encryption, identities: Option<Identities>) -> Result<Self> {
+    pub fn new(encryption: Encryption, identities: Option<Identities>, recipients: &[String]) -> Result<Self> {
         if encryption == Encryption::Age && identities.is_none() {
-            return Err(Error::configuration("it is encrypted and no identity is configured")
-                .with_hint("set encryption.identity_file to the age identity that belongs to one of its recipients"));
+            return Err(
+                Error::configuration("it is encrypted and no identity is configured").with_hint(needed(recipients))
+            );
         }
-        Ok(Self { encryption, identities })
+        Ok(Self { encryption, identities, recipients: recipients.into() })
     }
 
     /// Opens what must be `subject` and have the recorded hash. Returns the documents' bytes and how many they are.
@@ -104,7 +107,7 @@ impl Opener {
         let decrypted;
         let stream = match (self.encryption, &self.identities) {
             (Encryption::Age, Some(identities)) => {
-                decrypted = decrypt(identities, sealed)?;
+                decrypted = decrypt(identities, &self.recipients, sealed)?;
                 &decrypted[..]
             }
             _ => sealed,
@@ -130,7 +133,17 @@ fn limit(subject: &Subject, sealed: &[u8]) -> u64 {
     }
 }
 
-fn decrypt(identities: &Identities, sealed: &[u8]) -> Result<Vec<u8>> {
+/// Says which identity is needed, and where it belongs.
+fn needed(recipients: &[String]) -> String {
+    let which = match recipients {
+        [] => "the age identity that it was encrypted to".to_owned(),
+        [only] => format!("the age identity of {only}"),
+        several => format!("the age identity of one of {}", several.join(", ")),
+    };
+    format!("set encryption.identity_file to the file with {which}")
+}
+
+fn decrypt(identities: &Identities, recipients: &[String], sealed: &[u8]) -> Result<Vec<u8>> {
     let decryptor =
         age::Decryptor::new(sealed).map_err(|error| Error::damaged("it is no age file").caused_by(error))?;
     let mut reader = decryptor.decrypt(identities.as_dyn()).map_err(|error| match error {
@@ -138,9 +151,7 @@ fn decrypt(identities: &Identities, sealed: &[u8]) -> Result<Vec<u8>> {
             "none of the configured identities opens it; they belong to {}",
             identities.recipients().join(", ")
         ))
-        .with_hint(
-            "set encryption.identity_file to the identity of one of the backup's recipients; 'regrow show' lists them",
-        ),
+        .with_hint(needed(recipients)),
         error => Error::damaged("age refuses it").caused_by(error),
     })?;
     let mut plain = Vec::with_capacity(sealed.len());
@@ -175,7 +186,7 @@ mod tests {
         let new = NewIdentity::generate(jiff::Timestamp::UNIX_EPOCH);
         let recipients = Recipients::parse(&[new.recipient]).unwrap();
         let identities = Identities::parse(&new.file).unwrap();
-        (Sealer::new(Some(recipients)), Opener::new(Encryption::Age, Some(identities)).unwrap())
+        (Sealer::new(Some(recipients)), Opener::new(Encryption::Age, Some(identities), &[]).unwrap())
     }
 
     fn documents(count: i32) -> Documents {

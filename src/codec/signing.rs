@@ -65,7 +65,7 @@ impl SigningKey {
         let seed: Option<[u8; 32]> = seed.and_then(|text| BASE64.decode(text).ok()?.try_into().ok());
         seed.map(|seed| Self(ed25519_dalek::SigningKey::from_bytes(&seed))).ok_or_else(|| {
             Error::configuration("the signing key file holds no signing key")
-                .with_hint("'regrow init' makes that file; bring the original back")
+                .with_hint("bring back from a copy the file that 'regrow init' wrote when the repository was made")
         })
     }
 

@@ -8,6 +8,7 @@ use super::causes;
 use super::facts::{Facts, Recorded};
 use super::model::{Breach, Exception, Period, RunOutcome, Schedule, ScheduledRun, Workload};
 use crate::format::evidence::{CheckOutcome, DrillResult, Event, VerificationResult};
+use crate::units::are;
 use crate::units::{Elapsed, Moment};
 
 /// Returns the exceptions of a period, the oldest first.
@@ -194,7 +195,7 @@ fn damage(facts: &Facts, record: &Recorded, at: Timestamp, result: &Verification
     Exception {
         begin: at,
         end: sound,
-        what: format!("{} stored objects were found not to be as recorded", result.findings),
+        what: format!("{} not as recorded when it was read", are(result.findings, "stored object")),
         cause: named.join("; "),
         done: (!done.is_empty()).then(|| done.join("; ")),
         evidence: vec![record.id()],

@@ -12,6 +12,7 @@ use crate::format::evidence::Event;
 use crate::format::manifest;
 use crate::format::{BackupId, BackupKind};
 use crate::policy::history::Soundness;
+use crate::units::counted;
 
 /// What was read again within this time counts as covered: everything is due each week.
 const COVERED_FOR: SignedDuration = SignedDuration::from_hours(35 * 24);
@@ -144,7 +145,7 @@ fn verification_run(record: &Recorded) -> Option<VerificationRun> {
     let scope = match (result.subset, result.everything) {
         (Some(subset), _) => format!("part {} of {}", subset.part, subset.of),
         (None, true) => "everything".into(),
-        (None, false) => format!("{} backups", result.sound.len() + result.damaged.len()),
+        (None, false) => counted((result.sound.len() + result.damaged.len()) as u64, "backup"),
     };
     Some(VerificationRun {
         evidence: record.id(),

@@ -8,6 +8,7 @@ use super::objectives::InForce;
 use crate::format::Job;
 use crate::format::evidence::{Event, Run, ScheduleRecord};
 use crate::policy::Timetable;
+use crate::units::counted;
 
 /// What begins later than this is late.
 const PUNCTUAL: SignedDuration = SignedDuration::from_hours(1);
@@ -140,7 +141,7 @@ fn ran(record: &Recorded, due: Timestamp) -> Option<ScheduledRun> {
     let (outcome, note) = match record.event() {
         Event::Failure { problem, .. } => (RunOutcome::Failed, Some(problem.clone())),
         Event::Verification { result, .. } if result.findings > 0 => {
-            (RunOutcome::Failed, Some(format!("found {} objects that are not as recorded", result.findings)))
+            (RunOutcome::Failed, Some(format!("found {} not to be as recorded", counted(result.findings, "object"))))
         }
         Event::Drill { result, .. } if !result.passed => {
             let failed =

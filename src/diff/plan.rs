@@ -7,9 +7,9 @@ use crate::format::ClusterTime;
 use crate::format::catalog::{Catalog, CollectionKind};
 use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::{Deployment, Namespace, NamespaceKind, Node, namespaces};
-use crate::namespace::{buckets_of, visible_name};
+use crate::namespace::{buckets_of, kept_by_restore, visible_name};
 use crate::pattern::{NamespaceMap, NamespacePattern};
-use crate::restore::{RestoreItem, RestorePlan, RestoreRequest};
+use crate::restore::{RestoreItem, RestorePlan, RestoreRequest, is_staged};
 
 use super::Presence;
 
@@ -33,6 +33,8 @@ pub struct DiffPlan {
     pub as_of: Option<ClusterTime>,
     /// The namespaces, sorted by their live names.
     pub pairs: Vec<Pair>,
+    /// Live collections that restores have replaced and kept: they are not compared.
+    pub kept: Vec<String>,
     /// How many documents that differ are told of each namespace.
     pub listed: u64,
     /// Where the live database is read.
@@ -92,9 +94,10 @@ impl DiffPlan {
         };
         // What a backup of chosen namespaces lacks was not chosen.
         let seeks_additions = !manifest.partial || !request.patterns.is_empty();
-        let pairs = pairs(items, listed, request, seeks_additions);
+        let mut pairs = pairs(items, listed, request, seeks_additions);
         check_patterns(&request.patterns, &pairs)?;
-        Ok(Self { manifest, as_of: as_of.map(Into::into), pairs, listed: request.listed, node })
+        let kept = set_kept_aside(&mut pairs, &request.patterns);
+        Ok(Self { manifest, as_of: as_of.map(Into::into), pairs, kept, listed: request.listed, node })
     }
 
     /// Returns about how many bytes of documents one side has.
@@ -177,6 +180,19 @@ fn pairs(items: Vec<RestoreItem>, listed: Vec<Namespace>, request: &DiffRequest,
     }
     pairs.sort_by_key(Pair::namespace);
     pairs
+}
+
+/// Takes out what restores have replaced and kept, which is nobody's change, unless it is asked for by its very name; returns
+/// its live names.
+fn set_kept_aside(pairs: &mut Vec<Pair>, patterns: &[NamespacePattern]) -> Vec<String> {
+    let is_kept = |pair: &Pair| {
+        let name = pair.namespace();
+        let is_named = patterns.iter().any(|pattern| pattern.to_string() == name);
+        let kept = name.split_once('.').is_some_and(|(_, name)| kept_by_restore(name).is_some() || is_staged(name));
+        kept && !is_named && pair.backup.is_none()
+    };
+    let kept = pairs.extract_if(.., |pair| is_kept(pair)).map(|pair| pair.namespace());
+    kept.collect()
 }
 
 /// Returns the name under which the backup would have a live namespace, if that is one of those asked for.

@@ -63,7 +63,7 @@ fn does_not_open(doing: Doing, recipients: &Recipients, identities: &Identities,
 fn opens_probe(recipients: &Recipients, identities: &Identities, installation: &Installation) -> Result<()> {
     let subject = probe(&installation.clock, &installation.random);
     let sealed = Sealer::new(Some(recipients.clone())).seal(subject.clone(), &Documents::default())?;
-    let opener = Opener::new(Encryption::Age, Some(identities.clone()))?;
+    let opener = Opener::new(Encryption::Age, Some(identities.clone()), &recipients.to_strings())?;
     opener.open(&subject, &sealed, &sha256(&sealed)).map(drop)
 }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::evidence::CheckOutcome;
 use crate::mongo::{Deployment, scratch};
 use crate::restore::{RestoreItem, RestorePlan};
+use crate::units::counted;
 use crate::units::{Elapsed, Moment};
 
 /// A question about the restored documents, and the answer that is expected.
@@ -90,7 +91,8 @@ async fn answer(
             // No document at all, and the server counts nothing.
             let found = found.as_deref().map_or(Some(0), number).unwrap_or(0);
             let is_expected = found >= *min && max.is_none_or(|max| found <= max);
-            Ok((!is_expected).then(|| Answer::Wrong(format!("{found} documents, expected {}", range(*min, *max)))))
+            Ok((!is_expected)
+                .then(|| Answer::Wrong(format!("{}, expected {}", counted(found, "document"), range(*min, *max)))))
         }
         Expectation::Newest { field, within } => {
             let Some(recovered_to) = recovered_to else {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::compliance::model::{Compliance, Period, Rpo, RunOutcome, Verdict, Workload};
 use crate::units::Elapsed;
+pub(super) use crate::units::counted;
 
 /// Returns a number of seconds for people.
 pub(super) fn span(seconds: u64) -> String {
@@ -15,11 +16,6 @@ pub(super) fn span(seconds: u64) -> String {
 /// Returns a number of seconds that may not be known; `otherwise` says what that means.
 pub(super) fn span_or(seconds: Option<u64>, otherwise: &str) -> String {
     seconds.map_or_else(|| otherwise.to_owned(), span)
-}
-
-/// Returns a number of things: `1 slice`, `2 slices`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Returns words with a capital letter in front.

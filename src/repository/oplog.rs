@@ -168,7 +168,7 @@ impl Repository {
     /// no identity fits.
     pub async fn slice_entries(&self, record: &SliceRecord, identities: Option<Identities>) -> Result<Vec<u8>> {
         let place = || format!("cannot open {}", record.object.key);
-        let opener = Opener::new(record.encryption, identities).context(place())?;
+        let opener = Opener::new(record.encryption, identities, &record.recipients).context(place())?;
         let sealed = self.read_whole(&record.object).await?;
         let SliceRecord { timeline, begin, end, .. } = record;
         let subject = Subject::Slice { timeline: timeline.clone(), begin: *begin, end: *end };

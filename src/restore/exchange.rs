@@ -21,7 +21,7 @@ use crate::format::catalog::CollectionKind;
 use crate::mongo::error::RESTORE_ROLES;
 use crate::mongo::namespaces::{self, Namespace, NamespaceKind};
 use crate::mongo::{Deployment, apply, privileges};
-use crate::namespace::{BUCKETS_PREFIX, buckets_of};
+use crate::namespace::{BUCKETS_PREFIX, KEPT_INFIX, buckets_of};
 use crate::operations::CollectionUuid;
 
 /// How often what is left to do is done again: a server may crash within it, and come back.
@@ -330,7 +330,7 @@ fn kept_name(db: &str, name: &str, id: &RestoreId, listing: &Listing) -> String 
     let room = LONGEST.saturating_sub(db.len() + 1);
     let candidates = (1..).map(|number| {
         let again = if number > 1 { format!("_{number}") } else { String::new() };
-        let ending = format!("_replaced_{}{again}", id.date());
+        let ending = format!("{KEPT_INFIX}{}{again}", id.date());
         let mut end = name.len().min(room.saturating_sub(ending.len()));
         while !name.is_char_boundary(end) {
             end -= 1;

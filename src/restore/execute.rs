@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::exchange::Exchange;
 use super::journal::{Event, Journal, Stage};
-use super::merge::Merge;
+use super::merge::{self, Merge};
 use super::{Restore, RestoreContext, RestorePlan, RestoreSummary};
 use crate::error::{Error, Kind, Result};
 use crate::mongo::{Deployment, load};
@@ -66,6 +66,7 @@ impl Restore<'_> {
             journal.note(Event::Done).await?;
             summary.can_be_undone = true;
             summary.kept = exchanges.iter().filter_map(Exchange::kept_namespace).collect();
+            summary.kept.extend(merge::set_aside(&self.context.deployment, merges).await?);
         } else {
             remove(&self.context.deployment, journal, exchanges, merges).await.map_err(|error| {
                 error

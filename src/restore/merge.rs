@@ -305,6 +305,16 @@ fn is_same(one: &RawDocument, other: &RawDocument) -> bool {
     one.as_bytes() == other.as_bytes()
 }
 
+/// Returns the namespaces in which documents are that were replaced.
+///
+/// # Errors
+/// When the server does not answer or a privilege is missing.
+pub(super) async fn set_aside(target: &Deployment, merges: &[Merge]) -> Result<Vec<String>> {
+    let listing = Listing::of(target, merges.iter().map(|merge| merge.db.as_str())).await?;
+    let made = merges.iter().filter(|merge| listing.get(&merge.db, &merge.old).is_some());
+    Ok(made.map(Merge::old_namespace).collect())
+}
+
 /// Takes back everything that was merged; returns how many documents stay because somebody has changed them since.
 ///
 /// # Errors

@@ -227,8 +227,9 @@ fn staged_name(id: &RestoreId, number: usize) -> String {
     format!("{STAGED_PREFIX}{id}.{number}")
 }
 
-/// Whether a collection was being loaded by a restore when it was backed up.
-fn is_staged(name: &str) -> bool {
+/// Whether a collection of this name is a restore's own, which loads beside what exists.
+#[must_use]
+pub fn is_staged(name: &str) -> bool {
     let id = name.strip_prefix(STAGED_PREFIX).and_then(|rest| rest.split_once('.'));
     id.is_some_and(|(id, _)| id.parse::<RestoreId>().is_ok())
 }

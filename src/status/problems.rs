@@ -9,6 +9,7 @@ use crate::format::Job;
 use crate::format::manifest::Manifest;
 use crate::notify::{Alert, Severity};
 use crate::policy::history::FUTURE;
+use crate::units::are;
 use crate::units::{ByteSize, Elapsed, Moment};
 
 /// How late a run may be before it counts as overdue, where a service is at work: it may be under way.
@@ -187,7 +188,7 @@ fn damage(facts: &Facts) -> Vec<Alert> {
         alerts.push(alert(format!("{key} cannot be read: {problem}"), meaning, "damage/oplog".into(), facts.now));
     } else if let Some(damage) = &facts.soundness.oplog_damage {
         let meaning = "moments that need the damaged slices cannot be restored; they are not counted among what can be";
-        let what = format!("{} or more objects of the captured oplog are damaged", damage.objects.len());
+        let what = format!("at least {} of the captured oplog damaged", are(damage.objects.len() as u64, "object"));
         alerts.push(alert(what, meaning, "damage/oplog".into(), damage.since));
     }
     alerts

@@ -54,7 +54,7 @@ async fn object(repository: &Repository, item: &ToRead, progress: &PartProgress)
         let named: Vec<String> = damaged.iter().take(MAX_NAMED_SEGMENTS).map(u64::to_string).collect();
         let more = if damaged.len() > named.len() { ", …" } else { "" };
         let (count, all) = (damaged.len(), item.pack.as_ref().map_or(0, |pack| pack.segments.len()));
-        problem = format!("{problem}; {count} of {all} segments are damaged: {}{more}", named.join(", "));
+        problem = format!("{problem}; damaged segments, {count} of {all}: {}{more}", named.join(", "));
     }
     Ok(Some(problem))
 }

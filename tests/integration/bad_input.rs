@@ -222,7 +222,8 @@ async fn recipients_and_identities() {
         &restore,
         3,
         "error: cannot read ./none.txt, which encryption.identity_file names: No such file or directory (os error 2)\n\
-         hint: check the path and who may read it",
+         hint: put a copy of the identity there, or point encryption.identity_file at one; 'regrow show' names whose identity \
+         opens a backup",
     );
     ground.fails_with(
         "encryption.identity_file",
@@ -240,8 +241,9 @@ async fn recipients_and_identities() {
         3,
         &format!(
             "error: cannot open backups/{id}/catalog.age: none of the configured identities opens it; they belong to {}\n\
-             hint: set encryption.identity_file to the identity of one of the backup's recipients; 'regrow show' lists them",
-            other.trim()
+             hint: set encryption.identity_file to the file with the age identity of {}",
+            other.trim(),
+            ground.workspace.recipient()
         ),
     );
     let config = fs::read_to_string(ground.workspace.config_file()).unwrap();
@@ -252,7 +254,8 @@ async fn recipients_and_identities() {
         3,
         &format!(
             "error: cannot open backup {id}: it is encrypted and no identity is configured\n\
-             hint: set encryption.identity_file to the age identity that belongs to one of its recipients"
+             hint: set encryption.identity_file to the file with the age identity of {}",
+            ground.workspace.recipient()
         ),
     );
     let left = harness::authenticated().client().await.database(&target).list_collection_names().await.unwrap();
@@ -285,14 +288,15 @@ async fn keys_that_exist_or_do_not_fit() {
         &["backup"],
         3,
         "error: cannot read the signing key ./regrow-signing.key: No such file or directory (os error 2)\n\
-         hint: 'regrow init' makes it; on another machine, copy it there or point signing.key_file at it",
+         hint: it is the file that 'regrow init' wrote when the repository was made: copy it there from the backup host or \
+         from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone",
     );
     fs::write(&key, "nonsense").unwrap();
     ground.fails(
         &["backup"],
         3,
         "error: the signing key file holds no signing key\n\
-         hint: 'regrow init' makes that file; bring the original back",
+         hint: bring back from a copy the file that 'regrow init' wrote when the repository was made",
     );
     let other = Workspace::on_disk(harness::authenticated().uri());
     other.run(["init"]).exits(0);

@@ -169,6 +169,18 @@ async fn a_descriptor_that_was_altered_is_not_believed() {
         }
         original.put_back();
     }
+    // Another repository's makes nothing believable that is signed: what is the cause stands before what follows of it.
+    let other = Workspace::on_disk("mongodb://127.0.0.1:1/");
+    other.run(["init"]).exits(0);
+    let forged = std::fs::read(other.repository().join(DESCRIPTOR)).unwrap();
+    let original = ground.replace(DESCRIPTOR, Some(forged));
+    let run = ground.workspace.run(["verify"]).exits(5);
+    assert!(run.stdout.starts_with(DESCRIPTOR), "{run:?}");
+    assert!(
+        run.stderr.contains(&format!("affected: {DESCRIPTOR}")) && run.stderr.contains("from a copy first"),
+        "{run:?}"
+    );
+    original.put_back();
     let original = ground.replace(DESCRIPTOR, Some(b"{}".to_vec()));
     let run = ground.workspace.run(["verify"]).exits(5);
     assert!(run.stderr.starts_with("error: regrow-repository.json is malformed"), "{run:?}");

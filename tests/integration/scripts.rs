@@ -109,6 +109,27 @@ async fn a_restored_copy_is_verified_against_its_backup() {
 }
 
 #[tokio::test]
+async fn a_rollback_ends_with_the_command_that_takes_it_back() {
+    let (orders, db, workspace) = shop().await;
+    let id = back_up(&workspace, &db);
+    orders.delete_many(doc! { "_id": { "$lt": 50 } }).await.unwrap();
+    for json in [&[][..], &["--json"]] {
+        let arguments = [&[&*id, "--confirm", "rs0"], json].concat();
+        let run = script(&workspace, "restore-backup.sh", &arguments).exits(0);
+        let (_, undo) = run.stderr.rsplit_once("To go back to it: ").unwrap();
+        let undo = undo.lines().next().unwrap();
+        assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 100);
+        workspace.bash(&format!("{undo} --confirm rs0")).run().exits(0);
+        assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 50);
+    }
+    let copy = format!("{db}={}", harness::unique_database_name());
+    let run = script(&workspace, "restore-backup.sh", &[&id, "--map", &copy, "--confirm", "rs0"]).exits(0);
+    assert!(run.stderr.contains("Nothing was replaced") && !run.stderr.contains("To go back"), "{run:?}");
+    let run = script(&workspace, "restore-backup.sh", &[&id, "--confirm", "another"]).exits(7);
+    assert!(!run.stderr.contains("To go back"), "{run:?}");
+}
+
+#[tokio::test]
 async fn verification_is_silent_until_something_is_damaged() {
     let (_, db, workspace) = shop().await;
     let (damaged, sound) = (back_up(&workspace, &db), back_up(&workspace, &db));

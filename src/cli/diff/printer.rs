@@ -64,6 +64,7 @@ impl Printer {
             "as_of": plan.as_of,
             "backup_as_of": plan.manifest.cluster_time,
             "consistency": plan.manifest.consistency,
+            "kept_by_restores": plan.kept,
         });
         let about = about.to_string();
         self.write(&format!("{},\"collections\":[", about.trim_end_matches('}')))

@@ -61,6 +61,11 @@ fn kept(plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId) {
         return;
     }
     println!("What was replaced is still there. To undo this restore: regrow restore --undo {id}");
+    if plan.request.only.is_some() {
+        println!(
+            "Until then, or until --forget, copies of what was written stay in the collections regrow.{id}.N, too."
+        );
+    }
     for namespace in summary.kept.iter().take(MAX_NAMED) {
         println!("  {namespace}");
     }
@@ -80,12 +85,13 @@ fn say_restored(plan: &RestorePlan, summary: &RestoreSummary) {
 
 fn say_merged(plan: &RestorePlan, only: &Only, merged: Merged) {
     let written = counted(merged.written, "document");
-    println!("Restored {written} that match {} from {}.", only.text(), plan.manifest.id);
+    let matching = if merged.written == 1 { "matches" } else { "match" };
+    println!("Restored {written} that {matching} {} from {}.", only.text(), plan.manifest.id);
     if merged.left > 0 {
-        let left = merged.left;
+        let left = counted(merged.left, "other document");
         match only.mode() {
-            Mode::Missing => println!("{left} more that match were there already and stay as they were."),
-            _ => println!("{left} more that match were there already, just as they are in the backup."),
+            Mode::Missing => println!("There already, and as before: {left} that would match."),
+            _ => println!("There already, just as in the backup: {left} that would match."),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::output::{counted, table, time};
+use super::super::output::{are, counted, table, time};
 use super::super::{Session, record};
 use super::ready::{Asked, Ready, What};
 use super::{Arguments as RestoreArguments, confirm, execute};
@@ -145,17 +145,14 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     }
     if undone.changed_since > 0 {
         let changed = counted(undone.changed_since, "document");
-        println!("{changed} that the restore had added stay, because somebody has changed them since.");
+        let (stay, them) = if undone.changed_since == 1 { ("stays", "it") } else { ("stay", "them") };
+        println!("{changed} that the restore had added {stay}, because somebody has changed {them} since.");
     }
     match undone.restored.len() as u64 {
         0 => println!("The restore {id} is undone: the target is as it was before it."),
-        count => println!("The restore {id} is undone: {} as before it.", are_back(count)),
+        count => println!("The restore {id} is undone: {} as before it.", are(count, "namespace")),
     }
     Ok(())
-}
-
-fn are_back(count: u64) -> String {
-    format!("{} {}", counted(count, "namespace"), if count == 1 { "is" } else { "are" })
 }
 
 async fn forget(session: &Session, deployment: &Deployment, known: &Known, confirmed: Option<&str>) -> Result<()> {
@@ -173,7 +170,7 @@ async fn forget(session: &Session, deployment: &Deployment, known: &Known, confi
     if session.json {
         println!("{}", json!({ "restore": id.to_string(), "dropped": dropped }));
     } else {
-        println!("The restore {id} cannot be undone any more; {} dropped.", are_back(dropped));
+        println!("The restore {id} cannot be undone any more; {} dropped.", are(dropped, "namespace"));
     }
     Ok(())
 }

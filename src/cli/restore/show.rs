@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::Session;
-use super::super::output::{counted, entries, moment};
+use super::super::output::{are, counted, entries, moment};
 use super::ready::LATEST;
 use crate::compliance::restore_time;
 use crate::format::evidence::Event;
@@ -79,8 +79,13 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
         session.say(format_args!("  by replaying {entries} of the oplog ({bytes})"));
     }
     let namespaces = counted(plan.items.len() as u64, "namespace");
-    let of_backup = if plan.recovery.is_some() { " in the backup" } else { "" };
-    session.say(format_args!("  {}{of_backup} into {namespaces}:", amount(plan.documents(), plan.bytes())));
+    let of_backup = match (&plan.request.only, &plan.recovery) {
+        (Some(_), _) => " to look through",
+        (None, Some(_)) => " in the backup",
+        (None, None) => "",
+    };
+    let up_to = if plan.request.only.is_some() { "up to " } else { "" };
+    session.say(format_args!("  {up_to}{}{of_backup} into {namespaces}:", amount(plan.documents(), plan.bytes())));
     for item in plan.items.iter().take(MAX_NAMED) {
         session.say(format_args!("    {}", item_in_words(item, plan, shown.target, of_backup)));
     }
@@ -103,13 +108,17 @@ fn replacement(session: &Session, shown: &Shown<'_>) {
     if replaced == 0 {
         return;
     }
-    let fate = if shown.plan.request.keep_old {
-        "stay as NAME_replaced_TIME; --undo brings them back"
-    } else {
-        "are dropped when everything is restored and checked; --keep-old would keep them"
+    let fate = match (shown.plan.request.keep_old, replaced) {
+        (true, 1) => "what was there stays as NAME_replaced_TIME, and --undo brings it back",
+        (true, _) => "what was there stays as NAME_replaced_TIME each, and --undo brings all of it back",
+        (false, _) => "what was there is dropped when everything is restored and checked; --keep-old would keep it",
     };
-    let how = if shown.target.exchanges_at_once { "all at once" } else { "one after the other" };
-    session.say(format_args!("  {} replaced, {how} in the end: they {fate}", are(replaced, "namespace")));
+    let how = match (shown.target.exchanges_at_once, replaced) {
+        (_, 1) => "",
+        (true, _) => ", all at once",
+        (false, _) => ", one after the other",
+    };
+    session.say(format_args!("  {} replaced{how} in the end: {fate}", are(replaced, "namespace")));
     if !shown.target.exchanges_at_once && replaced > 1 {
         session.say("  note: a crash in that moment leaves some replaced and others not, until --resume or --undo; only a user who");
         session.say("  may do anything to anything can replace all at once (see docs/PRIVILEGES.md)");
@@ -125,7 +134,10 @@ fn merging(session: &Session, plan: &RestorePlan, only: &Only) {
         Mode::Upsert => "they take the place of those with the same _id (--mode upsert)",
         Mode::Missing => "those whose _id is there already stay as they are (--mode missing)",
     };
-    session.say(format_args!("  {fate}"));
+    session.say(format_args!("  {fate}; how many match is known when they have been looked through"));
+    if plan.request.keep_old {
+        session.say("  what they take the place of is kept beside them, as regrow.ID.N.old: --undo puts it back, --forget drops it");
+    }
     if !plan.left_out.is_empty() {
         let left_out = plan.left_out.join(", ");
         session.say(format_args!("  left out, because their documents cannot be restored one by one: {left_out}"));
@@ -207,10 +219,6 @@ fn item_in_words(item: &RestoreItem, plan: &RestorePlan, target: &TargetState, o
         ""
     };
     format!("{}{from}: {holds}{replaces}", item.target())
-}
-
-fn are(number: u64, noun: &str) -> String {
-    format!("{} {}", counted(number, noun), if number == 1 { "is" } else { "are" })
 }
 
 fn amount(documents: u64, bytes: u64) -> String {

@@ -18,6 +18,9 @@ async fn everything_is_replaced_and_nothing_else() {
         "{refused:?}"
     );
     assert!(refused.stderr.contains("--replace"), "{refused:?}");
+    let orders = format!("{}.orders", stage.db);
+    let one = stage.restore(&[&stage.backup, "--ns", &orders, "--replace", "--dry-run"]).exits(0);
+    assert!(one.stderr.contains("1 namespace is replaced in the end: what was there is dropped"), "{one:?}");
     let run = stage.restore(&[&stage.backup, "--replace"]).exits(0);
     assert!(run.stderr.contains("replaces what exists") && run.stderr.contains("all at once"), "{run:?}");
     let mut now = stage.now().await;
@@ -37,6 +40,18 @@ async fn what_was_replaced_is_kept_and_comes_back() {
     assert_eq!(kept.len(), 3, "a collection, one in place of a time series, and a time series: {kept:?}");
     let names = stage.now().await.names();
     assert!(kept.iter().all(|name| names.contains(&name.as_str().unwrap().to_owned())), "{names:?}");
+    let taken = stage.workspace.run(["backup", "--ns", &stage.db]).exits(0);
+    assert!(
+        taken.stderr.contains("with what restores have replaced and kept")
+            && kept.iter().all(|name| taken.stderr.contains(name.as_str().unwrap())),
+        "{taken:?}"
+    );
+    let compared = ["diff", &stage.backup, "--ns", &stage.db];
+    let said = stage.workspace.run(compared).exits(0).stderr;
+    assert!(said.contains("note: restores have kept"), "{said}");
+    let compared: Value = stage.workspace.run([&compared[..], &["--json"]].concat()).exits(0).json();
+    assert_eq!(compared["kept_by_restores"].as_array().unwrap().len(), kept.len(), "{compared}");
+    assert!(!compared["collections"].to_string().contains("_replaced_"), "{compared}");
     let mut now = stage.now().await;
     now.keep(&stage.good.names());
     now.assert_equals(&stage.good);

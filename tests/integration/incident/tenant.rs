@@ -99,6 +99,10 @@ async fn one_tenant_of_fifty_is_restored_and_the_others_are_not_touched() {
     let rest = shared.rest().await;
     let run = shared.restore(&[&shared.backup, "--where", TENANT, "--mode", "upsert"]).exits(0);
     assert!(run.stderr.contains("nothing else in these collections is touched"), "{run:?}");
+    assert!(
+        run.stderr.contains("up to 200000 documents") && run.stderr.contains("to look through into 1 namespace"),
+        "{run:?}"
+    );
     assert!(run.stdout.contains("documents that match"), "{run:?}");
     assert_eq!(shared.tenant().await, good);
     assert_eq!(shared.rest().await, rest);
@@ -116,6 +120,9 @@ async fn each_mode_does_what_it_says_and_can_be_undone() {
         let arguments = [&shared.backup, "--where", TENANT, "--mode", mode, "--keep-old", "--json"];
         shared.restore(&arguments)
     };
+    let plan = ["--where", TENANT, "--mode", "upsert", "--keep-old", "--dry-run"];
+    let plan = shared.restore(&[&[&*shared.backup], &plan[..]].concat()).exits(0);
+    assert!(plan.stderr.contains("kept beside them, as regrow.ID.N.old"), "{plan:?}");
     let refused = restore("insert").exits(7);
     assert!(refused.stderr.contains("has some of the documents already"), "{refused:?}");
     assert!(refused.stderr.contains("the target is as it was"), "{refused:?}");
@@ -127,6 +134,9 @@ async fn each_mode_does_what_it_says_and_can_be_undone() {
         let counts = (answer["written"].as_u64().unwrap(), answer["left_as_they_were"].as_u64().unwrap());
         assert_eq!(counts.0 + counts.1, 100, "{answer}");
         assert!(counts.0.abs_diff(written) <= 10 && counts.1.abs_diff(left) <= 10, "{mode}: {answer}");
+        let old = format!("{}.regrow.{}.0.old", shared.db, answer["restore"].as_str().unwrap());
+        let kept = if mode == "upsert" { serde_json::json!([old]) } else { serde_json::json!([]) };
+        assert_eq!(answer["kept"], kept, "{answer}");
         if mode == "upsert" {
             assert_eq!(shared.tenant().await, good);
         } else {
@@ -145,7 +155,10 @@ async fn each_mode_does_what_it_says_and_can_be_undone() {
     assert_eq!(shared.tenant().await, good);
     shared.orders().update_one(doc! { "_id": 42 }, doc! { "$set": { "since": true } }).await.unwrap();
     let undone = shared.restore(&["--undo", answer["restore"].as_str().unwrap()]).exits(0);
-    assert!(undone.stdout.contains("1 document that the restore had added stay"), "{undone:?}");
+    assert!(
+        undone.stdout.contains("1 document that the restore had added stays, because somebody has changed it since"),
+        "{undone:?}"
+    );
     assert_eq!(shared.tenant().await.0, 1);
     assert_eq!(shared.rest().await, rest);
 }

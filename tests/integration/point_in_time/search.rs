@@ -58,6 +58,8 @@ fn found(workspace: &Workspace, arguments: &[&str]) -> Vec<Value> {
 async fn a_mistake_is_found_without_a_server_and_undone_exactly() {
     let servers = harness::own(&Options::default());
     let mut workspace = captured_mistake(&servers).await;
+    let dropped = search(&workspace, &["--op", "c", "--ns", "shop.carts"]).exits(0).stdout;
+    assert!(dropped.contains("{\"drop\":\"carts\"}  of 1 document\n"), "{dropped}");
     workspace.set("source.uri", "mongodb://127.0.0.1:1/");
 
     let deletes = found(&workspace, &["--ns", "shop.orders", "--op", "d", "--where", r#"{"_id": 7}"#]);
