@@ -98,7 +98,18 @@ pub const RESTORE: Role = Role {
                 "revokeRole",
             ],
         },
-        Grant { resource: FUNCTIONS, actions: &["find", "insert", "update", "remove", "bypassDocumentValidation"] },
+        Grant {
+            resource: FUNCTIONS,
+            actions: &[
+                "find",
+                "insert",
+                "update",
+                "remove",
+                "bypassDocumentValidation",
+                "createIndex",
+                "dropCollection",
+            ],
+        },
         Grant {
             resource: Resource::Buckets,
             actions: &[

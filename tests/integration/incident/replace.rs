@@ -155,6 +155,25 @@ async fn everything_odd_is_replaced_and_comes_back() {
     Contents::of(&client).await.assert_equals(&good);
 }
 
+/// Stored functions, which the server counts among its own, are exchanged, kept and brought back.
+async fn functions_are_replaced(servers: &harness::Servers, stage: &mut Stage) {
+    let functions = stage.client.database(&stage.db).collection::<Document>("system.js");
+    functions.insert_one(doc! { "_id": "tax", "value": 1 }).await.unwrap();
+    stage.workspace.set("source.uri", servers.uri());
+    let namespace = format!("{}.system.js", stage.db);
+    let backup = stage.workspace.run(["backup", "--ns", &namespace]).exits(0).stdout.trim().to_owned();
+    stage.workspace.set("source.uri", privileges::uri_of(servers, "restorer"));
+    functions.update_one(doc! {}, doc! { "$set": { "value": 2 } }).await.unwrap();
+    let value = async || functions.find_one(doc! { "_id": "tax" }).await.unwrap().unwrap().get_i32("value").unwrap();
+    let answer: Value = stage.restore(&[&backup, "--replace", "--keep-old", "--json"]).exits(0).json();
+    assert_eq!(value().await, 1);
+    stage.restore(&["--undo", answer["restore"].as_str().unwrap()]).exits(0);
+    assert_eq!(value().await, 2);
+    stage.restore(&[&backup, "--replace"]).exits(0);
+    assert_eq!(value().await, 1);
+    stage.is_clean().await;
+}
+
 /// Under access control the documented role is enough, and one collection is exchanged after the other.
 #[tokio::test]
 async fn the_documented_role_is_enough_to_replace_to_undo_and_to_restore_single_documents() {
@@ -179,4 +198,5 @@ async fn the_documented_role_is_enough_to_replace_to_undo_and_to_restore_single_
     assert_eq!(merged["written"], 60);
     stage.restore(&["--undo", merged["restore"].as_str().unwrap()]).exits(0);
     stage.now().await.assert_equals(&stage.spoilt);
+    functions_are_replaced(&servers, &mut stage).await;
 }

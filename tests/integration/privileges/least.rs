@@ -15,8 +15,8 @@ fn only_told_by_the_doctor(role: &Role, resource: Resource, action: &str) -> boo
     match (role.name, action) {
         // The doctor writes a marker, and says how the members fare and how far back the oplog reaches.
         ("regrowBackup", "appendOplogNote" | "replSetGetStatus") | ("regrowRestore", "dbStats") => true,
-        // Only a time series that is exchanged needs them: see the tests of replacing.
-        ("regrowRestore", "createIndex" | "dropCollection") => resource == Resource::Buckets,
+        // Only a time series and stored functions that are exchanged need them: see the tests of replacing.
+        ("regrowRestore", "createIndex" | "dropCollection") => resource == Resource::Buckets || is("", "system.js"),
         ("regrowBackup", "collStats") => is("local", "oplog.rs"),
         // A backup without them says less of itself, or no captured oplog leads on from it.
         ("regrowBackup", "find") => is("config", "transactions") || is("admin", "system.version"),
