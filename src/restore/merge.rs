@@ -218,12 +218,11 @@ impl Restore<'_> {
             Listing::of(&self.context.deployment, self.plan.items.iter().map(|item| item.db.as_str())).await?;
         let (mut merges, mut left) = (Vec::new(), 0);
         for (number, item) in self.items() {
-            let made = self.context.past.made.contains(&number);
-            let is_missing = listing.get(&item.db, &item.name).is_none();
-            if is_missing {
+            let made = listing.get(&item.db, &item.name).is_none() || self.unmake(number, item).await?;
+            if made {
                 self.make(number, item, journal).await?;
             }
-            let merge = Merge::of(item, made || is_missing);
+            let merge = Merge::of(item, made);
             left += self.merging(only, &merge).settle().await?;
             merges.push(merge);
         }
@@ -236,6 +235,15 @@ impl Restore<'_> {
 
     fn merging<'b>(&'b self, only: &'b Only, merge: &'b Merge) -> Merging<'b> {
         Merging { target: &self.context.deployment, writes: &self.writes, only, merge }
+    }
+
+    /// Drops the live collection that an earlier run has made, and has perhaps not finished; returns whether there is none now.
+    async fn unmake(&self, number: usize, item: &RestoreItem) -> Result<bool> {
+        if !self.context.past.made.contains(&number) {
+            return Ok(false);
+        }
+        let (target, db, name) = (self.context.deployment.clone(), item.db.clone(), item.name.clone());
+        self.writes.run(async move { drop_unused(&target, &db, &name).await }).await
     }
 
     /// Makes the live collection for documents that are restored where there is none.
@@ -254,10 +262,17 @@ impl Restore<'_> {
         self.writes.run(make).await
     }
 
-    /// Drops the copies of documents that were to be replaced; returns those that it could not.
+    /// Drops the copies of documents that were to be replaced, and what an earlier run has made for those that were not written;
+    /// returns what it could not.
     pub(super) async fn drop_replaced(&self) -> Vec<String> {
         let mut remaining = Vec::new();
-        for item in self.plan.items.iter().filter(|_| self.plan.request.only.is_some()) {
+        for (number, item) in self.items().filter(|_| self.plan.request.only.is_some()) {
+            if self.merges.get().is_none()
+                && let Err(cause) = self.unmake(number, item).await
+            {
+                tracing::warn!(namespace = item.target(), %cause, "cannot drop what the failed restore created");
+                remaining.push(item.target());
+            }
             let merge = Merge::of(item, false);
             if let Err(cause) = merge.remove(&self.context.deployment).await {
                 tracing::warn!(namespace = merge.old_namespace(), %cause, "cannot drop what the failed restore created");
@@ -303,6 +318,19 @@ fn key(document: &RawDocument) -> Vec<u8> {
 
 fn is_same(one: &RawDocument, other: &RawDocument) -> bool {
     one.as_bytes() == other.as_bytes()
+}
+
+/// Drops a live collection that was made for documents of which none has been written yet; returns whether it did. One that
+/// holds documents is somebody else's by now.
+///
+/// # Errors
+/// When the server refuses or stays away.
+pub(super) async fn drop_unused(target: &Deployment, db: &str, name: &str) -> Result<bool> {
+    let database = target.client().database(db);
+    if load::has_documents(&database, name).await? {
+        return Ok(false);
+    }
+    load::drop_collection(&database, name).await.map(|()| true)
 }
 
 /// Returns the namespaces in which documents are that were replaced.

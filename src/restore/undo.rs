@@ -58,9 +58,8 @@ async fn drop_made(target: &Deployment, known: &Known) -> Result<()> {
     for (number, item) in items {
         let database = target.client().database(&item.db);
         // It was made when the name was free, and nothing was written to it but by this restore.
-        let is_unused = known.past.made.contains(&number) && known.past.merges.is_empty();
-        if is_unused && !load::has_documents(&database, &item.name).await? {
-            load::drop_collection(&database, &item.name).await?;
+        if known.past.made.contains(&number) && known.past.merges.is_empty() {
+            merge::drop_unused(target, &item.db, &item.name).await?;
         }
         load::drop_collection(&database, &format!("{}.old", item.loading_name())).await?;
     }

@@ -18,6 +18,15 @@ pub async fn hold(client: &Client, command: &str, skip: i32, duration: Duration)
     number(&reply, "count")
 }
 
+/// Lets `command` of the program fail, after `skip` times that it does not. The server needs the parameter
+/// `enableTestCommands=1`.
+pub async fn fail(client: &Client, command: &str, skip: i32) {
+    const OPERATION_FAILED: i32 = 96;
+    let data = doc! { "failCommands": [command], "appName": "regrow", "errorCode": OPERATION_FAILED };
+    let order = doc! { "configureFailPoint": "failCommand", "mode": { "skip": skip }, "data": data };
+    client.database("admin").run_command(order).await.unwrap();
+}
+
 /// Waits until somebody is held.
 pub async fn wait_until_held(client: &Client, before: i64) {
     let order = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000 };

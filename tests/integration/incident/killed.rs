@@ -132,7 +132,7 @@ async fn failing_at_any_command_it_leaves_the_target_as_it_was() {
     {
         for skip in 0.. {
             let case = format!("{command} fails the {}. time", skip + 1);
-            fail(&stage, command, skip).await;
+            crate::harness::fail_point::fail(&stage.client, command, skip).await;
             let run = stage.workspace.run(restore(&stage));
             crate::harness::fail_point::let_go(&stage.client).await;
             let state = stage.is_whole(&case).await;
@@ -160,15 +160,6 @@ async fn failing_at_any_command_it_leaves_the_target_as_it_was() {
         }
     }
     assert!(failures > 40, "{failures}");
-}
-
-/// Lets one command of the program fail, after `skip` that do not.
-async fn fail(stage: &Stage, command: &str, skip: i32) {
-    const OPERATION_FAILED: i32 = 96;
-    let data = doc! { "failCommands": [command], "appName": "regrow", "errorCode": OPERATION_FAILED };
-    let mode = doc! { "skip": skip };
-    let order = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
-    stage.client.database("admin").run_command(order).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! One tenant's documents, restored into a collection that all tenants share.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
@@ -8,7 +8,7 @@ use mongodb::{Client, Collection};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{self, Run, Workspace};
+use crate::harness::{self, Run, Workspace, fail_point};
 
 const TENANT: &str = r#"{"tenantId": "t42"}"#;
 
@@ -22,7 +22,10 @@ struct Shared {
 
 impl Shared {
     async fn new(documents: i32) -> Self {
-        let servers = harness::replica_set();
+        Self::on(harness::replica_set(), documents).await
+    }
+
+    async fn on(servers: &harness::Servers, documents: i32) -> Self {
         let (client, db) = (servers.client().await, harness::unique_database_name());
         let orders = client.database(&db).collection::<Document>("orders");
         for begin in (0..documents).step_by(20_000) {
@@ -76,6 +79,23 @@ impl Shared {
 
     fn restore(&self, arguments: &[&str]) -> Run {
         self.workspace.run([&["restore"], arguments, &["--confirm", "rs0"]].concat())
+    }
+
+    /// Kills a restore while it builds the index of the live collection that it makes, the only one; returns its id.
+    async fn killed_while_making(&self, arguments: &[&str]) -> String {
+        loop {
+            let before = fail_point::hold(&self.client, "createIndexes", 0, Duration::from_secs(1)).await;
+            let mut running = self.workspace.regrow(arguments).spawn();
+            fail_point::wait_until_held(&self.client, before).await;
+            running.kill();
+            running.wait();
+            fail_point::let_go(&self.client).await;
+            if let Some(known) = self.unfinished() {
+                return known["restore"].as_str().unwrap().to_owned();
+            }
+            // It was through before it could be killed.
+            self.client.database(&self.db).collection::<Document>("orders_t42").drop().await.unwrap();
+        }
     }
 
     async fn is_clean(&self) {
@@ -234,6 +254,38 @@ async fn a_merge_that_is_killed_is_finished_or_taken_back() {
         shared.is_clean().await;
     }
     assert!(resumed > 0 && undone > 3, "{resumed} resumed, {undone} undone");
+}
+
+/// A collection that is made for documents goes with a run that fails, though an earlier one was killed making it; and a run that
+/// succeeds leaves it whole.
+#[tokio::test]
+async fn killed_while_it_makes_a_collection_it_leaves_none_that_is_not_whole() {
+    let servers = harness::own(&harness::Options { parameters: vec!["enableTestCommands=1"], ..Default::default() });
+    let shared = Shared::on(&servers, 1000).await;
+    let map = format!("{0}.orders={0}.orders_t42", shared.db);
+    let arguments = ["restore", &shared.backup, "--where", TENANT, "--map", &map, "--confirm", "rs0"];
+    let mut failures = 0;
+    for command in ["listCollections", "find", "createIndexes"] {
+        for skip in 0.. {
+            let id = shared.killed_while_making(&arguments).await;
+            fail_point::fail(&shared.client, command, skip).await;
+            let run = shared.restore(&["--resume", &id]);
+            fail_point::let_go(&shared.client).await;
+            let made = shared.client.database(&shared.db).collection::<Document>("orders_t42");
+            if run.code == 0 {
+                assert_eq!(made.count_documents(doc! {}).await.unwrap(), 20);
+                assert_eq!(made.list_index_names().await.unwrap(), ["_id_", "tenant"]);
+                made.drop().await.unwrap();
+                break;
+            }
+            failures += 1;
+            if shared.unfinished().is_some() {
+                shared.restore(&["--undo", &id]).exits(0);
+            }
+            shared.is_clean().await;
+        }
+    }
+    assert!(failures > 3, "{failures}");
 }
 
 #[tokio::test]
