@@ -13,7 +13,7 @@ mod structure;
 mod target;
 mod throwaway;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub use finding::Finding;
@@ -242,16 +242,15 @@ impl Find {
     }
 }
 
-/// Returns the longest name of a collection in each database.
-fn databases(catalog: &Catalog, recovery: Option<&restore::Recovery>) -> BTreeMap<String, usize> {
+/// Returns the names of the collections of each database.
+fn databases(catalog: &Catalog, recovery: Option<&restore::Recovery>) -> BTreeMap<String, BTreeSet<String>> {
     let records = match recovery {
         Some(recovery) => recovery.outlook.collections.clone().into_records(),
         None => catalog.collections.clone(),
     };
-    let mut databases = BTreeMap::new();
+    let mut databases: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for record in records {
-        let longest: &mut usize = databases.entry(record.db).or_default();
-        *longest = record.name.len().max(*longest);
+        databases.entry(record.db).or_default().insert(record.name);
     }
     databases
 }

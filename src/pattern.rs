@@ -64,6 +64,13 @@ pub struct NamespaceMap {
 }
 
 impl NamespaceMap {
+    /// Makes one for a single collection, whatever characters its name holds.
+    #[must_use]
+    pub fn of_collection(from: (&str, &str), to: (&str, &str)) -> Self {
+        let side = |(db, collection): (&str, &str)| (db.to_owned(), Some(collection.to_owned()));
+        Self { from: side(from), to: side(to) }
+    }
+
     /// Returns the new name, if this map is about the namespace.
     #[must_use]
     pub fn apply(&self, db: &str, collection: &str) -> Option<(String, String)> {

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::error::Result;
 use crate::mongo::{Deployment, scratch};
+use crate::namespace::visible_name;
 use crate::owner::Owner;
 use crate::pattern::NamespaceMap;
 use crate::random::Random;
@@ -58,10 +59,18 @@ impl Scratch {
         Ok(Self { id, deployment: deployment.clone(), beating: beating.abort_handle() })
     }
 
-    /// Returns where each database goes, of which the longest names of collections are given.
-    pub(super) fn maps(&self, databases: &BTreeMap<String, usize>) -> Result<Vec<NamespaceMap>> {
-        let names = databases.iter().enumerate();
-        names.map(|(number, (db, longest))| format!("{db}={}", name(&self.id, db, *longest, number)).parse()).collect()
+    /// Returns where each database goes, of which the names of all collections are given.
+    pub(super) fn maps(&self, databases: &BTreeMap<String, BTreeSet<String>>) -> Result<Vec<NamespaceMap>> {
+        let mut maps = Vec::new();
+        for (number, (db, collections)) in databases.iter().enumerate() {
+            let longest = collections.iter().map(String::len).max().unwrap_or_default();
+            let scratch = name(&self.id, db, longest, number);
+            for (long, short) in short_names(scratch.len(), collections) {
+                maps.push(NamespaceMap::of_collection((db, long), (&scratch, &short)));
+            }
+            maps.push(format!("{db}={scratch}").parse()?);
+        }
+        Ok(maps)
     }
 
     /// Drops everything that the drill has made; the beat last, so that a later drill finds what remains.
@@ -125,9 +134,28 @@ fn name(id: &str, db: &str, longest_collection: usize, number: usize) -> String 
     if fits { readable } else { format!("{PREFIX}{id}_{number}") }
 }
 
+/// Returns the collections whose names are too long in a scratch database, whose own name has so many bytes, each with one
+/// that is not and that nothing bears.
+fn short_names(database: usize, collections: &BTreeSet<String>) -> Vec<(&str, String)> {
+    let is_long = |name: &&String| database + 1 + name.len() > LONGEST_NAMESPACE;
+    let long: BTreeSet<&str> = collections.iter().filter(is_long).map(|name| visible_name(name)).collect();
+    let free = (0..).map(|number| format!("long_{number}")).filter(|name| !collections.contains(name));
+    long.into_iter().zip(free).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn collections_whose_names_do_not_fit_get_others() {
+        let (long, series) = ("n".repeat(240), "t".repeat(220));
+        let names = [long.clone(), "long_0".to_owned(), series.clone(), format!("system.buckets.{series}")];
+        let names = BTreeSet::from(names);
+        let short = |database| short_names(database, &names);
+        assert_eq!(short(14), []);
+        assert_eq!(short(23), [(&*long, "long_1".to_owned()), (&*series, "long_2".to_owned())]);
+    }
 
     #[test]
     fn names_say_whose_they_are_and_are_never_too_long() {

@@ -32,7 +32,7 @@ pub async fn execute(
         let summary = if is_loaded { restore.summary(0) } else { restore.finish().await? };
         if context.past.stage < Stage::Exchanged {
             Box::pin(restore.exchange()).await?;
-            restore.phases.time("merge", restore.merge()).await?;
+            Box::pin(restore.phases.time("merge", restore.merge())).await?;
         }
         Ok(summary)
     };
@@ -51,7 +51,7 @@ pub async fn execute(
             };
             Err(restore.left_over(error.context(format!("the restore has not ended, and {target}"))))
         }
-        Err(error) => Err(restore.undo(error).await),
+        Err(error) => Err(Box::pin(restore.undo(error)).await),
     }
 }
 

@@ -143,3 +143,34 @@ async fn a_restore_that_somebody_needed_is_recorded() {
 fn long_ago() -> DateTime {
     DateTime::from_millis(1_000_000_000_000)
 }
+
+/// A name that is as long as its database lets it be is longer than a scratch database does.
+#[tokio::test]
+async fn names_that_are_too_long_in_scratch_databases_are_drilled_all_the_same() {
+    let source = harness::own(&harness::Options::default());
+    let shop = source.client().await.database("s");
+    let name = |beginning: &str, bytes: usize| format!("{beginning}={}", "n".repeat(bytes - beginning.len() - 1));
+    let (plain, series) = (name("plain", 253), name("series", 238));
+    shop.collection(&plain).insert_many((0..50).map(|number| doc! { "_id": number, "a": number })).await.unwrap();
+    let index = doc! { "createIndexes": &plain, "indexes": [{ "key": { "a": 1 }, "name": "a" }] };
+    shop.run_command(index).await.unwrap();
+    shop.run_command(doc! { "create": &series, "timeseries": { "timeField": "at" } }).await.unwrap();
+    shop.collection(&series).insert_one(doc! { "at": DateTime::now() }).await.unwrap();
+    shop.collection("long_0").insert_one(doc! { "_id": 1 }).await.unwrap();
+    let target = harness::own(&harness::Options::default());
+    let mut workspace = harness::Workspace::on_disk(source.uri());
+    workspace.set("drill.target", target.uri());
+    workspace.run(["init"]).exits(0);
+    workspace.run(["capture", "--once"]).exits(0);
+    workspace.run(["backup"]).exits(0);
+    shop.collection(&plain).insert_one(doc! { "_id": "later", "a": 0 }).await.unwrap();
+    workspace.run(["capture", "--once"]).exits(0);
+    for what in [&["latest"][..], &["--at", "latest"]] {
+        let drill: Value = workspace.run([&["drill", "--json"], what].concat()).exits(0).json();
+        assert_eq!((&drill["passed"], &drill["namespaces"]), (&Value::Bool(true), &Value::from(3)), "{drill}");
+        for check in ["namespaces", "options", "indexes", "documents", "source"] {
+            assert_eq!(outcome(&drill, check), "passed", "{drill}");
+        }
+    }
+    assert_eq!(scratch_databases(&target.client().await).await, Vec::<String>::new());
+}
