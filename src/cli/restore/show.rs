@@ -134,7 +134,8 @@ fn merging(session: &Session, plan: &RestorePlan, only: &Only) {
         Mode::Upsert => "they take the place of those with the same _id (--mode upsert)",
         Mode::Missing => "those whose _id is there already stay as they are (--mode missing)",
     };
-    session.say(format_args!("  {fate}; how many match is known when they have been looked through"));
+    session.say(format_args!("  {fate}"));
+    session.say("  how many match is known when all have been looked through");
     if plan.request.keep_old {
         session.say("  what they take the place of is kept beside them, as regrow.ID.N.old: --undo puts it back, --forget drops it");
     }
