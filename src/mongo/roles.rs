@@ -70,6 +70,10 @@ pub const BACKUP: Role = Role {
     ],
 };
 
+/// What restores do with the server's own collections: fill them, and exchange them.
+const ON_OWN: &[&str] =
+    &["find", "insert", "update", "remove", "bypassDocumentValidation", "createIndex", "dropCollection"];
+
 /// For `regrow restore`, to a moment and with users as well.
 pub const RESTORE: Role = Role {
     name: "regrowRestore",
@@ -98,30 +102,8 @@ pub const RESTORE: Role = Role {
                 "revokeRole",
             ],
         },
-        Grant {
-            resource: FUNCTIONS,
-            actions: &[
-                "find",
-                "insert",
-                "update",
-                "remove",
-                "bypassDocumentValidation",
-                "createIndex",
-                "dropCollection",
-            ],
-        },
-        Grant {
-            resource: Resource::Buckets,
-            actions: &[
-                "find",
-                "insert",
-                "update",
-                "remove",
-                "bypassDocumentValidation",
-                "createIndex",
-                "dropCollection",
-            ],
-        },
+        Grant { resource: FUNCTIONS, actions: ON_OWN },
+        Grant { resource: Resource::Buckets, actions: ON_OWN },
         Grant { resource: Resource::Collection { db: "admin", name: "system.users" }, actions: &["find"] },
         Grant { resource: Resource::Collection { db: "admin", name: "system.roles" }, actions: &["find"] },
     ],
