@@ -123,7 +123,8 @@ fn measure_catalog() {
         digest: sha256(&number.to_le_bytes()),
         ordered: false,
         in_snapshot: true,
-        segments: vec![SegmentRef { n: number, documents: number, bytes: number * 300 }],
+        segments: vec![SegmentRef { n: number, documents: number, bytes: number * 300, layer: 0 }],
+        changes: None,
     };
     let source = SourceRecord {
         name: "shop".into(),
@@ -138,6 +139,7 @@ fn measure_catalog() {
         users: Vec::new(),
         roles: Vec::new(),
         oplog: None,
+        parent: None,
     };
     let (run, encoding) = timed(|| catalog.encode().expect("it encodes"));
     let (_, decoding) = timed(|| Catalog::decode(run.as_bytes()).expect("it decodes"));

@@ -54,6 +54,9 @@ jq -e '.format == "regrow-repository" and .version == 1 and .features == []' "$r
     fail "$repository has a format that this script does not know" "use the script of the Regrow that wrote it, or a later one"
 id=$(find_backup)
 manifest=$repository/backups/$id/manifest.json
+base=$(jq -r '.payload.incremental.base // empty' "$manifest" 2>/dev/null || true)
+[ -z "$base" ] || fail "$id is an increment: it holds what has changed since $(jq -r .payload.incremental.parent "$manifest")" \
+    "recover the full backup $base; docs/FORMAT.md says how to apply the increments behind it by hand"
 jq -e --arg id "$id" '.payload | .format == "regrow-manifest" and .version == 1 and .id == $id' "$manifest" >/dev/null ||
     fail "$manifest is no manifest of $id that this script knows"
 encryption=$(jq -r .payload.encryption "$manifest")

@@ -4,25 +4,30 @@
 //! [`execute`] reads, seals, stores, and commits. Nothing exists in the repository until the commit, and
 //! an orderly failure removes what it had stored.
 
+mod changes;
 mod dump;
 mod follow;
+mod increment;
 mod plan;
 mod store;
+mod touched;
 
 use std::future::Future;
 use std::time::Duration;
 
 use dump::Dumped;
+pub use increment::{DEFAULT_SHARE, Destination, IncrementPlan, IncrementSettings, Take, WhyFull, plan};
 use jiff::Timestamp;
-pub use plan::{BackupPlan, BackupRequest};
+pub use plan::{BackupPlan, BackupRequest, PlannedNamespace};
 pub(crate) use store::{Filled, QUEUE, store};
 
 use crate::clock::Clock;
 use crate::codec::{Recipients, Sealer, SigningKey};
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::{Catalog, CollectionKind};
+use crate::format::increment::IncrementRecord;
 use crate::format::manifest::{self, Consistency, Encryption, ImportRecord, Manifest, ObjectRecord, PackRecord};
-use crate::format::{BackupId, ClusterTime, Subject, VERSION, layout, pack, segment};
+use crate::format::{BackupId, ClusterTime, RepositoryId, Subject, layout, pack, segment};
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::read::SnapshotLoss;
 use crate::mongo::retrying;
@@ -69,15 +74,51 @@ impl Default for Targets {
 /// [`Kind::Interrupted`] when `stop` came first; whatever the server or the storage says otherwise. After
 /// an error no backup exists and what had been stored is removed or named in the log, unless the manifest
 /// was being written: then the error says that the backup may exist, and it is whole if it does.
-pub async fn execute(plan: BackupPlan, context: BackupContext, stop: impl Future<Output = ()>) -> Result<Manifest> {
+pub async fn execute(plan: BackupPlan, context: &BackupContext, stop: impl Future<Output = ()>) -> Result<Manifest> {
     let mut writer = context.writer(&plan.id);
     tokio::pin!(stop);
+    let outcome = write(&plan, context, &mut writer, &mut stop).await;
+    commit(outcome, writer, context, stop).await
+}
+
+/// Takes the planned backup; where it is an increment that fails, a full one as `anew` plans it. Returns the manifest, and
+/// why it is no increment after all.
+///
+/// # Errors
+/// As those of [`execute`].
+pub async fn execute_or_full<F: Future<Output = Result<BackupPlan>>>(
+    plan: BackupPlan,
+    anew: impl FnOnce() -> F,
+    context: &BackupContext,
+    stop: impl Future<Output = ()>,
+) -> Result<(Manifest, Option<WhyFull>)> {
+    let mut writer = context.writer(&plan.id);
+    tokio::pin!(stop);
+    match write(&plan, context, &mut writer, &mut stop).await {
+        // The moment is gone, a collection was dropped, the parent has expired: a full backup asks for none of that.
+        Err(error) if plan.increment.is_some() && matches!(error.kind(), Kind::Failed | Kind::NotFound) => {
+            abandon(writer).await;
+            let plan = tokio::select! {
+                plan = anew() => plan?,
+                () = &mut stop => return Err(interrupted()),
+            };
+            Ok((execute(plan, context, stop).await?, Some(error.into())))
+        }
+        outcome => Ok((commit(outcome, writer, context, stop).await?, None)),
+    }
+}
+
+async fn write(
+    plan: &BackupPlan,
+    context: &BackupContext,
+    writer: &mut BackupWriter,
+    stop: impl Future<Output = ()>,
+) -> Result<Manifest> {
     sweep(&context.repository).await;
-    let outcome = tokio::select! {
-        outcome = write_data(&plan, &context, &mut writer) => outcome,
-        () = &mut stop => Err(interrupted()),
-    };
-    commit(outcome, writer, &context, stop).await
+    tokio::select! {
+        outcome = write_data(plan, context, writer) => outcome,
+        () = stop => Err(interrupted()),
+    }
 }
 
 /// Says that a backup was asked to end before it was one.
@@ -106,10 +147,7 @@ pub(crate) async fn commit(
     let manifest = match outcome {
         Ok(manifest) => manifest,
         Err(error) => {
-            let remaining = writer.abandon().await;
-            if !remaining.is_empty() {
-                tracing::warn!(objects = remaining.len(), "leftovers of the failed backup could not be removed");
-            }
+            abandon(writer).await;
             return Err(error);
         }
     };
@@ -126,6 +164,14 @@ pub(crate) async fn commit(
     }
 }
 
+/// Removes what a backup had stored that failed before its commit.
+async fn abandon(writer: BackupWriter) {
+    let remaining = writer.abandon().await;
+    if !remaining.is_empty() {
+        tracing::warn!(objects = remaining.len(), "leftovers of the failed backup could not be removed");
+    }
+}
+
 /// Removes what uploads of killed runs left. A backup that can be taken must not fail for want of tidiness.
 pub(crate) async fn sweep(repository: &Repository) {
     match repository.storage().sweep(layout::BACKUPS, ABANDONED_AFTER).await {
@@ -138,14 +184,22 @@ pub(crate) async fn sweep(repository: &Repository) {
 /// Stores everything but the manifest, and returns that.
 async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
     let sealer = Sealer::new(context.recipients.clone());
-    // Where the oplog cannot be read, nothing can be read later than planned.
-    let loss = plan.replay_from.map(|_| SnapshotLoss::default());
+    // Where the oplog cannot be read, nothing can be read later than planned. Nor is an increment: what is read of others
+    // shows their moment and no later one.
+    let loss = plan.replay_from.filter(|_| plan.increment.is_none()).map(|_| SnapshotLoss::default());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
     let accounts = if plan.is_partial() { Accounts::default() } else { read_accounts(plan, loss.as_ref()).await? };
     let Dumped { collections, oplog } = dump::dump(plan, &sealer, writer, context, loss).await?;
     let (users, roles) = (accounts.users, accounts.roles);
-    let catalog = Catalog { source: plan.source.clone(), collections, users, roles, oplog };
-    finish(origin(plan, &catalog), &catalog, context, &sealer, writer).await
+    let parent = plan.increment.as_ref().map(|increment| increment.parent.id.clone());
+    let catalog = Catalog { source: plan.source.clone(), collections, users, roles, oplog, parent };
+    let mut manifest = finish(origin(plan, &catalog, context), &catalog, context, &sealer, writer).await?;
+    if let Some(increment) = &mut manifest.incremental {
+        increment.chain_bytes_stored += manifest.bytes_stored;
+        // It may have expired meanwhile, and what builds on it would be lost.
+        context.repository.manifest(&increment.parent).await?;
+    }
+    Ok(manifest)
 }
 
 /// Stores the catalog and returns the manifest: everything else is stored and confirmed by then.
@@ -183,9 +237,40 @@ pub(crate) struct Origin {
     pub replay_from: Option<ClusterTime>,
     pub partial: bool,
     pub imported: Option<ImportRecord>,
+    pub incremental: Option<IncrementRecord>,
+    /// Marks of the collections that an increment may build on.
+    pub collections: Vec<String>,
 }
 
-fn origin(plan: &BackupPlan, catalog: &Catalog) -> Origin {
+/// Returns what the manifest of an increment says of it; of stored bytes those of what it builds on.
+fn incremental(plan: &BackupPlan, catalog: &Catalog) -> Option<IncrementRecord> {
+    let IncrementPlan { parent, touched, .. } = plan.increment.as_ref()?;
+    let before = parent.incremental.as_ref();
+    Some(IncrementRecord {
+        parent: parent.id.clone(),
+        base: before.map_or(&parent.id, |increment| &increment.base).clone(),
+        number: parent.increments() + 1,
+        documents: catalog.collections.iter().map(|record| record.documents).sum(),
+        bytes: catalog.collections.iter().map(|record| record.bytes).sum(),
+        touched: *touched,
+        chain_touched: before.map_or(0, |increment| increment.chain_touched) + touched,
+        chain_bytes_stored: parent.chain_bytes_stored(),
+    })
+}
+
+/// Returns the marks of the collections of a backup that increments can build on; none where they cannot.
+fn marks(plan: &BackupPlan, consistency: Consistency, repository: &RepositoryId) -> Vec<String> {
+    if consistency != Consistency::Snapshot || plan.is_partial() || !plan.can_be_led_on() {
+        return Vec::new();
+    }
+    let held = plan.namespaces.iter().filter(|planned| planned.namespace.has_documents());
+    let mut marks: Vec<String> =
+        held.filter_map(|planned| Some(increment::mark(repository, planned.namespace.uuid.as_ref()?))).collect();
+    marks.sort_unstable();
+    marks
+}
+
+fn origin(plan: &BackupPlan, catalog: &Catalog, context: &BackupContext) -> Origin {
     let (consistency, cluster_time, replay_from) = match (&catalog.oplog, plan.at) {
         // Whatever was open at the end began within the backup's own oplog.
         (Some(oplog), _) => (Consistency::Oplog, Some(oplog.end()), Some(oplog.end())),
@@ -201,6 +286,8 @@ fn origin(plan: &BackupPlan, catalog: &Catalog) -> Origin {
         replay_from,
         partial: plan.is_partial(),
         imported: None,
+        incremental: incremental(plan, catalog),
+        collections: marks(plan, consistency, context.repository.id()),
     }
 }
 
@@ -215,7 +302,7 @@ fn manifest(
     let visible = catalog.collections.iter().filter(|collection| collection.kind != CollectionKind::Buckets);
     Manifest {
         format: manifest::FORMAT.into(),
-        version: VERSION,
+        version: Manifest::version_of(origin.incremental.as_ref()),
         repository: context.repository.id().clone(),
         kind: origin.id.kind(),
         id: origin.id,
@@ -231,9 +318,11 @@ fn manifest(
         recipients: sealer.recipients(),
         partial: origin.partial,
         imported: origin.imported,
+        incremental: origin.incremental,
+        collections: origin.collections,
         namespaces: visible.count() as u64,
-        documents: catalog.collections.iter().map(|collection| collection.documents).sum(),
-        bytes_raw: catalog.collections.iter().map(|collection| collection.bytes).sum(),
+        documents: catalog.collections.iter().map(|collection| collection.size().0).sum(),
+        bytes_raw: catalog.collections.iter().map(|collection| collection.size().1).sum(),
         outside_snapshot: catalog.collections.iter().filter(|collection| !collection.in_snapshot).count() as u64,
         bytes_stored: packs.iter().map(|pack| pack.object.size).sum::<u64>() + record.size,
         catalog: record,

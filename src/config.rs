@@ -19,9 +19,11 @@ pub use file::{EncryptionTable, File};
 pub use place::{open_storage, open_unpatient};
 pub use verify::VerifySettings;
 
+use crate::backup::IncrementSettings;
 use crate::capture::CaptureSettings;
 use crate::codec::{Identities, Recipients, SigningKey};
 use crate::error::{Error, Result};
+use crate::format::BackupKind;
 use crate::format::evidence::WorkloadRecord;
 use crate::format::manifest::Encryption;
 use crate::notify::NotifySettings;
@@ -142,6 +144,30 @@ impl Config {
                 )
         })?;
         SigningKey::parse(&Secret::new(content))
+    }
+
+    /// Returns when a backup of a kind is an increment; none where it never is. Weekly and monthly ones are full, so that
+    /// no chain is longer than a week; those that are taken by hand are what whoever takes them asks for.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the share makes no sense.
+    pub fn increments(&self, kind: BackupKind) -> Result<Option<IncrementSettings>> {
+        let is_wanted = self.file.backup.as_ref().is_some_and(|backup| backup.incremental == Some(true));
+        Ok(self.increment_settings().map(Some)?.filter(|_| is_wanted && kind == BackupKind::Daily))
+    }
+
+    /// Returns how increments are taken where one is asked for.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the share makes no sense.
+    pub fn increment_settings(&self) -> Result<IncrementSettings> {
+        let share = self.file.backup.as_ref().and_then(|backup| backup.largest_increment);
+        match share {
+            None => Ok(IncrementSettings::default()),
+            Some(share) if (1..=100).contains(&share) => Ok(IncrementSettings { share }),
+            Some(share) => Err(Error::configuration(format!("backup.largest_increment is {share}, which is no share"))
+                .with_hint("set it to a number of percent from 1 to 100, or leave it out for 30")),
+        }
     }
 
     /// Returns how much is kept; none when the configuration does not say.

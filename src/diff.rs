@@ -166,7 +166,7 @@ async fn pair_of(
             Counts { same: item.documents, ..Counts::default() }
         }
         // Everything of it is missing, and nobody asks for names.
-        Some(item) if pair.live.is_none() && plan.listed == 0 => {
+        Some(item) if pair.live.is_none() && plan.listed == 0 && item.changes.is_none() => {
             Counts { removed: item.documents, ..Counts::default() }
         }
         _ => {

@@ -150,7 +150,7 @@ impl Found {
     }
 
     async fn look_ahead(way: Way, context: &DrillContext<'_>) -> Result<Self> {
-        let segments = context.repository.segments(&way.manifest, context.identities.clone())?;
+        let segments = context.repository.segments(&way.manifest, context.identities.clone()).await?;
         let ready = async {
             let catalog = context.repository.catalog(&way.manifest, context.identities.as_ref()).await?;
             let recovery = way.survey(&segments, &catalog, &context.progress).await?;
@@ -205,7 +205,7 @@ impl Find {
         TargetState::look(&target.deployment, &plan).await?.check(&plan)?;
         // At once: the source soon forgets.
         let of_source = source::digests(&plan, source).await;
-        let segments = context.repository.segments(&manifest, context.identities.clone())?;
+        let segments = context.repository.segments(&manifest, context.identities.clone()).await?;
         let restoring = RestoreContext {
             deployment: target.deployment.clone(),
             segments,
@@ -344,7 +344,7 @@ async fn compare(
     let mut finding = Finding::about("source", "it had the same documents at that moment");
     for item in plan.items.iter().filter(|item| source::counts(item)) {
         finding.count();
-        let restored = if plan.recovery.is_some() {
+        let restored = if plan.recovery.is_some() || item.changes.is_some() {
             progress.expect_more(item.bytes);
             let part = progress.part(item.target(), item.bytes);
             let digest = restore::read_back(&target.deployment, item, &part).await?;

@@ -4,9 +4,10 @@
 //! nothing reads and the next run removes. Credentials that may not delete are no error: what could not be removed is
 //! told, and a lifecycle rule or another account may do it.
 
+mod doubt;
 mod oplog;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil};
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::codec::SigningKey;
 use crate::error::{Error, Result};
 use crate::format::evidence::{BackupSummary, Event, RemovedOplog, Run};
+use crate::format::increment::MOST_INCREMENTS;
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::oplog::Range;
 use crate::format::{BackupId, TimelineId};
@@ -43,11 +45,32 @@ pub struct ExpiryPlan {
     pub oplog: Vec<String>,
     /// The slices that those are, by timeline, in order.
     pub slices: Vec<(TimelineId, Vec<Range>)>,
+    /// What each increment builds on.
+    pub parents: BTreeMap<BackupId, BackupId>,
     /// What is known of each good backup.
     pub summaries: BTreeMap<BackupId, BackupSummary>,
 }
 
 impl ExpiryPlan {
+    /// Returns the increments that build on a backup and are kept.
+    pub fn kept_children<'a>(&'a self, id: &'a BackupId) -> impl Iterator<Item = &'a BackupId> {
+        let kept = self.backups.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Keep(_)));
+        kept.map(|(child, _)| child).filter(move |child| self.parents.get(child) == Some(id))
+    }
+
+    /// Returns what goes, each increment before what it builds on: what a crash leaves can still be restored.
+    fn removals(&self) -> Vec<&BackupId> {
+        let removed = self.backups.iter().filter(|(_, verdict)| *verdict == Verdict::Remove);
+        let mut removed: Vec<&BackupId> = removed.map(|(id, _)| id).collect();
+        removed.sort_by_key(|id| std::cmp::Reverse(self.ancestors(id).count()));
+        removed
+    }
+
+    /// Returns what a backup builds on, the nearest first.
+    fn ancestors<'a>(&'a self, id: &'a BackupId) -> impl Iterator<Item = &'a BackupId> {
+        std::iter::successors(self.parents.get(id), |id| self.parents.get(id)).take(MOST_INCREMENTS as usize)
+    }
+
     /// Returns how many slices go.
     #[must_use]
     pub fn slice_count(&self) -> u64 {
@@ -102,7 +125,8 @@ pub struct ExpiryContext<'a> {
 /// Finds out what retention would do now. Changes nothing.
 ///
 /// # Errors
-/// [`Kind::Refused`](crate::error::Kind::Refused) when now is no time to let anything go; whatever the storage says.
+/// [`Kind::Refused`](crate::error::Kind::Refused) when now is no time to let anything go, or a newer Regrow took one of the
+/// backups; whatever the storage says.
 pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp) -> Result<ExpiryPlan> {
     let (listing, captured) = (repository.list().await?, repository.captured().await?);
     let verified = verified(repository, &listing, now).await?;
@@ -117,17 +141,20 @@ pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp
             ..BackupFacts::of(manifest)
         })
         .collect();
+    let doubts = doubt::find(repository, &listing).await?;
     let in_gap = oplog::in_gap(&captured, &facts);
-    let RetentionPlan { backups, oplog_until } = retention.plan(&facts, in_gap, now).map_err(refused)?;
+    let RetentionPlan { mut backups, oplog_until } = retention.plan(&facts, in_gap, now).map_err(refused)?;
     let (oplog, slices) = match oplog_until {
         Some(until) => oplog::unneeded(repository, &captured, until).await?,
         None => (Vec::new(), Vec::new()),
     };
+    let parents = facts.iter().filter_map(|backup| Some((backup.id.clone(), backup.parent.clone()?))).collect();
+    doubt::spare(&mut backups, &parents, &doubts, now);
     let summaries = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
     let summaries = summaries.map(|manifest| (manifest.id.clone(), manifest.into())).collect();
     let damaged = listing.backups.iter().filter(|backup| backup.manifest.is_err()).map(|backup| backup.id.clone());
     let (damaged, remains) = (damaged.collect(), remains(&listing, &expired, now));
-    Ok(ExpiryPlan { backups, damaged, remains, oplog, slices, summaries })
+    Ok(ExpiryPlan { backups, damaged, remains, oplog, slices, parents, summaries })
 }
 
 /// Returns which backups are verified: as far as the last months tell, and all the evidence where those tell of none.
@@ -186,10 +213,12 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
         context.repository.place_mark(MarkKind::Expired, id, "retention", now, context.signing_key).await?;
         done.expired.push(id.clone());
     }
-    for id in with(Verdict::Remove).chain(&plan.remains) {
+    let mut spared: BTreeSet<&BackupId> = BTreeSet::new();
+    for id in plan.removals().into_iter().chain(&plan.remains) {
         context.lease.renew().await?;
-        // Somebody may have said so only just now.
-        if context.repository.mark(MarkKind::Hold, id).await?.is_some() {
+        // Somebody may have said so only just now, of it or of what builds on it.
+        if spared.contains(id) || context.repository.mark(MarkKind::Hold, id).await?.is_some() {
+            spared.extend(plan.ancestors(id));
             continue;
         }
         if !removed(context.repository.remove_backup(id).await, done)? {

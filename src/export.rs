@@ -15,10 +15,10 @@ pub use dump::{DumpRequest, Dumped, Place, dump};
 pub use output::{FileTarget, FolderTarget, Output};
 
 use crate::codec::Identities;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::format::catalog::{Catalog, CollectionRecord};
 use crate::format::manifest::{Consistency, Manifest};
-use crate::repository::{Repository, SegmentReader};
+use crate::repository::{Remaining, Repository, SegmentReader};
 
 /// How many segments are fetched and opened ahead of whoever writes them.
 const READ_AHEAD: usize = 2;
@@ -53,29 +53,21 @@ impl Source {
             )));
         }
         let catalog = repository.catalog(&manifest, identities.as_ref()).await?;
-        let segments = repository.segments(&manifest, identities)?;
+        let segments = repository.segments(&manifest, identities).await?;
         Ok(Self { manifest, catalog, segments })
     }
 
-    /// Returns the documents of a collection, a run for each of its segments, in order.
+    /// Returns the documents of a collection, what remains of each of its segments, in order.
     ///
     /// # Errors
     /// Each item: [`Kind::Damaged`](crate::error::Kind::Damaged), naming the segment, when it is missing or not what was written.
-    fn runs(&self, record: &CollectionRecord) -> impl Stream<Item = Result<Vec<u8>>> + Send + use<> {
+    async fn runs(&self, record: &CollectionRecord) -> Result<impl Stream<Item = Result<Remaining>> + Send + use<>> {
+        let superseded = self.segments.superseded(record).await?;
         let (segments, namespace) = (self.segments.clone(), record.namespace());
         let read = stream::iter(record.segments.clone()).map(move |segment| {
-            let (segments, namespace) = (segments.clone(), namespace.clone());
-            async move {
-                let (documents, count) = segments.read(segment.n).await?;
-                if (documents.len() as u64, count) != (segment.bytes, segment.documents) {
-                    return Err(Error::damaged(format!(
-                        "segment {} does not hold what the catalog says of {namespace}",
-                        segment.n
-                    )));
-                }
-                Ok(documents)
-            }
+            let (segments, superseded, namespace) = (segments.clone(), superseded.clone(), namespace.clone());
+            async move { segments.documents(&segment, &superseded).await.context(format!("of {namespace}")) }
         });
-        read.buffered(READ_AHEAD)
+        Ok(read.buffered(READ_AHEAD))
     }
 }

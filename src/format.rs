@@ -13,6 +13,7 @@ pub mod descriptor;
 pub mod evidence;
 pub mod extended_json;
 pub mod header;
+pub mod increment;
 pub mod job;
 pub mod layout;
 pub mod lease;
@@ -45,10 +46,21 @@ pub(crate) fn malformed(what: &str, reason: impl std::fmt::Display) -> Error {
 
 /// Checks the `format` and `version` that every structure of the repository begins with.
 pub(crate) fn check_version(what: &str, expected: &str, format: &str, version: u32) -> Result<(), Error> {
+    check_version_up_to(VERSION, what, expected, format, version)
+}
+
+/// As [`check_version`], of a structure of which there are newer versions.
+pub(crate) fn check_version_up_to(
+    newest: u32,
+    what: &str,
+    expected: &str,
+    format: &str,
+    version: u32,
+) -> Result<(), Error> {
     if format != expected {
         return Err(malformed(what, format!("its format is '{format}', not '{expected}'")));
     }
-    if version > VERSION {
+    if version > newest {
         return Err(newer_version(what, version));
     }
     Ok(())

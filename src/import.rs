@@ -106,7 +106,7 @@ async fn write_data(
         host: UNKNOWN.into(),
     };
     let origin = origin((id, started_at), oplog.as_ref(), versions.tool);
-    let catalog = Catalog { source, collections, users: accounts.users, roles: accounts.roles, oplog };
+    let catalog = Catalog { source, collections, users: accounts.users, roles: accounts.roles, oplog, parent: None };
     backup::finish(origin, &catalog, context, &sealer, writer).await
 }
 
@@ -120,6 +120,8 @@ fn origin((id, started_at): (BackupId, Timestamp), oplog: Option<&OplogRecord>, 
         // Whose oplog would lead on from there, nobody knows.
         replay_from: None,
         partial: true,
+        incremental: None,
+        collections: Vec::new(),
         imported: Some(ImportRecord { layout: "mongodump".into(), tool_version: tool }),
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod apply;
+pub mod by_id;
 pub mod client;
 pub mod documents;
 pub mod error;

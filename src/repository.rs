@@ -7,11 +7,13 @@
 
 mod alerts;
 mod bounds;
+mod chain;
 mod evidence;
 mod lease;
 mod listing;
 mod marks;
 mod oplog;
+mod superseded;
 mod window;
 mod writer;
 
@@ -21,10 +23,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+pub use chain::ParentAsWritten;
 pub use evidence::{EvidenceLog, Recorder};
 pub use lease::{Applicant, HeldLease};
 pub use listing::{Leftover, ListedBackup, Listing};
 pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};
+pub use superseded::{Remaining, Superseded};
 #[cfg(test)]
 pub(crate) use window::tests as window_tests;
 pub use window::{Route, Stretch, Unreachable, merged, reach, recovery_window, routes};
@@ -37,6 +41,7 @@ use crate::error::{Context, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::format::manifest::{Manifest, ObjectRecord, SegmentRecord};
 use crate::format::{BackupId, Descriptor, RepositoryId, SigningKeyEntry, Subject, layout};
+use crate::operations::identity::IdentityKey;
 use crate::random::Random;
 use crate::storage::{Abilities, Storage, StorageError, Throttled};
 use crate::units::MIB;
@@ -174,19 +179,21 @@ impl Repository {
         Manifest::parse(payload, &self.descriptor.id, id)
     }
 
-    /// Reads and opens a backup's catalog.
+    /// Reads and opens a backup's catalog as it is stored: of an increment, what it holds itself.
     ///
     /// # Errors
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is not what the manifest recorded, [`Kind::Configuration`] when no
-    /// identity fits.
-    pub async fn catalog(&self, manifest: &Manifest, identities: Option<&Identities>) -> Result<Catalog> {
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is not what the manifest recorded or describes another backup,
+    /// [`Kind::Configuration`] when no identity fits.
+    pub async fn own_catalog(&self, manifest: &Manifest, identities: Option<&Identities>) -> Result<Catalog> {
         let record = &manifest.catalog;
         let opener = opener(manifest, identities.cloned())?;
         let subject = Subject::Catalog { backup: manifest.id.clone() };
         let sealed = self.read_whole(record).await?;
         let opened = opener.open(&subject, &sealed, &record.sha256).context(format!("cannot open {}", record.key));
         let (entries, _) = opened.map_err(with_remedy)?;
-        Catalog::decode(&entries).context(format!("cannot read {}", record.key))
+        let catalog = Catalog::decode(&entries).context(format!("cannot read {}", record.key))?;
+        chain::check_agreement(manifest, &catalog)?;
+        Ok(catalog)
     }
 
     /// Reads a small object, if it is there.
@@ -203,40 +210,71 @@ impl Repository {
         read.map_err(|error| missing_is_damage(error, &record.key))
     }
 
-    /// Makes a reader for a backup's segments.
+    /// Makes a reader for the segments that a backup holds itself.
     ///
     /// # Errors
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the backup is encrypted and there is no identity.
-    pub fn segments(&self, manifest: &Manifest, identities: Option<Identities>) -> Result<SegmentReader> {
-        let (opener, backup) = (opener(manifest, identities)?, manifest.id.clone());
-        let places = manifest.packs.iter().flat_map(|pack| {
-            pack.segments.iter().map(|segment| (segment.n, (pack.object.key.clone(), segment.clone())))
-        });
-        Ok(SegmentReader { storage: Arc::clone(&self.storage), opener, backup, places: Arc::new(places.collect()) })
+    pub fn own_segments(&self, manifest: &Manifest, identities: Option<&Identities>) -> Result<SegmentReader> {
+        self.reader(std::slice::from_ref(manifest), identities)
+    }
+
+    /// Makes a reader for the segments of backups that build on each other, the newest first.
+    fn reader(&self, chain: &[Manifest], identities: Option<&Identities>) -> Result<SegmentReader> {
+        let layers = chain.iter().map(|manifest| Layer::of(manifest, identities)).collect::<Result<Vec<_>>>()?;
+        Ok(SegmentReader { storage: Arc::clone(&self.storage), layers: layers.into() })
     }
 }
 
-/// Fetches and opens segments of one backup; clones share everything.
+/// Fetches and opens segments of a backup, and of those that it builds on; clones share everything.
 #[derive(Clone, Debug)]
 pub struct SegmentReader {
     storage: Arc<dyn Storage>,
+    /// The backup itself, then each one further back.
+    layers: Arc<[Layer]>,
+}
+
+/// What it takes to read the segments of one backup.
+#[derive(Debug)]
+struct Layer {
     opener: Opener,
     backup: BackupId,
-    places: Arc<HashMap<u64, (String, SegmentRecord)>>,
+    places: HashMap<u64, (String, SegmentRecord)>,
+    /// Nobody could know it who chose the `_id`s of documents.
+    key: IdentityKey,
+}
+
+impl Layer {
+    fn of(manifest: &Manifest, identities: Option<&Identities>) -> Result<Self> {
+        let places = manifest.packs.iter().flat_map(|pack| {
+            pack.segments.iter().map(|segment| (segment.n, (pack.object.key.clone(), segment.clone())))
+        });
+        Ok(Self {
+            opener: opener(manifest, identities.cloned())?,
+            backup: manifest.id.clone(),
+            places: places.collect(),
+            key: IdentityKey::of(manifest.catalog.sha256),
+        })
+    }
 }
 
 impl SegmentReader {
-    /// Returns the documents of segment `number` and how many they are. Needs memory for one segment.
+    /// Returns the documents of segment `number` of the backup itself and how many they are. Needs memory for one segment.
     ///
     /// # Errors
     /// [`Kind::Damaged`](crate::error::Kind::Damaged), naming the pack and the segment, when it is missing or not what was written.
     pub async fn read(&self, number: u64) -> Result<(Vec<u8>, u64)> {
-        let place = self.places.get(&number);
+        self.read_of(0, number).await
+    }
+
+    /// The same of the backup that lies so many back.
+    async fn read_of(&self, layer: u8, number: u64) -> Result<(Vec<u8>, u64)> {
+        let layer = self.layers.get(usize::from(layer)).ok_or_else(|| Error::damaged("a segment is of no backup"))?;
+        let place = layer.places.get(&number);
         let (key, record) = place.ok_or_else(|| Error::damaged(format!("the manifest has no segment {number}")))?;
         let range = record.offset..record.offset + record.size;
         let sealed = self.storage.read(key, Some(range)).await.map_err(|error| missing_is_damage(error, key))?;
-        let (opener, sha256) = (self.opener.clone(), record.sha256);
-        let subject = Subject::Segment { backup: self.backup.clone(), number };
+        let (opener, sha256) = (layer.opener.clone(), record.sha256);
+        let subject = Subject::Segment { backup: layer.backup.clone(), number };
         let opened = tokio::task::spawn_blocking(move || opener.open(&subject, &sealed, &sha256)).await;
         let opened = opened.map_err(|error| Error::failed("cannot open a segment").caused_by(error))?;
         opened.context(format!("segment {number} of {key} is damaged")).map_err(with_remedy)

@@ -23,6 +23,7 @@ mod undo;
 mod way;
 mod writes;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub use target::TargetState;
 pub use undo::{Undone, forget, undo};
 pub use way::{LeadsOn, Remarks, Way, Ways, known_damage};
 
+use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
 use crate::format::evidence;
 use crate::mongo::{Deployment, accounts, load as mongo_load};
@@ -116,6 +118,8 @@ pub struct Restore<'a> {
     exchanges: Arc<OnceLock<Vec<Exchange>>>,
     merges: OnceLock<Vec<Merge>>,
     merged: OnceLock<Merged>,
+    /// What of each item was read in older backups and is superseded.
+    superseded: Mutex<HashMap<usize, ContentDigest>>,
 }
 
 impl<'a> Restore<'a> {
@@ -144,6 +148,7 @@ impl<'a> Restore<'a> {
             exchanges: Arc::new(exchanges),
             merges,
             merged: OnceLock::new(),
+            superseded: Mutex::default(),
         }
     }
 
@@ -155,7 +160,7 @@ impl<'a> Restore<'a> {
     pub async fn load(&self) -> Result<()> {
         // Documents are loaded and read back.
         let to_replay = self.plan.recovery.as_ref().map_or(0, Recovery::bytes);
-        self.context.progress.expect(2 * self.plan.bytes() + to_replay);
+        self.context.progress.expect(2 * self.plan.bytes_read() + to_replay);
         load::collections(self).await?;
         if let Some(recovery) = &self.plan.recovery {
             let replayed = self.phases.time("replay", replay::replay(self, recovery)).await?;
@@ -184,11 +189,25 @@ impl<'a> Restore<'a> {
         Ok(self.summary(added))
     }
 
+    /// Notes what of an item was read and left out, so that the summary does not count it.
+    fn superseded(&self, number: usize, left_out: ContentDigest) {
+        self.superseded.lock().unwrap_or_else(PoisonError::into_inner).insert(number, left_out);
+    }
+
+    /// Returns how many documents there are of an item, and their bytes; about, where an earlier run has loaded them.
+    fn size_of(&self, number: usize, item: &RestoreItem) -> (u64, u64) {
+        let superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        superseded
+            .get(&number)
+            .map_or_else(|| item.size(), |left_out| (item.documents - left_out.documents, item.bytes - left_out.bytes))
+    }
+
     fn summary(&self, accounts: usize) -> RestoreSummary {
+        let sizes: Vec<(u64, u64)> = self.items().map(|(number, item)| self.size_of(number, item)).collect();
         RestoreSummary {
             namespaces: self.plan.items.len() as u64,
-            documents: self.plan.documents(),
-            bytes: self.plan.bytes(),
+            documents: sizes.iter().map(|(documents, _)| documents).sum(),
+            bytes: sizes.iter().map(|(_, bytes)| bytes).sum(),
             replayed: self.replayed.get().copied(),
             merged: self.merged.get().copied(),
             accounts,

@@ -25,6 +25,7 @@ use crate::codec::{Identities, sha256};
 use crate::error::{Error, Kind, Result};
 use crate::format::BackupId;
 use crate::format::evidence::{self as recorded, Event, MAX_NAMED, Run, Subset, VerificationResult};
+use crate::format::increment::MOST_INCREMENTS;
 use crate::format::manifest::{ObjectRecord, PackRecord};
 use crate::format::oplog::Range;
 use crate::format::{TimelineId, layout};
@@ -139,13 +140,18 @@ pub struct Verification {
     pub checked_bytes: u64,
     /// What is wrong; empty when everything is as recorded.
     pub findings: Vec<Finding>,
+    /// What each increment builds on.
+    parents: BTreeMap<BackupId, BackupId>,
 }
 
 impl Verification {
     /// Returns what is recorded of it as evidence.
     #[must_use]
     pub fn event(&self, run: Run, level: Level) -> Event {
-        let is_damaged = |id: &BackupId| self.findings.iter().any(|finding| finding.backup.as_ref() == Some(id));
+        let is_damaged = |id: &BackupId| {
+            let found = |id: &BackupId| self.findings.iter().any(|finding| finding.backup.as_ref() == Some(id));
+            found(id) || self.ancestors(id).any(found)
+        };
         let (damaged, sound) = self.backups.iter().cloned().partition(is_damaged);
         let of_oplog = self.findings.iter().filter(|finding| finding.slice.is_some());
         // What damage costs is named first: the rest may not fit.
@@ -167,6 +173,11 @@ impl Verification {
                 .collect(),
         };
         Event::Verification { run, result }
+    }
+
+    /// Returns what a backup builds on, the nearest first.
+    fn ancestors<'a>(&'a self, id: &'a BackupId) -> impl Iterator<Item = &'a BackupId> {
+        std::iter::successors(self.parents.get(id), |id| self.parents.get(id)).take(MOST_INCREMENTS as usize)
     }
 
     /// Turns damage into a finding; whatever else is wrong prevents the check. Returns what was found sound.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::BackupContext;
+use super::changes::{Numbers, TouchedPart};
 use super::follow::{Followed, Follower};
 use super::plan::{BackupPlan, PlannedNamespace};
 use super::store::{Filled, QUEUE, Tally, store};
@@ -19,8 +20,10 @@ use crate::codec::Sealer;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::{CollectionKind, CollectionRecord, OplogRecord};
+use crate::format::increment::ChangesRecord;
 use crate::format::oplog::Range;
 use crate::format::segment::Documents;
+use crate::mongo::by_id::Lookup;
 use crate::mongo::parts::{Part, split};
 use crate::mongo::read::{CollectionReader, Reading, SnapshotLoss};
 use crate::mongo::{Namespace, NamespaceKind, Node, retrying};
@@ -43,8 +46,16 @@ const MAX_PARTS: u64 = 1024;
 struct Job {
     collection: usize,
     part: usize,
-    reading: Reading,
+    what: What,
     progress: PartProgress,
+}
+
+/// What of a collection is read.
+enum What {
+    /// A stretch of it.
+    Stretch(Reading),
+    /// The documents with some of its touched `_id`s.
+    Touched(TouchedPart),
 }
 
 /// What was read and stored.
@@ -64,7 +75,7 @@ pub(super) async fn dump(
     loss: Option<SnapshotLoss>,
 ) -> Result<Dumped> {
     let progress = &context.progress;
-    progress.expect(plan.bytes());
+    progress.expect(plan.bytes_to_read());
     let jobs = Arc::new(Mutex::new(jobs(plan, loss.as_ref(), progress).await?));
     let (filled, queue) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
@@ -87,9 +98,16 @@ pub(super) async fn dump(
     // Whichever fails first ends the others: a reader's error must not wait for hours of reading.
     let store = store(&plan.id, plan.oplog_number(), queue, sealer, writer);
     let (mut tallies, dropped, followed) = tokio::try_join!(store, read, follow)?;
+    let touched = tallies.split_off(plan.oplog_number() + 1);
     let of_oplog = tallies.pop().unwrap_or_default();
-    let collections: Vec<_> =
-        plan.namespaces.iter().zip(tallies).map(|(planned, tally)| record(plan, &planned.namespace, tally)).collect();
+    let touched = touched.into_iter().chain(std::iter::repeat_with(Tally::default));
+    let collections = plan.namespaces.iter().enumerate().zip(tallies).zip(touched);
+    let collections: Vec<_> = collections
+        .map(|(((number, planned), tally), touched)| {
+            let changes = changes(plan, number, planned, touched);
+            CollectionRecord { changes, ..record(plan, &planned.namespace, tally) }
+        })
+        .collect();
     let (Some(followed), Some(at)) = (followed, plan.at) else { return Ok(Dumped { collections, oplog: None }) };
     let outlook = followed.course.finish()?;
     for namespace in dropped.into_iter().map(|number| &plan.namespaces[number].namespace) {
@@ -144,6 +162,7 @@ async fn follow(
 struct Source {
     node: Node,
     names: Vec<(String, String)>,
+    oplog_number: usize,
     segment_bytes: usize,
 }
 
@@ -151,15 +170,17 @@ impl Source {
     fn of(plan: &BackupPlan, segment_bytes: usize) -> Self {
         let names =
             plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
-        Self { node: plan.node.clone(), names: names.collect(), segment_bytes }
+        let (node, oplog_number) = (plan.node.clone(), plan.oplog_number());
+        Self { node, names: names.collect(), oplog_number, segment_bytes }
     }
 }
 
 /// Returns all parts: those of capped collections first, soon after the backup's moment, which they do not show; then
 /// those of the largest collections, so that no large one is read last and alone.
 async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>, progress: &Progress) -> Result<VecDeque<Job>> {
-    let mut order: Vec<usize> =
+    let order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
+    let (touched, mut order): (Vec<_>, Vec<_>) = order.into_iter().partition(|&at| plan.changes(at).is_some());
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
     let (capped, order): (Vec<_>, Vec<_>) =
         order.into_iter().partition(|&at| plan.namespaces[at].namespace.is_ordered());
@@ -168,7 +189,24 @@ async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>, progress: &Progres
     let split =
         split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss, progress)).buffered(READERS);
     let jobs: Vec<Vec<Job>> = split.try_collect().await?;
-    Ok(jobs.into_iter().flatten().collect())
+    let touched = touched.into_iter().flat_map(|at| touched_jobs(plan, at, progress));
+    Ok(jobs.into_iter().flatten().chain(touched).collect())
+}
+
+/// Returns the parts in which the touched documents of a collection are read; none where none was.
+fn touched_jobs(plan: &BackupPlan, collection: usize, progress: &Progress) -> Vec<Job> {
+    let (PlannedNamespace { namespace, documents, bytes }, Some(at), Some(ids)) =
+        (&plan.namespaces[collection], plan.at, plan.changes(collection))
+    else {
+        return Vec::new();
+    };
+    let (node, db, name) = (plan.node.clone(), namespace.db.clone(), namespace.name.clone());
+    let lookup = Lookup { node, db, collection: name, uuid: namespace.uuid.unwrap_or_default(), at };
+    let document_bytes = bytes.checked_div(*documents).unwrap_or(0);
+    let parts = TouchedPart::split(&lookup, ids, document_bytes).into_iter().enumerate();
+    let progress = progress.part(namespace.full_name(), ids.count() * document_bytes);
+    let job = |(part, touched)| Job { collection, part, what: What::Touched(touched), progress: progress.clone() };
+    parts.map(job).collect()
 }
 
 /// Returns in how many parts to read collections of these sizes, the largest first.
@@ -204,12 +242,8 @@ async fn split_into_jobs(
     let progress = progress.part(planned.namespace.full_name(), planned.bytes);
     let jobs = stretches.map(|(part, stretch)| {
         let (as_of, or_later, uuid) = (plan.as_of(&planned.namespace), loss.cloned(), planned.namespace.uuid);
-        Job {
-            collection,
-            part,
-            reading: Reading { as_of, or_later, uuid, part: stretch, document_bytes },
-            progress: progress.clone(),
-        }
+        let reading = Reading { as_of, or_later, uuid, part: stretch, document_bytes };
+        Job { collection, part, what: What::Stretch(reading), progress: progress.clone() }
     });
     Ok(jobs.collect())
 }
@@ -247,7 +281,16 @@ async fn read_jobs(
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(job) = job else { return Ok(dropped) };
         let collection = job.collection;
-        match read_job(&source, job, &filled).await? {
+        let (part, segment_bytes, progress) = (job.part, source.segment_bytes, &job.progress);
+        progress.step(Step::Reading);
+        let end = match job.what {
+            What::Stretch(reading) => read_stretch(&source, (collection, part), reading, progress, &filled).await?,
+            What::Touched(touched) => {
+                let numbers = Numbers { collection, touched: source.oplog_number + 1 + collection, part };
+                touched.read(numbers, segment_bytes, progress, &filled).await?
+            }
+        };
+        match end {
             PartEnd::Reached => {}
             PartEnd::CollectionDropped => dropped.push(collection),
             PartEnd::NobodyListens => return Ok(dropped),
@@ -256,18 +299,23 @@ async fn read_jobs(
 }
 
 /// How reading a part came to an end.
-enum PartEnd {
+pub(super) enum PartEnd {
     Reached,
     CollectionDropped,
     /// Storing has failed.
     NobodyListens,
 }
 
-/// Reads one part.
-async fn read_job(source: &Source, job: Job, filled: &mpsc::Sender<Filled>) -> Result<PartEnd> {
-    let (db, name) = &source.names[job.collection];
-    job.progress.step(Step::Reading);
-    let mut reader = CollectionReader::new(&source.node, db, name, job.reading);
+/// Reads one stretch.
+async fn read_stretch(
+    source: &Source,
+    (collection, part): (usize, usize),
+    reading: Reading,
+    progress: &PartProgress,
+    filled: &mpsc::Sender<Filled>,
+) -> Result<PartEnd> {
+    let (db, name) = &source.names[collection];
+    let mut reader = CollectionReader::new(&source.node, db, name, reading);
     let mut documents = Documents::default();
     let mut full = Vec::new();
     let mut segment = 0;
@@ -285,10 +333,10 @@ async fn read_job(source: &Source, job: Job, filled: &mpsc::Sender<Filled>) -> R
             full.push(std::mem::take(&mut documents));
         }
         for documents in full.drain(..) {
-            let position = (job.part, segment);
+            let position = (part, segment);
             segment += 1;
-            let progress = job.progress.clone();
-            if filled.send(Filled { collection: job.collection, position, documents, progress }).await.is_err() {
+            let progress = progress.clone();
+            if filled.send(Filled { collection, position, documents, progress }).await.is_err() {
                 return Ok(PartEnd::NobodyListens);
             }
         }
@@ -302,6 +350,12 @@ fn oplog_record(plan: &BackupPlan, at: Timestamp, tally: Tally, ranges: &[Range]
         patterns: plan.patterns.iter().map(ToString::to_string).collect(),
         segments: tally.into_oplog(ranges),
     }
+}
+
+/// Returns what an increment holds of a collection beside documents; none where it holds the collection as a whole.
+fn changes(plan: &BackupPlan, number: usize, planned: &PlannedNamespace, touched: Tally) -> Option<ChangesRecord> {
+    let (documents, bytes) = (planned.documents, planned.bytes);
+    plan.changes(number).map(|_| ChangesRecord { documents, bytes, touched: touched.into_segments() })
 }
 
 fn record(plan: &BackupPlan, namespace: &Namespace, tally: Tally) -> CollectionRecord {
@@ -323,6 +377,7 @@ fn record(plan: &BackupPlan, namespace: &Namespace, tally: Tally) -> CollectionR
         ordered: namespace.is_ordered(),
         in_snapshot: plan.is_in_snapshot(namespace),
         segments: Vec::new(),
+        changes: None,
     })
 }
 

@@ -1,9 +1,13 @@
 //! What a backup will read: settled before the first document is.
 
+use std::sync::Arc;
+
 use bson::Timestamp;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp as WallTime;
 
+use super::increment::{self, IncrementPlan, Take};
+use super::touched::TouchedIds;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::SourceRecord;
@@ -65,6 +69,8 @@ pub struct BackupPlan {
     pub patterns: Vec<NamespacePattern>,
     /// Where it comes from.
     pub source: SourceRecord,
+    /// What is taken, where it is an increment.
+    pub increment: Option<IncrementPlan>,
 }
 
 impl BackupPlan {
@@ -93,6 +99,7 @@ impl BackupPlan {
             replay_from,
             replica_set_id,
             patterns: request.patterns,
+            increment: None,
             source: SourceRecord {
                 name: request.source,
                 replica_set: deployment.hello.replica_set.clone(),
@@ -138,10 +145,26 @@ impl BackupPlan {
         self.namespaces.len()
     }
 
-    /// Returns about how many bytes of documents will be read.
+    /// Returns about how many bytes of documents there are.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.namespaces.iter().map(|planned| planned.bytes).sum()
+    }
+
+    /// Returns about how many bytes of documents will be read.
+    #[must_use]
+    pub fn bytes_to_read(&self) -> u64 {
+        let Some(increment) = &self.increment else { return self.bytes() };
+        increment.takes.iter().zip(&self.namespaces).map(|(take, planned)| increment::cost(take, planned)).sum()
+    }
+
+    /// Returns the `_id`s of the documents that alone are taken of a namespace; none where all of it is.
+    #[must_use]
+    pub fn changes(&self, number: usize) -> Option<&Arc<TouchedIds>> {
+        match self.increment.as_ref()?.takes.get(number)? {
+            Take::Changes(ids) => Some(ids),
+            Take::Whole => None,
+        }
     }
 }
 

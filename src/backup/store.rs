@@ -25,7 +25,7 @@ const MAX_SEALERS: usize = 4;
 
 /// A filled segment on its way to a sealer.
 pub(crate) struct Filled {
-    /// The collection's number, or the oplog's.
+    /// The collection's number, or that of what is stored beside documents: the oplog, and `_id`s that were touched.
     pub collection: usize,
     /// The part and the number within it: the reading order.
     pub position: (usize, usize),
@@ -53,15 +53,16 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Returns a collection's record with what has been stored of it.
-    pub(crate) fn into_record(mut self, record: CollectionRecord) -> CollectionRecord {
+    pub(crate) fn into_record(self, record: CollectionRecord) -> CollectionRecord {
+        let ContentDigest { documents, bytes, .. } = self.digest;
+        let digest = self.digest.to_bytes();
+        CollectionRecord { documents, bytes, digest, segments: self.into_segments(), ..record }
+    }
+
+    /// Returns the segments alone, in reading order.
+    pub(crate) fn into_segments(mut self) -> Vec<SegmentRef> {
         self.segments.sort_by_key(|(position, _)| *position);
-        CollectionRecord {
-            documents: self.digest.documents,
-            bytes: self.digest.bytes,
-            digest: self.digest.to_bytes(),
-            segments: self.segments.into_iter().map(|(_, segment)| segment).collect(),
-            ..record
-        }
+        self.segments.into_iter().map(|(_, segment)| segment).collect()
     }
 
     /// Returns the segments of the oplog, of which each holds one of the ranges.
@@ -80,7 +81,8 @@ impl Tally {
 
 /// Seals what arrives, several segments at once, and appends it in the order of the numbers.
 ///
-/// `oplog` is the number that entries of the oplog count under, behind those of all collections.
+/// `oplog` is the number that entries of the oplog count under, behind those of all collections. Up to it there is a tally
+/// for each number, and for those behind it as far as anything came.
 ///
 /// # Errors
 /// Whatever the storage says.
@@ -106,9 +108,12 @@ pub(crate) async fn store(
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
         // What is expected are documents of collections.
-        let is_oplog = next.collection == oplog;
-        let (documents, bytes) = if is_oplog { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
+        let is_beside = next.collection >= oplog;
+        let (documents, bytes) = if is_beside { (0, 0) } else { (next.segment.documents, next.segment.bytes) };
         next.progress.add(documents, bytes, next.sealed.len() as u64);
+        if next.collection >= tallies.len() {
+            tallies.resize_with(next.collection + 1, Tally::default);
+        }
         let tally = &mut tallies[next.collection];
         tally.digest.merge(&next.digest);
         tally.segments.push((next.position, next.segment));
@@ -120,7 +125,7 @@ pub(crate) async fn store(
 fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: Filled) -> Result<Ready> {
     let digest = ContentDigest::of(filled.documents.as_bytes())?;
     let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
-    let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes };
+    let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes, layer: 0 };
     let Filled { collection, position, progress, .. } = filled;
     Ok(Ready { collection, position, segment, sealed, digest, progress })
 }

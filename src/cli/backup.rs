@@ -2,8 +2,9 @@
 
 use super::output::{backup_json, counted, moment, name_leftovers};
 use super::{Session, progress, record, stop_requested};
-use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
-use crate::error::Result;
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, IncrementSettings, Targets, WhyFull};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
 use crate::format::evidence::Event;
 use crate::format::manifest::{Consistency, Encryption, Manifest};
 use crate::format::{BackupKind, Job};
@@ -17,8 +18,13 @@ pub(super) const HELP: &str = "\
 A backup holds every database but local and config, with users and roles. With --ns it holds only what the \
 patterns choose, without users and roles. Nothing is written to the server.
 
+An increment holds what has changed since the newest backup and names that as what it builds on; it is restored, \
+verified and kept together with it. Daily backups are increments where the configuration says so ([backup] incremental). \
+Where one is not possible or would cost too much, a full backup is taken, and it says why.
+
 Examples:
   regrow backup --kind daily
+  regrow backup --incremental
   regrow backup --ns shop --ns 'tenant_*.orders'";
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +35,27 @@ pub(super) struct Arguments {
     /// Take only these namespaces: db, db.collection, db.* (may be repeated)
     #[arg(long = "ns", value_name = "PATTERN")]
     patterns: Vec<String>,
+    /// Take only what has changed since the newest backup, where that is possible
+    #[arg(long, conflicts_with_all = ["full", "patterns"])]
+    incremental: bool,
+    /// Take everything, whatever the configuration says of increments
+    #[arg(long)]
+    full: bool,
+}
+
+impl Arguments {
+    /// Returns how an increment is to be taken; none where a full backup is.
+    fn increments(&self, config: &Config, kind: BackupKind) -> Result<Option<IncrementSettings>> {
+        if self.incremental && matches!(kind, BackupKind::Weekly | BackupKind::Monthly) {
+            return Err(Error::new(Kind::Usage, format!("a {kind} backup is no increment"))
+                .with_hint("weekly and monthly backups are full, so that chains of increments end with them"));
+        }
+        match () {
+            () if self.incremental => config.increment_settings().map(Some),
+            () if self.full || !self.patterns.is_empty() => Ok(None),
+            () => config.increments(kind),
+        }
+    }
 }
 
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
@@ -36,6 +63,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let kind: BackupKind = arguments.kind.parse()?;
     let patterns =
         arguments.patterns.iter().map(|pattern| pattern.parse()).collect::<Result<Vec<NamespacePattern>>>()?;
+    let increments = arguments.increments(&config, kind)?;
     // Everything that can be wrong here is found out before the server is bothered.
     let (recipients, signing_key) = (config.recipients()?, config.signing_key()?);
     let repository = session.repository(&config).await?;
@@ -43,7 +71,10 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     name_leftovers(session, &repository.list().await?.leftovers);
     let deployment = Deployment::connect(&config.source_uri()?).await?;
     let request = BackupRequest { source: config.source_name().into(), kind, patterns };
-    let plan = BackupPlan::make(&deployment, request, &session.clock, &session.random).await?;
+    let destination = Destination { repository: &repository, recipients: recipients.as_ref() };
+    let (clock, random) = (&session.clock, &session.random);
+    let (plan, why_full) = backup::plan(&deployment, request.clone(), increments, destination, (clock, random)).await?;
+    name_reason(session, why_full.as_ref());
     if plan.at.is_none() {
         session.say(
             "warning: this is a standalone server: the collections are read at different moments (consistency = none)",
@@ -65,9 +96,10 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
         progress: progress.clone(),
         targets,
     };
-    let manifest =
-        progress::show(session, "backup", &progress, Box::pin(backup::execute(plan, context, stop_requested())))
-            .await?;
+    let anew = || async { BackupPlan::make(&deployment, request, &session.clock, &session.random).await };
+    let taking = Box::pin(backup::execute_or_full(plan, anew, &context, stop_requested()));
+    let (manifest, why_full) = progress::show(session, "backup", &progress, taking).await?;
+    name_reason(session, why_full.as_ref());
     // A part does not achieve what the schedule of a kind is for.
     let kind = if manifest.partial { BackupKind::Manual } else { kind };
     let run = record::by_hand(session, Job::Backup(kind), manifest.started_at);
@@ -93,6 +125,12 @@ fn name_kept(session: &Session, plan: &BackupPlan) {
     }
 }
 
+fn name_reason(session: &Session, why_full: Option<&WhyFull>) {
+    if let Some(why) = why_full {
+        session.say(format_args!("note: a full backup instead of an increment: {why}"));
+    }
+}
+
 fn answer(session: &Session, manifest: &Manifest) {
     if session.json {
         println!("{}", backup_json(manifest));
@@ -103,7 +141,16 @@ fn answer(session: &Session, manifest: &Manifest) {
     let documents = counted(manifest.documents, "document");
     let namespaces = counted(manifest.namespaces, "namespace");
     let (raw, stored) = (ByteSize(manifest.bytes_raw), ByteSize(manifest.bytes_stored));
-    session.say(format_args!("{documents} in {namespaces}, {raw}, stored as {stored}, in {}", Elapsed(elapsed)));
+    if let Some(increment) = &manifest.incremental {
+        session.say(format_args!(
+            "{} changed or new of about {documents} in {namespaces}, stored as {stored}, in {}; builds on {}",
+            counted(increment.documents, "document"),
+            Elapsed(elapsed),
+            increment.parent
+        ));
+    } else {
+        session.say(format_args!("{documents} in {namespaces}, {raw}, stored as {stored}, in {}", Elapsed(elapsed)));
+    }
     if let Some(time) = manifest.cluster_time {
         session.say(format_args!("shows the state at {}", moment(time)));
         if manifest.consistency == Consistency::Oplog {

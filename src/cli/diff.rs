@@ -63,7 +63,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let identities = config.identities()?;
     let repository = session.repository(&config).await?;
     let manifest = repository.manifest(&repository.resolve(&arguments.backup).await?).await?;
-    let segments = repository.segments(&manifest, identities.clone())?;
+    let segments = repository.segments(&manifest, identities.clone()).await?;
     let catalog = repository.catalog(&manifest, identities.as_ref()).await?;
     let deployment = Deployment::connect(&uri).await?;
     let plan = DiffPlan::make(&deployment, manifest, catalog, &request).await?;

@@ -6,13 +6,13 @@ use super::output::{counted, table, time};
 use super::{Session, lease, record};
 use crate::error::{Error, Result};
 use crate::expire::{self, Expired, ExpiryContext, ExpiryPlan};
-use crate::format::Job;
+use crate::format::{BackupId, Job};
 use crate::policy::Retention;
 use crate::policy::retention::{Reason, Verdict};
 
 pub(super) const HELP: &str = "\
 Keeps what [retention] says, and always: the newest good backup, what is under hold, what was taken by hand, and what \
-every second of the last [retention] oplog begins with. What expires is marked first and stays for three days, in which \
+every second of the last [retention] oplog begins with; and with an increment everything that it builds on. What expires is marked first and stays for three days, in which \
 'regrow undelete' brings it back; then its bytes go.
 
 Examples:
@@ -89,7 +89,7 @@ fn print_plan(plan: &ExpiryPlan) {
     if !plan.backups.is_empty() {
         let mut rows = vec![["BACKUP", "FATE", "WHY"].map(str::to_owned)];
         rows.extend(plan.backups.iter().map(|(id, verdict)| {
-            let (fate, why) = fate(verdict);
+            let (fate, why) = fate(plan, id, verdict);
             [id.to_string(), fate.to_owned(), why]
         }));
         table(&rows, [false, false, false]);
@@ -106,9 +106,17 @@ fn print_plan(plan: &ExpiryPlan) {
     }
 }
 
-fn fate(verdict: &Verdict) -> (&'static str, String) {
+fn fate(plan: &ExpiryPlan, id: &BackupId, verdict: &Verdict) -> (&'static str, String) {
+    let children = || plan.kept_children(id).map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     match verdict {
-        Verdict::Keep(reasons) => ("keep", reasons.iter().map(|reason| words(*reason)).collect::<Vec<_>>().join(", ")),
+        Verdict::Keep(reasons) => {
+            let words = reasons.iter().map(|reason| match reason {
+                Reason::Needed if plan.kept_children(id).next().is_none() => "something damaged builds on it".into(),
+                Reason::Needed => format!("kept for {}, which builds on it", children()),
+                other => words(*other).to_owned(),
+            });
+            ("keep", words.collect::<Vec<_>>().join(", "))
+        }
         Verdict::Expire => ("expire", "no rule keeps it".into()),
         Verdict::Expired(until) => ("expired", format!("can be brought back until {}", time(*until))),
         Verdict::Remove => ("remove", "it expired, and its grace period is over".into()),
@@ -125,12 +133,13 @@ fn words(reason: Reason) -> &'static str {
         Reason::LastGood => "the newest good backup",
         Reason::LastVerified => "the newest verified backup",
         Reason::Window => "the recovery window begins with it",
+        Reason::Needed => "something builds on it",
     }
 }
 
 fn as_json(plan: &ExpiryPlan, done: Option<&Expired>) -> Value {
     let backups = plan.backups.iter().map(|(id, verdict)| {
-        let (fate, why) = fate(verdict);
+        let (fate, why) = fate(plan, id, verdict);
         json!({ "id": id, "fate": fate, "why": why })
     });
     json!({

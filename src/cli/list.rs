@@ -117,6 +117,10 @@ fn print(session: &Session, listing: &Listing, damage: &Damage) {
         .backups
         .iter()
         .filter(|backup| backup.manifest.as_ref().is_ok_and(|manifest| manifest.encryption == Encryption::None));
+    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
+    if sound.into_iter().any(|manifest| manifest.increments() > 0) {
+        session.say("+1, +2 …: an increment, the first, the second … behind a full backup, with which it is restored");
+    }
     let count = unencrypted.count();
     if count > 0 {
         let are = if count == 1 { "is" } else { "are" };
@@ -126,7 +130,10 @@ fn print(session: &Session, listing: &Listing, damage: &Damage) {
 
 fn row(manifest: &Manifest, damage: &Damage) -> [String; 9] {
     [
-        manifest.id.to_string(),
+        match manifest.increments() {
+            0 => manifest.id.to_string(),
+            number => format!("{} +{number}", manifest.id),
+        },
         match manifest.cluster_time {
             Some(at) => time(at.wall()),
             None if manifest.imported.is_some() => "unknown: imported".into(),

@@ -34,6 +34,8 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
         "encryption": manifest.encryption,
         "recipients": manifest.recipients,
         "partial": manifest.partial,
+        "parent": manifest.parent(),
+        "incremental": manifest.incremental,
         "imported": manifest.imported,
         "regrow_version": manifest.regrow_version,
     })

@@ -200,8 +200,8 @@ fn result(
         everything: plan.is_everything(),
         problem: outcome.err().map(|error| error.in_public().to_owned()),
         namespaces: plan.items.len() as u64,
-        documents: plan.documents(),
-        bytes: plan.bytes(),
+        documents: outcome.map_or_else(|_| plan.documents(), |summary| summary.documents),
+        bytes: outcome.map_or_else(|_| plan.bytes(), |summary| summary.bytes),
         entries: plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
         phases: outcome.map(|summary| restore::as_recorded(&summary.phases)).unwrap_or_default(),
     }

@@ -47,11 +47,12 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
                     .map(|(record, data)| json!({
                             "namespace": record.namespace(),
                             "kind": record.kind,
-                            "documents": data.documents,
-                            "bytes": data.bytes,
+                            "documents": data.size().0,
+                            "bytes": data.size().1,
                             "indexes": record.indexes.len(),
                     "in_snapshot": data.in_snapshot,
-                            "digest": hex::encode(data.digest),
+                            // That of all documents is known only where they lie in one backup.
+                            "digest": data.changes.is_none().then(|| hex::encode(data.digest)),
                         }))
                     .collect::<Vec<_>>()
             );
@@ -136,8 +137,14 @@ fn print_manifest(manifest: &Manifest) {
         None => println!("state as of  different moments: the source was a standalone server"),
     }
     println!("consistency  {}", manifest.consistency.as_str());
+    if let Some(increment) = &manifest.incremental {
+        let (documents, behind) = (counted(increment.documents, "document"), &increment.base);
+        println!("increment    {documents} changed or new since {}", increment.parent);
+        println!("             number {} behind the full backup {behind}", increment.number);
+    }
     println!("taken        {}, in {}", time(manifest.started_at), Elapsed(elapsed));
-    println!("documents    {} in {}", manifest.documents, counted(manifest.namespaces, "namespace"));
+    let about = if manifest.incremental.is_some() { "about " } else { "" };
+    println!("documents    {about}{} in {}", manifest.documents, counted(manifest.namespaces, "namespace"));
     println!("data         {}", ByteSize(manifest.bytes_raw));
     let packs = counted(manifest.packs.len() as u64, "pack");
     println!("stored       {} in {packs}", ByteSize(manifest.bytes_stored));
@@ -160,8 +167,8 @@ fn print_catalog(catalog: &Catalog) {
         [
             record.namespace(),
             kind.into(),
-            data.documents.to_string(),
-            ByteSize(data.bytes).to_string(),
+            data.size().0.to_string(),
+            ByteSize(data.size().1).to_string(),
             record.indexes.len().to_string(),
         ]
     }));

@@ -59,6 +59,16 @@ impl ContentDigest {
         broken.map(|()| digest)
     }
 
+    /// Returns the digest that a catalog holds.
+    #[must_use]
+    pub fn recorded(documents: u64, bytes: u64, digest: &[u8; 32]) -> Self {
+        let mut sum = [0; 4];
+        for (word, chunk) in sum.iter_mut().rev().zip(digest.as_chunks().0) {
+            *word = u64::from_be_bytes(*chunk);
+        }
+        Self { sum, documents, bytes }
+    }
+
     /// Adds everything that went into `other`.
     pub fn merge(&mut self, other: &Self) {
         self.add_sum(other.sum);
@@ -119,6 +129,13 @@ mod tests {
             hashed.add_hashed(&crate::codec::sha256(document), document.len() as u64);
         }
         assert_eq!(digest, hashed);
+    }
+
+    #[test]
+    fn what_a_catalog_holds_comes_back() {
+        let mut digest = ContentDigest::default();
+        digest.add([&b"abc"[..], b"de"]);
+        assert_eq!(ContentDigest::recorded(2, 5, &digest.to_bytes()), digest);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct File {
     pub source: Option<Source>,
     /// Where backups go.
     pub repository: Repository,
+    /// How backups are taken.
+    pub backup: Option<Backup>,
     /// Whom they are encrypted to.
     pub encryption: Option<EncryptionTable>,
     /// What signs them.
@@ -71,6 +73,16 @@ pub struct Repository {
     pub endpoint: Option<String>,
     /// How much it may hold before that is said.
     pub budget: Option<ByteSize>,
+}
+
+/// `[backup]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// Whether daily backups are increments where they can be.
+    pub incremental: Option<bool>,
+    /// How much of what there is an increment may cost, in percent; a full backup is taken where it would be more.
+    pub largest_increment: Option<u8>,
 }
 
 /// `encryption = "none"`, or `[encryption]`.

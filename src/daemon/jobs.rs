@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
-use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, Targets};
 use crate::browser;
 use crate::compliance::model::Period;
 use crate::compliance::{Facts, assess};
@@ -101,16 +101,25 @@ impl Bench {
 
     async fn back_up(self, kind: BackupKind, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
         let Leader { settings, repository, clock, random, .. } = self.leader;
+        let request = BackupRequest { source: settings.source.clone(), kind, patterns: Vec::new() };
+        let destination = Destination { repository: &repository, recipients: settings.recipients.as_ref() };
         let planned = async {
             let deployment = Deployment::connect(&settings.source_uri).await?;
-            let request = BackupRequest { source: settings.source.clone(), kind, patterns: Vec::new() };
-            BackupPlan::make(&deployment, request, &clock, &random).await
+            let increments = settings.config.increments(kind)?;
+            let (request, with) = (request.clone(), (&clock, &random));
+            let planned = backup::plan(&deployment, request, increments, destination, with).await?;
+            Ok((deployment, planned))
         };
-        let plan = unless_stopped(stop, planned).await?;
+        let (deployment, (plan, why_full)) = unless_stopped(stop, planned).await?;
         let (recipients, signing_key) = (settings.recipients.clone(), settings.signing_key.clone());
         let (progress, targets) = (Progress::default(), Targets::default());
-        let context = BackupContext { repository, recipients, signing_key, clock, progress, targets };
-        let manifest = backup::execute(plan, context, stop.cancelled()).await?;
+        let (repository, clock) = (repository.clone(), clock.clone());
+        let context = BackupContext { repository, recipients, signing_key, clock: clock.clone(), progress, targets };
+        let anew = || async { BackupPlan::make(&deployment, request, &clock, &random).await };
+        let (manifest, failed) = backup::execute_or_full(plan, anew, &context, stop.cancelled()).await?;
+        if let Some(why) = why_full.or(failed) {
+            tracing::info!(%why, "a full backup instead of an increment");
+        }
         tracing::info!(backup = %manifest.id, documents = manifest.documents, bytes_stored = manifest.bytes_stored, "backup committed");
         Ok(Event::Backup { run: run(), backup: manifest.id, imported: false })
     }

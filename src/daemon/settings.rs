@@ -83,6 +83,7 @@ impl Settings {
                 "add [retention] with daily, weekly, monthly and oplog, or remove the file to keep everything",
             ));
         }
+        config.increment_settings()?;
         let (drill, verify) = (drill(&config, &schedules)?, config.verify()?);
         let identities = identities(&config, drill.is_some(), verify)?;
         let notify = config.notifications()?;

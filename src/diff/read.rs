@@ -38,10 +38,11 @@ pub(super) async fn backup(
     progress: &PartProgress,
     mut records: Records,
 ) -> Result<Records> {
-    let segments = pair.backup.iter().flat_map(|item| item.segments.clone());
-    let read = stream::iter(segments).map(|segment| async move {
-        let (bytes, _) = context.segments.read(segment.n).await?;
-        Ok::<_, Error>((segment, bytes))
+    let Some(item) = &pair.backup else { return Ok(records) };
+    let superseded = &context.segments.touched(item.touched()).await?;
+    let read = stream::iter(item.segments.clone()).map(|segment| async move {
+        let remaining = context.segments.documents(&segment, superseded).await?;
+        Ok::<_, Error>((segment, remaining.documents))
     });
     let mut read = std::pin::pin!(read.buffered(READ_AHEAD));
     while let Some(opened) = read.next().await {

@@ -14,6 +14,7 @@ use crate::format::catalog::{CollectionKind, CollectionRecord};
 use crate::format::extended_json::{self, Style};
 use crate::format::segment::Walk;
 use crate::progress::Progress;
+use crate::repository::Remaining;
 
 /// How documents are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +62,13 @@ pub async fn documents(
     progress: &Progress,
 ) -> Result<Exported> {
     let record = find(source, request)?;
-    progress.expect(record.bytes);
+    progress.expect(record.size().1);
     let (filter, format) = (Arc::new(request.filter.clone()), request.format);
     let mut exported = Exported::default();
-    let mut runs = std::pin::pin!(source.runs(record));
-    while let Some(run) = runs.try_next().await? {
-        let (filter, bytes) = (Arc::clone(&filter), run.len() as u64);
-        let wrote = output.run(move |output| write(output, &run, &filter, format)).await?;
+    let mut runs = std::pin::pin!(source.runs(record).await?);
+    while let Some(Remaining { documents, .. }) = runs.try_next().await? {
+        let (filter, bytes) = (Arc::clone(&filter), documents.len() as u64);
+        let wrote = output.run(move |output| write(output, &documents, &filter, format)).await?;
         exported.documents += wrote.documents;
         exported.bytes += wrote.bytes;
         exported.inexact += wrote.inexact;

@@ -131,15 +131,15 @@ impl Writer<'_> {
             Data::Collection(record) => {
                 let progress = self.progress.part(record.namespace(), record.bytes);
                 progress.step(Step::Reading);
-                let mut runs = std::pin::pin!(self.source.runs(record));
+                let mut runs = std::pin::pin!(self.source.runs(record).await?);
                 while let Some(run) = runs.try_next().await? {
-                    count(&mut frame, &run);
-                    progress.add(0, run.len() as u64, 0);
-                    output.write(run).await?;
+                    let bytes = run.documents.len() as u64;
+                    count(&mut frame, &run.documents);
+                    progress.add(run.count, bytes, 0);
+                    self.dumped.documents += run.count;
+                    self.dumped.bytes += bytes;
+                    output.write(run.documents).await?;
                 }
-                progress.add(record.documents, 0, 0);
-                self.dumped.documents += record.documents;
-                self.dumped.bytes += record.bytes;
             }
         }
         Ok(())
@@ -174,7 +174,7 @@ impl Item<'_> {
 impl Data<'_> {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Collection(record) => record.bytes,
+            Self::Collection(record) => record.size().1,
             Self::None | Self::Accounts(_) => 0,
         }
     }

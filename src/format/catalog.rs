@@ -7,6 +7,8 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use serde::{Deserialize, Serialize};
 
+use super::backup_id::BackupId;
+use super::increment::ChangesRecord;
 use super::malformed;
 use super::segment::{Documents, Walk};
 use super::time::ClusterTime;
@@ -56,6 +58,9 @@ pub struct SegmentRef {
     /// How many bytes they have.
     #[serde(with = "count")]
     pub bytes: u64,
+    /// How many backups back it lies: 0 where it is of the backup itself, as it is in every stored catalog.
+    #[serde(skip)]
+    pub layer: u8,
 }
 
 /// One namespace of a backup.
@@ -85,9 +90,18 @@ pub struct CollectionRecord {
     pub in_snapshot: bool,
     /// Its segments in reading order.
     pub segments: Vec<SegmentRef>,
+    /// Where the segments hold only what has changed since the parent: what of the rest it replaces. Documents, bytes and
+    /// digest are of everything that the segments hold.
+    pub changes: Option<ChangesRecord>,
 }
 
 impl CollectionRecord {
+    /// Returns how many documents a person would say that it has, and their bytes: of an increment, as the source counts.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        self.changes.as_ref().map_or((self.documents, self.bytes), |changes| (changes.documents, changes.bytes))
+    }
+
     /// Returns `db.name`.
     #[must_use]
     pub fn namespace(&self) -> String {
@@ -156,6 +170,8 @@ pub struct Catalog {
     pub roles: Vec<RawDocumentBuf>,
     /// What a restore replays to get to the backup's cluster time; none where the documents show it already.
     pub oplog: Option<OplogRecord>,
+    /// The backup that it builds on, where it is an increment.
+    pub parent: Option<BackupId>,
 }
 
 impl Catalog {
@@ -175,6 +191,12 @@ impl Catalog {
                     &SegmentsEntry { collection: number, segments: segments.to_vec() },
                 )?);
             }
+            for touched in collection.changes.iter().flat_map(|changes| changes.touched.chunks(SEGMENTS_PER_ENTRY)) {
+                run.push(&encode_entry("touched", &SegmentsEntry { collection: number, segments: touched.to_vec() })?);
+            }
+        }
+        if let Some(parent) = &self.parent {
+            run.push(&encode_entry("increment", &IncrementEntry { parent: parent.clone() })?);
         }
         if let Some(oplog) = &self.oplog {
             run.push(&encode_entry("oplog", oplog)?);
@@ -199,6 +221,7 @@ impl Catalog {
         let mut collections: BTreeMap<i32, CollectionRecord> = BTreeMap::new();
         let (mut users, mut roles) = (Vec::new(), Vec::new());
         let mut oplog: Option<OplogRecord> = None;
+        let mut parent = None;
         for entry in Walk::new(documents) {
             let entry = entry?;
             match entry.get_str("type").map_err(wrong)? {
@@ -212,6 +235,12 @@ impl Catalog {
                     let collection = collections.get_mut(&segments.collection);
                     collection.ok_or_else(|| wrong("segments of no collection"))?.segments.extend(segments.segments);
                 }
+                "touched" => {
+                    let touched: SegmentsEntry = parse(entry)?;
+                    let changes = collections.get_mut(&touched.collection).and_then(|record| record.changes.as_mut());
+                    changes.ok_or_else(|| wrong("changes of no collection"))?.touched.extend(touched.segments);
+                }
+                "increment" => parent = Some(parse::<IncrementEntry>(entry)?.parent),
                 "oplog" => oplog = Some(parse(entry)?),
                 "oplog_segments" => {
                     let found: OplogSegmentsEntry = parse(entry)?;
@@ -223,7 +252,7 @@ impl Catalog {
             }
         }
         let source = source.ok_or_else(|| wrong("it does not name its source"))?;
-        Ok(Self { source, collections: collections.into_values().collect(), users, roles, oplog })
+        Ok(Self { source, collections: collections.into_values().collect(), users, roles, oplog, parent })
     }
 }
 
@@ -231,6 +260,20 @@ impl Catalog {
 struct SegmentsEntry {
     collection: i32,
     segments: Vec<SegmentRef>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IncrementEntry {
+    parent: BackupId,
+}
+
+/// The sizes of a collection of which only changes are held.
+#[derive(Deserialize)]
+struct ChangesFields {
+    #[serde(with = "count")]
+    documents: u64,
+    #[serde(with = "count")]
+    bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -251,6 +294,7 @@ struct CollectionFields {
     bytes: u64,
     ordered: bool,
     in_snapshot: bool,
+    changes: Option<ChangesFields>,
 }
 
 fn encode_source(source: &SourceRecord) -> Result<RawDocumentBuf> {
@@ -275,7 +319,7 @@ fn encode_collection(number: i32, collection: &CollectionRecord) -> Result<RawDo
     });
     let mut indexes = bson::RawArrayBuf::new();
     collection.indexes.iter().for_each(|index| indexes.push(index.clone()));
-    Ok(rawdoc! {
+    let mut entry = rawdoc! {
         "type": "collection",
         "number": number,
         "db": collection.db.as_str(),
@@ -289,7 +333,12 @@ fn encode_collection(number: i32, collection: &CollectionRecord) -> Result<RawDo
         "digest": Binary { subtype: BinarySubtype::Generic, bytes: collection.digest.to_vec() },
         "ordered": collection.ordered,
         "in_snapshot": collection.in_snapshot,
-    })
+    };
+    if let Some(ChangesRecord { documents, bytes, .. }) = &collection.changes {
+        let sizes = rawdoc! { "documents": documents.cast_signed(), "bytes": bytes.cast_signed() };
+        entry.append(bson::cstr!("changes"), sizes);
+    }
+    Ok(entry)
 }
 
 fn decode_collection(entry: &RawDocument) -> Result<(i32, CollectionRecord)> {
@@ -317,6 +366,11 @@ fn decode_collection(entry: &RawDocument) -> Result<(i32, CollectionRecord)> {
         ordered: fields.ordered,
         in_snapshot: fields.in_snapshot,
         segments: Vec::new(),
+        changes: fields.changes.map(|ChangesFields { documents, bytes }| ChangesRecord {
+            documents,
+            bytes,
+            touched: Vec::new(),
+        }),
     };
     Ok((fields.number, collection))
 }
@@ -381,7 +435,16 @@ mod tests {
             digest: [9; 32],
             ordered: true,
             in_snapshot: false,
-            segments: (1..=25_000).map(|n| SegmentRef { n, documents: 1, bytes: 33 }).collect(),
+            segments: (1..=25_000).map(segment).collect(),
+            changes: None,
+        };
+        let changed = CollectionRecord {
+            changes: Some(ChangesRecord {
+                documents: 700,
+                bytes: 9000,
+                touched: (36_001..=47_000).map(segment).collect(),
+            }),
+            ..collection.clone()
         };
         let view =
             CollectionRecord { kind: CollectionKind::View, uuid: None, segments: Vec::new(), ..collection.clone() };
@@ -393,7 +456,7 @@ mod tests {
                 feature_compatibility_version: "6.0".into(),
                 host: "127.0.0.1:27017".into(),
             },
-            collections: vec![collection, view],
+            collections: vec![collection, view, changed],
             users: vec![rawdoc! { "_id": "admin.root", "user": "root" }],
             roles: vec![rawdoc! { "_id": "shop.clerk" }],
             oplog: Some(OplogRecord {
@@ -401,7 +464,12 @@ mod tests {
                 patterns: vec!["shop.*".into()],
                 segments: (25_001..=36_000).map(oplog_segment).collect(),
             }),
+            parent: Some("20261123T020000Z-weekly-7f3a".parse().unwrap()),
         }
+    }
+
+    fn segment(n: u64) -> SegmentRef {
+        SegmentRef { n, documents: 1, bytes: 33, layer: 0 }
     }
 
     fn oplog_segment(n: u64) -> OplogSegment {

@@ -5,12 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use super::backup_id::{BackupId, BackupKind};
 use super::descriptor::RepositoryId;
+use super::increment::{IncrementRecord, MOST_INCREMENTS};
 use super::time::ClusterTime;
-use super::{check_version, hex_digest, malformed};
+use super::{VERSION, check_version_up_to, hex_digest, malformed};
 use crate::error::Result;
 
 /// The name that a manifest's `format` field bears.
 pub const FORMAT: &str = "regrow-manifest";
+
+/// The version of an increment's manifest: who knows only the first would take what has changed for all there is.
+const VERSION_OF_INCREMENTS: u32 = 2;
 
 /// Whether stored data is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,9 +156,16 @@ pub struct Manifest {
     /// What it was made of, where no server was read: then nobody knows whether it holds everything, and it is `partial`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<ImportRecord>,
+    /// What it builds on, where it is an increment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<IncrementRecord>,
+    /// The marks of the collections whose documents it shows, 16 hex digits for each: an increment can
+    /// build on those. None where nothing can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<String>,
     /// How many namespaces it holds, views included.
     pub namespaces: u64,
-    /// How many documents.
+    /// How many documents; of an increment about how many there are in all, as the source counts them.
     pub documents: u64,
     /// Their bytes as BSON.
     pub bytes_raw: u64,
@@ -181,7 +192,13 @@ impl Manifest {
     pub fn parse(payload: &[u8], repository: &RepositoryId, id: &BackupId) -> Result<Self> {
         let what = format!("the manifest of {id}");
         let manifest: Self = serde_json::from_slice(payload).map_err(|error| malformed(&what, error))?;
-        check_version(&what, FORMAT, &manifest.format, manifest.version)?;
+        check_version_up_to(VERSION_OF_INCREMENTS, &what, FORMAT, &manifest.format, manifest.version)?;
+        if manifest.version != Self::version_of(manifest.incremental.as_ref()) {
+            return Err(malformed(&what, format!("it is of version {}", manifest.version)));
+        }
+        if manifest.incremental.as_ref().is_some_and(|increment| !(1..=MOST_INCREMENTS).contains(&increment.number)) {
+            return Err(malformed(&what, "its place in a chain of increments is impossible"));
+        }
         if manifest.id != *id {
             return Err(malformed(&what, format!("it is that of {}", manifest.id)));
         }
@@ -189,6 +206,30 @@ impl Manifest {
             return Err(malformed(&what, format!("it belongs to repository {}", manifest.repository)));
         }
         Ok(manifest)
+    }
+
+    /// Returns the version that a manifest bears.
+    #[must_use]
+    pub fn version_of(incremental: Option<&IncrementRecord>) -> u32 {
+        if incremental.is_some() { VERSION_OF_INCREMENTS } else { VERSION }
+    }
+
+    /// Returns the backup that it builds on; none where it is a full one.
+    #[must_use]
+    pub fn parent(&self) -> Option<&BackupId> {
+        self.incremental.as_ref().map(|increment| &increment.parent)
+    }
+
+    /// Returns how many increments it takes from a full backup to this one.
+    #[must_use]
+    pub fn increments(&self) -> u32 {
+        self.incremental.as_ref().map_or(0, |increment| increment.number)
+    }
+
+    /// Returns the stored bytes of everything that a restore of it reads.
+    #[must_use]
+    pub fn chain_bytes_stored(&self) -> u64 {
+        self.incremental.as_ref().map_or(self.bytes_stored, |increment| increment.chain_bytes_stored)
     }
 
     /// Returns the moment that it shows and from where on the oplog must be read to go on from there; none where no way

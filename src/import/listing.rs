@@ -160,5 +160,6 @@ fn record(db: &str, name: &str, kind: CollectionKind, metadata: Option<Metadata>
         ordered,
         in_snapshot: false,
         segments: Vec::new(),
+        changes: None,
     }
 }

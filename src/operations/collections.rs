@@ -325,6 +325,7 @@ fn empty(kind: CollectionKind, db: String, name: String, options: RawDocumentBuf
         ordered: false,
         in_snapshot: true,
         segments: Vec::new(),
+        changes: None,
     }
 }
 

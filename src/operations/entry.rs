@@ -158,6 +158,14 @@ pub enum Written {
 pub struct Group<'a>(&'a RawArray);
 
 impl<'a> Group<'a> {
+    /// Returns those of an `applyOps` command.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn of(command: &'a RawDocument) -> Result<Self> {
+        command.get_array("applyOps").map(Self).map_err(unreadable)
+    }
+
     /// Returns each operation and its bytes.
     ///
     /// # Errors
@@ -219,7 +227,7 @@ impl<'a> Meaning<'a> {
         }
         match operation.command()? {
             "applyOps" => {
-                let operations = Group(operation.o.get_array("applyOps").map_err(unreadable)?);
+                let operations = Group::of(operation.o)?;
                 match fields.transaction() {
                     Some(id) => {
                         let (written, continues) = (written(operation.o), fields.continues);

@@ -29,6 +29,12 @@ impl IdentityKey {
         Self(key)
     }
 
+    /// Returns the key that these bytes make, which nobody who chooses `_id`s can have known.
+    #[must_use]
+    pub fn of(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the hash of a document's `_id`.
     #[must_use]
     pub fn hash(&self, id: Option<Element<'_>>) -> Hash {
@@ -65,6 +71,18 @@ impl<'a> Element<'a> {
     #[must_use]
     pub fn id_of(document: &'a RawDocument) -> Option<Self> {
         elements(document).find(|(name, _)| *name == "_id").map(|(name, value)| Self { name, value })
+    }
+
+    /// Whether a query for documents with this value means that value: not of what a query takes for something else.
+    #[must_use]
+    pub fn can_be_asked_for(&self) -> bool {
+        match self.value.kind {
+            ElementType::Array | ElementType::RegularExpression | ElementType::Undefined => false,
+            ElementType::EmbeddedDocument => RawDocument::from_bytes(self.value.bytes).is_ok_and(|document| {
+                fields(document).next().is_none_or(|field| field.is_some_and(|(name, _)| !name.starts_with('$')))
+            }),
+            _ => true,
+        }
     }
 
     /// Returns a document of nothing but this field.

@@ -50,6 +50,10 @@ pub struct BackupFacts {
     pub leads_on: Option<(ClusterTime, ClusterTime)>,
     /// Whether it holds only chosen namespaces.
     pub partial: bool,
+    /// What it builds on, where it is an increment.
+    pub parent: Option<BackupId>,
+    /// How many increments it takes from a full backup to it.
+    pub increments: u32,
     /// Whether a verification found every byte of it as recorded.
     pub verified: bool,
     /// Whether somebody said that it must not go.
@@ -68,6 +72,8 @@ impl BackupFacts {
             finished_at: manifest.finished_at,
             leads_on: manifest.leads_on(),
             partial: manifest.partial,
+            parent: manifest.parent().cloned(),
+            increments: manifest.increments(),
             verified: false,
             held: false,
             expired_at: None,
@@ -100,6 +106,8 @@ pub enum Reason {
     LastVerified,
     /// The oldest moments of the recovery window begin with it.
     Window,
+    /// An increment that is kept builds on it.
+    Needed,
 }
 
 /// What is to become of a backup.
@@ -113,6 +121,17 @@ pub enum Verdict {
     Expired(Timestamp),
     /// It has expired, and its bytes go.
     Remove,
+}
+
+impl Verdict {
+    /// Keeps what an increment builds on, whatever was to become of it.
+    pub fn need(&mut self) {
+        let reasons = match self {
+            Self::Keep(reasons) => std::mem::take(reasons),
+            _ => BTreeSet::new(),
+        };
+        *self = Self::Keep(reasons.into_iter().chain([Reason::Needed]).collect());
+    }
 }
 
 /// What retention would do.
@@ -154,7 +173,8 @@ impl Retention {
             let kept = kept.remove(&backup.id).unwrap_or_default();
             (backup.id.clone(), verdict(backup, kept, now))
         });
-        let verdicts = verdicts.collect();
+        let mut verdicts: Vec<(BackupId, Verdict)> = verdicts.collect();
+        spare_what_others_need(&newest_first, &mut verdicts, now);
         // The oplog has no marks: it stays as much longer as what has expired can be brought back.
         let before = now.checked_sub(GRACE).ok().and_then(|before| self.window_base(&newest_first, before));
         let oplog_until = before.and_then(|base| base.leads_on).map(|(_, replay_from)| replay_from);
@@ -247,6 +267,31 @@ fn verdict(backup: &BackupFacts, kept: BTreeSet<Reason>, now: Timestamp) -> Verd
     }
 }
 
+/// Keeps what an increment that is kept builds on, and the bytes of what one builds on that can still be brought back.
+fn spare_what_others_need(backups: &[&BackupFacts], verdicts: &mut [(BackupId, Verdict)], now: Timestamp) {
+    let mut farthest_first: Vec<&BackupFacts> =
+        backups.iter().copied().filter(|backup| backup.parent.is_some()).collect();
+    farthest_first.sort_by_key(|backup| std::cmp::Reverse(backup.increments));
+    for backup in farthest_first {
+        let of = |id: &BackupId| verdicts.iter().position(|(other, _)| other == id);
+        let (Some(child), Some(parent)) = (of(&backup.id), backup.parent.as_ref().and_then(of)) else { continue };
+        let until = match &verdicts[child].1 {
+            Verdict::Keep(_) => {
+                verdicts[parent].1.need();
+                continue;
+            }
+            Verdict::Expire => now.checked_add(GRACE).unwrap_or(Timestamp::MAX),
+            Verdict::Expired(until) => *until,
+            Verdict::Remove => continue,
+        };
+        match &mut verdicts[parent].1 {
+            verdict @ Verdict::Remove => *verdict = Verdict::Expired(until),
+            Verdict::Expired(earlier) => *earlier = until.max(*earlier),
+            Verdict::Keep(_) | Verdict::Expire => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,9 +313,88 @@ mod tests {
             finished_at: started_at + SignedDuration::from_mins(10),
             leads_on: Some((shows, shows)),
             partial: false,
+            parent: None,
+            increments: 0,
             verified: false,
             held: false,
             expired_at: None,
+        }
+    }
+
+    /// Lets each backup build on the one before, as far as a chain may go.
+    fn chained(mut backups: Vec<BackupFacts>, longest: u32) -> Vec<BackupFacts> {
+        for number in 1..backups.len() {
+            let before = &backups[number - 1];
+            let (parent, increments) = (before.id.clone(), before.increments + 1);
+            if increments <= longest {
+                (backups[number].parent, backups[number].increments) = (Some(parent), increments);
+            }
+        }
+        backups
+    }
+
+    #[test]
+    fn what_an_increment_builds_on_stays_as_long_as_it_does() {
+        let only_daily = Retention { daily: Some(2), ..Retention::default() };
+        let backups = chained(days(BackupKind::Daily, 8), 3);
+        let plan = only_daily.plan(&backups, false, at("2026-06-08T12:00:00Z")).unwrap();
+        assert_eq!(expiring(&plan), ["01", "02", "03", "04"]);
+        assert_eq!(reasons(&plan, &backups[4]), [&Reason::Needed]);
+        assert_eq!(reasons(&plan, &backups[5]), [&Reason::Needed]);
+        assert_eq!(reasons(&plan, &backups[6]), [&Reason::Newest, &Reason::Needed]);
+    }
+
+    #[test]
+    fn a_held_increment_holds_what_it_builds_on_even_where_that_has_expired() {
+        let only_daily = Retention { daily: Some(1), ..Retention::default() };
+        let mut backups = chained(days(BackupKind::Daily, 6), 3);
+        for backup in &mut backups[..4] {
+            backup.expired_at = Some(at("2026-06-02T00:00:00Z"));
+        }
+        backups[2].held = true;
+        let plan = only_daily.plan(&backups, false, at("2026-06-08T12:00:00Z")).unwrap();
+        assert_eq!(reasons(&plan, &backups[0]), [&Reason::Needed]);
+        assert_eq!(reasons(&plan, &backups[1]), [&Reason::Needed]);
+        let of_last = plan.backups.iter().find(|(id, _)| *id == backups[3].id).map(|(_, verdict)| verdict);
+        assert_eq!(of_last, Some(&Verdict::Remove));
+    }
+
+    #[test]
+    fn what_can_be_brought_back_can_still_be_restored() {
+        let only_daily = Retention { daily: Some(1), ..Retention::default() };
+        let mut backups = chained(days(BackupKind::Daily, 4), 2);
+        backups[0].expired_at = Some(at("2026-06-02T00:00:00Z"));
+        backups[1].expired_at = Some(at("2026-06-03T00:00:00Z"));
+        backups[2].expired_at = Some(at("2026-06-07T00:00:00Z"));
+        let plan = only_daily.plan(&backups, false, at("2026-06-08T12:00:00Z")).unwrap();
+        let verdicts: Vec<&Verdict> = plan.backups.iter().rev().map(|(_, verdict)| verdict).take(3).collect();
+        assert_eq!(verdicts, [&Verdict::Expired(at("2026-06-10T00:00:00Z")); 3]);
+    }
+
+    /// A year of daily increments behind weekly backups, with retention applied each morning.
+    #[test]
+    fn on_no_day_of_a_year_is_there_an_increment_without_what_it_builds_on() {
+        let (mut backups, first): (Vec<BackupFacts>, _) = (Vec::new(), at("2026-01-04T02:00:00Z"));
+        for day in 0..370 {
+            let started_at = first + SignedDuration::from_hours(24 * day);
+            let mut taken = backup(if day % 7 == 0 { BackupKind::Weekly } else { BackupKind::Daily }, started_at);
+            if let Some(before) = backups.iter().max_by_key(|backup| backup.started_at).filter(|_| day % 7 != 0) {
+                (taken.parent, taken.increments) = (Some(before.id.clone()), before.increments + 1);
+            }
+            backups.push(taken);
+            let now = started_at + SignedDuration::from_hours(3);
+            let plan = POLICY.plan(&backups, false, now).unwrap();
+            for (id, verdict) in &plan.backups {
+                let at = backups.iter().position(|backup| backup.id == *id).unwrap();
+                match verdict {
+                    Verdict::Expire => backups[at].expired_at = Some(now),
+                    Verdict::Remove => drop(backups.remove(at)),
+                    Verdict::Keep(_) | Verdict::Expired(_) => {}
+                }
+            }
+            let exists = |id: &BackupId| backups.iter().any(|backup| backup.id == *id);
+            assert!(backups.iter().filter_map(|backup| backup.parent.as_ref()).all(exists), "day {day}");
+            assert!(backups.len() < 40, "{} on day {day}: what nothing needs goes", backups.len());
         }
     }
 

@@ -1,10 +1,10 @@
 //! Which backups there are, and what interrupted runs have left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::Repository;
+use super::{Repository, chain};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::{BackupId, layout};
@@ -72,6 +72,7 @@ impl Repository {
         let committed = |id: &BackupId| found.get(id).is_some_and(|(committed, _)| *committed);
         listing.backups.retain(|backup| committed(&backup.id) && !read.contains_key(&backup.id));
         listing.backups.extend(read.into_iter().map(|(id, manifest)| ListedBackup { id, manifest }));
+        give_up_broken_chains(&mut listing.backups);
         let leftovers = found.into_values().rev().filter(|(committed, _)| !committed);
         listing.leftovers = leftovers.map(|(_, leftover)| leftover).collect();
         // Ids tell the second; within it, the manifests know; then any order will do, as long as it stays.
@@ -121,6 +122,25 @@ impl Repository {
         }
         let newest = candidates.into_iter().max_by(|a, b| age_of(a).cmp(&age_of(b)));
         Ok(newest.expect("the last one is a candidate").id)
+    }
+}
+
+/// Counts as damaged what builds on something that is not there, or is damaged itself.
+fn give_up_broken_chains(backups: &mut [ListedBackup]) {
+    loop {
+        let sound: HashMap<&BackupId, &Manifest> =
+            backups.iter().filter_map(|backup| Some((&backup.id, backup.manifest.as_ref().ok()?))).collect();
+        let broken = backups.iter().enumerate().find_map(|(number, backup)| {
+            let manifest = backup.manifest.as_ref().ok()?;
+            let parent = manifest.parent()?;
+            let error = match sound.get(parent) {
+                Some(found) => chain::check_link(manifest, found).err()?,
+                None => chain::broken(manifest, parent, "that one is missing or damaged"),
+            };
+            Some((number, error))
+        });
+        let Some((number, error)) = broken else { return };
+        backups[number].manifest = Err(error);
     }
 }
 

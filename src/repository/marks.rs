@@ -83,16 +83,21 @@ impl Repository {
         self.storage.delete(&layout::mark(kind, id)).await
     }
 
-    /// Takes a backup's expiry back; returns whether it had expired.
+    /// Takes a backup's expiry back, and that of everything that it builds on; returns whether it had expired.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when its removal was faster; whatever the storage says.
+    /// [`Kind::NotFound`] when its removal was faster, [`Kind::Damaged`] when that of something it builds on was; whatever the
+    /// storage says.
     pub async fn bring_back(&self, id: &BackupId) -> Result<bool> {
         let had_expired = self.mark(MarkKind::Expired, id).await?.is_some();
         if had_expired {
             self.lift_mark(MarkKind::Expired, id).await?;
         }
-        self.manifest(id).await?;
+        let manifest = self.manifest(id).await?;
+        for parent in self.chain(&manifest).await?.iter().skip(1) {
+            self.lift_mark(MarkKind::Expired, &parent.id).await?;
+        }
+        self.chain(&manifest).await?;
         Ok(had_expired)
     }
 

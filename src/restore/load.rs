@@ -22,6 +22,7 @@ use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
 use crate::progress::{PartProgress, Step};
+use crate::repository::Superseded;
 
 /// How many segments are being fetched, opened and inserted at once, over all collections.
 const STREAMS: usize = 4;
@@ -54,7 +55,9 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
             progress: &progress,
             filter,
             is_resumed: past.created,
+            superseded: restore.context.segments.touched(item.touched()).await?,
             repeated: Mutex::default(),
+            left_out: Mutex::default(),
             chosen: Mutex::default(),
         };
         restore.phases.time("load", loading.documents(streams, &past.segments)).await?;
@@ -91,8 +94,11 @@ async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &PartProgr
 /// Creates a collection, or goes on with what an earlier run has loaded of it; returns what it has.
 async fn begin(restore: &Restore<'_>, number: usize, item: &RestoreItem) -> Result<ItemPast> {
     let past = restore.past_of(number);
-    // Which of its documents the backup has twice, or which were chosen, is known to nobody any more.
-    let counts_anew = (restore.plan.may_repeat_documents() || restore.plan.request.only.is_some()) && !past.loaded;
+    // Which of its documents the backup has twice, which newer ones supersede, or which were chosen, is known to nobody
+    // any more.
+    let not_known =
+        restore.plan.may_repeat_documents() || restore.plan.request.only.is_some() || !item.touched().is_empty();
+    let counts_anew = not_known && !past.loaded;
     if past.created && !counts_anew {
         return Ok(past);
     }
@@ -113,8 +119,12 @@ struct Loading<'a> {
     is_resumed: bool,
     /// Which documents alone are loaded.
     filter: Option<&'a Only>,
+    /// What of older backups the newer ones of an increment's chain replace.
+    superseded: Superseded,
     /// The documents that the backup read twice, where that can be.
     repeated: Mutex<ContentDigest>,
+    /// The documents that are superseded.
+    left_out: Mutex<ContentDigest>,
     /// The documents that were chosen, where not all are loaded.
     chosen: Mutex<ContentDigest>,
 }
@@ -139,10 +149,12 @@ impl Loading<'_> {
 
     async fn segment(&self, segment: &SegmentRef) -> Result<()> {
         let restore = self.restore;
-        let (bytes, _) = restore.phases.time("fetch", restore.context.segments.read(segment.n)).await?;
+        let reading = restore.context.segments.documents(segment, &self.superseded);
+        let remaining = restore.phases.time("fetch", reading).await?;
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).merge(&remaining.superseded);
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
-        for document in Walk::new(&bytes) {
+        for document in Walk::new(&remaining.documents) {
             let document = document?;
             if self.filter.is_some_and(|only| !only.matches(document)) {
                 continue;
@@ -187,7 +199,7 @@ impl Loading<'_> {
     }
 
     /// Reads the restored documents back and compares them with what was read from the source: all of them but those that the
-    /// backup has twice, or those that were chosen.
+    /// backup has twice and those that are superseded, or those that were chosen.
     async fn prove(&self) -> Result<()> {
         let item = self.item;
         let mut digest = read_back(&self.restore.context.deployment, item, self.progress).await?;
@@ -195,6 +207,11 @@ impl Loading<'_> {
         self.progress.add(0, item.bytes.saturating_sub(digest.bytes), 0);
         let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
         digest.merge(&repeated);
+        let left_out = *self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.filter.is_none() {
+            digest.merge(&left_out);
+            self.restore.superseded(self.number, left_out);
+        }
         let (documents, expected_digest) = match self.filter {
             Some(_) => {
                 let chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,7 +222,7 @@ impl Loading<'_> {
         if (digest.documents, digest.to_bytes()) == (documents, expected_digest) {
             return Ok(());
         }
-        let expected = documents.saturating_sub(repeated.documents);
+        let expected = documents.saturating_sub(repeated.documents + left_out.documents);
         Err(Error::damaged(format!(
             "the restored documents of {} are not the ones that were backed up ({found} documents, expected {expected})",
             item.target()

@@ -10,6 +10,7 @@ use super::survey::Recovery;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
 use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
+use crate::format::increment::ChangesRecord;
 use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::accounts::Accounts;
 use crate::namespace::buckets_of;
@@ -51,16 +52,18 @@ pub struct RestoreItem {
     pub staged: Option<String>,
     /// What is created: options and indexes.
     pub record: CollectionRecord,
-    /// How many documents.
+    /// How many documents its segments hold.
     pub documents: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The content digest.
+    /// Their content digest.
     pub digest: [u8; 32],
     /// The segments, in reading order.
     pub segments: Vec<SegmentRef>,
     /// The UUID that the collection with the documents has at the source; none for views.
     pub uuid: Option<CollectionUuid>,
+    /// Where documents come from several backups: what of the older ones is superseded.
+    pub changes: Option<ChangesRecord>,
 }
 
 impl RestoreItem {
@@ -86,6 +89,18 @@ impl RestoreItem {
     #[must_use]
     pub fn source_data_name(&self) -> String {
         data_name(self.record.kind, &self.record.name)
+    }
+
+    /// Returns how many documents it will have, and their bytes: about, where they come from several backups.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        self.changes.as_ref().map_or((self.documents, self.bytes), |changes| (changes.documents, changes.bytes))
+    }
+
+    /// Returns the segments that say what of older backups is superseded.
+    #[must_use]
+    pub fn touched(&self) -> &[SegmentRef] {
+        self.changes.as_ref().map_or(&[], |changes| &changes.touched)
     }
 
     /// Whether it has no documents of its own.
@@ -120,14 +135,13 @@ impl RestorePlan {
     /// # Errors
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) when the patterns choose nothing,
     /// [`Kind::Refused`](crate::error::Kind::Refused) when two namespaces would get one name,
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when catalog and manifest disagree.
+    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when the catalog is not whole.
     pub fn make(
         manifest: Manifest,
         mut catalog: Catalog,
         recovery: Option<Recovery>,
         request: &RestoreRequest,
     ) -> Result<Self> {
-        check_agreement(&manifest, &catalog)?;
         if let Some(recovery) = &recovery {
             catalog.collections = recovery.outlook.collections.clone().into_records();
         }
@@ -164,15 +178,21 @@ impl RestorePlan {
         self.manifest.consistency == Consistency::Oplog
     }
 
-    /// Returns how many documents will be loaded.
+    /// Returns how many documents will be loaded; about, of an increment.
     #[must_use]
     pub fn documents(&self) -> u64 {
-        self.items.iter().map(|item| item.documents).sum()
+        self.items.iter().map(|item| item.size().0).sum()
     }
 
-    /// Returns how many bytes of documents will be loaded.
+    /// Returns how many bytes of documents will be loaded; about, of an increment.
     #[must_use]
     pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|item| item.size().1).sum()
+    }
+
+    /// Returns how many bytes of documents will be read, those that are superseded among them.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
         self.items.iter().map(|item| item.bytes).sum()
     }
 
@@ -187,7 +207,8 @@ impl RestorePlan {
     /// Returns the least number of bytes that the target needs: what it keeps is less dense than a backup.
     #[must_use]
     pub fn least_space(&self) -> u64 {
-        let (raw, stored) = (self.manifest.bytes_raw.max(1), self.manifest.bytes_stored.min(self.manifest.bytes_raw));
+        let (raw, stored) = (self.manifest.bytes_raw.max(1), self.manifest.chain_bytes_stored());
+        let stored = stored.min(self.manifest.bytes_raw);
         let share = u128::from(self.bytes()) * u128::from(stored) / u128::from(raw);
         u64::try_from(share).unwrap_or(u64::MAX)
     }
@@ -267,8 +288,8 @@ fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec
 fn item(db: String, name: String, data: Option<&CollectionRecord>, record: CollectionRecord) -> RestoreItem {
     let source = data.unwrap_or(&record);
     let (documents, bytes, digest, segments) = (source.documents, source.bytes, source.digest, source.segments.clone());
-    let uuid = source.uuid;
-    RestoreItem { db, name, staged: None, record, documents, bytes, digest, segments, uuid }
+    let (uuid, changes) = (source.uuid, source.changes.clone());
+    RestoreItem { db, name, staged: None, record, documents, bytes, digest, segments, uuid, changes }
 }
 
 /// Keeps the items whose documents go into a live collection one by one; returns the names of the others. Views have no
@@ -302,19 +323,6 @@ fn check_names(items: &[RestoreItem]) -> Result<()> {
             ))
             .with_hint("change the --map options"));
         }
-    }
-    Ok(())
-}
-
-/// The catalog is authenticated and the manifest signed; together they must describe the same backup.
-fn check_agreement(manifest: &Manifest, catalog: &Catalog) -> Result<()> {
-    let documents: u64 = catalog.collections.iter().map(|record| record.documents).sum();
-    let segments: u64 = catalog.collections.iter().map(|record| record.segments.len() as u64).sum();
-    let of_oplog = catalog.oplog.as_ref().map_or(0, |oplog| oplog.segments.len() as u64);
-    let stored: u64 = manifest.packs.iter().map(|pack| pack.segments.len() as u64).sum();
-    let needs_oplog = manifest.consistency == Consistency::Oplog;
-    if documents != manifest.documents || segments + of_oplog != stored || needs_oplog != catalog.oplog.is_some() {
-        return Err(Error::damaged(format!("the catalog of {} is not the one its manifest describes", manifest.id)));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Backups: manifests, and the objects that they name.
 
+use std::collections::VecDeque;
+
 use super::{Finding, Stored, ToRead, Verification, manifest_of, wrong_size};
 use crate::error::{Kind, Result};
 use crate::format::manifest::Manifest;
@@ -14,14 +16,27 @@ pub(super) async fn check(
     verification: &mut Verification,
 ) -> Result<(Vec<ToRead>, Vec<Manifest>)> {
     let all: Vec<BackupId> = stored.keys().filter_map(|key| manifest_of(key)).collect();
-    let chosen = if named.is_empty() { all } else { named.to_vec() };
+    let mut chosen: VecDeque<BackupId> = if named.is_empty() { all.into() } else { named.to_vec().into() };
     let (mut to_read, mut manifests) = (Vec::new(), Vec::new());
-    for id in chosen {
+    while let Some(id) = chosen.pop_front() {
+        if verification.backups.contains(&id) {
+            continue;
+        }
         let key = layout::manifest(&id);
         match repository.manifest(&id).await {
             Ok(manifest) => {
                 verification.checked_objects += 1;
                 to_read.extend(objects(&manifest, stored, verification));
+                if let Some(parent) = manifest.parent() {
+                    verification.parents.insert(id.clone(), parent.clone());
+                    if stored.contains_key(&layout::manifest(parent)) {
+                        // What it builds on is part of it.
+                        chosen.push_back(parent.clone());
+                    } else {
+                        let problem = format!("it builds on {parent}, which is missing");
+                        verification.findings.push(Finding::of_backup(&key, &id, problem));
+                    }
+                }
                 manifests.push(manifest);
             }
             Err(error) if error.kind() == Kind::Damaged => {

@@ -22,8 +22,8 @@ pub(super) async fn check(
     verification: &mut Verification,
 ) -> Result<()> {
     for manifest in manifests {
-        let segments = repository.segments(manifest, request.identities.clone())?;
-        let catalog = match repository.catalog(manifest, request.identities.as_ref()).await {
+        let segments = repository.own_segments(manifest, request.identities.as_ref())?;
+        let catalog = match repository.own_catalog(manifest, request.identities.as_ref()).await {
             Err(error) if error.kind() == Kind::Damaged => {
                 let key = &manifest.catalog.key;
                 verification.findings.push(Finding::of_backup(key, &manifest.id, error.to_string()));
@@ -82,7 +82,27 @@ async fn backup(
             verification.findings.push(not_as_read(manifest, record, pack_of(first(record))));
         }
     }
+    touched(manifest, catalog, segments, verification).await?;
     own_oplog(manifest, catalog, segments, verification).await
+}
+
+/// Checks the `_id`s that an increment names as touched.
+async fn touched(
+    manifest: &Manifest,
+    catalog: &Catalog,
+    segments: &SegmentReader,
+    verification: &mut Verification,
+) -> Result<()> {
+    for record in &catalog.collections {
+        for segment in record.changes.iter().flat_map(|changes| &changes.touched) {
+            let checked = open(segments, *segment).await.map(drop);
+            if let Some(problem) = damage(checked)? {
+                let finding = Finding::of_backup(&manifest.catalog.key, &manifest.id, problem);
+                verification.findings.push(Finding { namespace: Some(record.namespace()), ..finding });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn first(record: &CollectionRecord) -> u64 {

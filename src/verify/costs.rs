@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Finding, Stored, Verification};
 use crate::error::Result;
 use crate::format::BackupId;
+use crate::format::increment::MOST_INCREMENTS;
 use crate::format::layout::{self, OplogObject};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
@@ -66,7 +67,13 @@ fn with_unrecorded(captured: &mut [CapturedTimeline], stored: &Stored) {
 }
 
 fn cost(finding: &Finding, all: &[Manifest], captured: &[CapturedTimeline], whole: &[Range]) -> Costs {
-    let backups: Vec<BackupId> = finding.backup.iter().cloned().collect();
+    let mut backups: Vec<BackupId> = finding.backup.iter().cloned().collect();
+    // With a backup goes what builds on it; no chain is longer than that.
+    for _ in 0..MOST_INCREMENTS {
+        let lost = all.iter().filter(|manifest| manifest.parent().is_some_and(|parent| backups.contains(parent)));
+        let more: Vec<BackupId> = lost.map(|manifest| manifest.id.clone()).filter(|id| !backups.contains(id)).collect();
+        backups.extend(more);
+    }
     let remaining: Vec<&Manifest> = all.iter().filter(|manifest| !backups.contains(&manifest.id)).collect();
     let mut without = captured.to_vec();
     if let Some((id, range)) = &finding.slice {

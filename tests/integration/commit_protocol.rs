@@ -110,7 +110,7 @@ impl Bench {
         let request = RestoreRequest { maps, ..RestoreRequest::default() };
         let plan = RestorePlan::make(manifest.clone(), catalog, None, &request).unwrap();
         let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await.unwrap();
-        let segments = repository.segments(manifest, Some(identities)).unwrap();
+        let segments = repository.segments(manifest, Some(identities)).await.unwrap();
         let context = RestoreContext {
             deployment,
             segments,

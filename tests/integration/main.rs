@@ -20,6 +20,7 @@ mod floors;
 mod harness;
 mod import;
 mod incident;
+mod increments;
 mod interrupted;
 mod lease;
 mod notify;

@@ -8,7 +8,7 @@ mod search;
 mod selected;
 mod stress;
 mod traps;
-mod workload;
+pub(crate) mod workload;
 
 use std::fs;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use regrow::backup::{self, BackupContext, BackupPlan, BackupRequest, Targets};
+use regrow::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, IncrementSettings, Targets};
 use regrow::clock::Clock;
 use regrow::codec::{Recipients, SigningKey};
 use regrow::error::Result;
@@ -94,7 +94,28 @@ pub async fn take_as(
     let recipients = Some(Recipients::parse(recipients)?);
     let progress = Progress::default();
     let context = BackupContext { repository, recipients, signing_key, clock, progress, targets: TARGETS };
-    backup::execute(plan, context, std::future::pending()).await
+    backup::execute(plan, &context, std::future::pending()).await
+}
+
+/// Takes a daily backup of everything that a server holds: an increment, where there is something to build on and it may be
+/// one.
+pub async fn take_all(
+    servers: &Servers,
+    storage: Arc<dyn Storage>,
+    signing_key: &SigningKey,
+    recipient: &str,
+    increments: Option<IncrementSettings>,
+) -> Result<Manifest> {
+    let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await?;
+    let repository = Repository::open(storage).await?;
+    let recipients = Recipients::parse(&[recipient])?;
+    let (clock, random) = (Clock::system(), Random::system());
+    let request = BackupRequest { source: "test".to_owned(), kind: BackupKind::Daily, patterns: Vec::new() };
+    let destination = Destination { repository: &repository, recipients: Some(&recipients) };
+    let (plan, _) = backup::plan(&deployment, request, increments, destination, (&clock, &random)).await?;
+    let (signing_key, recipients, progress) = (signing_key.clone(), Some(recipients), Progress::default());
+    let context = BackupContext { repository, recipients, signing_key, clock, progress, targets: TARGETS };
+    backup::execute(plan, &context, std::future::pending()).await
 }
 
 /// Takes a small backup of `db` into a workspace's repository, where the real binary finds it.

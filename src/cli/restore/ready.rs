@@ -92,7 +92,7 @@ impl Ready {
         identities: Option<crate::codec::Identities>,
         request: &RestoreRequest,
     ) -> Result<(RestorePlan, SegmentReader)> {
-        let segments = repository.segments(&way.manifest, identities.clone())?;
+        let segments = repository.segments(&way.manifest, identities.clone()).await?;
         let catalog = repository.catalog(&way.manifest, identities.as_ref()).await?;
         let recovery = survey(session, &way, &segments, &catalog).await?;
         Ok((RestorePlan::make(way.manifest, catalog, recovery, request)?, segments))

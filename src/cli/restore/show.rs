@@ -74,6 +74,10 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
     } else {
         session.say("  each collection as it was when it was read: the backup is of a server without an oplog");
     }
+    if let Some(increment) = &plan.manifest.incremental {
+        let increments = counted(increment.number.into(), "increment");
+        session.say(format_args!("  from the full backup {} and {increments}", increment.base));
+    }
     if let Some(recovery) = &plan.recovery {
         let (entries, bytes) = (entries(recovery.outlook.entries), ByteSize(recovery.bytes()));
         session.say(format_args!("  by replaying {entries} of the oplog ({bytes})"));
@@ -213,7 +217,7 @@ fn accounts(session: &Session, plan: &RestorePlan) {
 fn item_in_words(item: &RestoreItem, plan: &RestorePlan, target: &TargetState, of_backup: &str) -> String {
     let source = item.record.namespace();
     let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
-    let holds = if item.is_view() { "view".to_owned() } else { amount(item.documents, item.bytes) + of_backup };
+    let holds = if item.is_view() { "view".to_owned() } else { amount(item.size().0, item.size().1) + of_backup };
     let replaces = if plan.request.only.is_none() && target.existing.contains(&item.target()) {
         ", replaces what exists"
     } else {
@@ -229,12 +233,14 @@ fn amount(documents: u64, bytes: u64) -> String {
 pub(super) fn plan_json(shown: &Shown<'_>) -> Value {
     let Shown { plan, deployment, target, remarks, estimate, .. } = shown;
     let items = plan.items.iter().map(|item| {
-        json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.documents, "bytes": item.bytes,
+        json!({ "namespace": item.target(), "from": item.record.namespace(), "documents": item.size().0, "bytes": item.size().1,
                 "replaces": plan.request.only.is_none() && target.existing.contains(&item.target()) })
     });
     json!({
         "backup": plan.manifest.id,
         "target": deployment.addresses(),
+        "base": plan.manifest.incremental.as_ref().map_or(&plan.manifest.id, |increment| &increment.base),
+        "increments": plan.manifest.increments(),
         "recovered_to": plan.recovered_to(),
         "replay_entries": plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
         "estimated_seconds": estimate.time.as_secs(),

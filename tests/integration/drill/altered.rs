@@ -40,7 +40,7 @@ async fn alter(ground: &Ground, collection: &str) -> BackupId {
     let identities = Some(Identities::parse(&Secret::new(identity)).unwrap());
     let mut manifest = repository.manifest(&ground.backup.parse().unwrap()).await.unwrap();
     let catalog = repository.catalog(&manifest, identities.as_ref()).await.unwrap();
-    let segments = repository.segments(&manifest, identities).unwrap();
+    let segments = repository.segments(&manifest, identities).await.unwrap();
     let of_collection = catalog.collections.iter().find(|record| record.name == collection).unwrap();
     let wanted = of_collection.segments.last().unwrap().n;
     manifest.id = BackupId::generate(Clock::system().now(), BackupKind::Manual, &Random::system());

@@ -235,7 +235,7 @@ async fn replace_from(stage: &Stage, servers: &harness::Servers, storage: Arc<dy
     let identities = Identities::parse(&identity)?;
     let manifest = repository.manifest(&repository.resolve(&stage.backup).await?).await?;
     let catalog = repository.catalog(&manifest, Some(&identities)).await?;
-    let segments = repository.segments(&manifest, Some(identities))?;
+    let segments = repository.segments(&manifest, Some(identities)).await?;
     let request = RestoreRequest { replace: true, ..RestoreRequest::default() };
     let id = RestoreId::generate(Clock::system().now(), &Random::system());
     let plan = RestorePlan::make(manifest, catalog, None, &request)?.beside(&id);

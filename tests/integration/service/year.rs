@@ -207,6 +207,8 @@ impl Year {
             recipients: Vec::new(),
             partial: false,
             imported: None,
+            incremental: None,
+            collections: Vec::new(),
             namespaces: 0,
             documents: 0,
             bytes_raw: 0,

@@ -1,0 +1,140 @@
+//! The touched documents of a collection: read by their `_id`s, and stored beside those.
+//!
+//! Memory: a server batch, `ASKED` documents at most of those that one question finds, and a segment being filled.
+
+use std::sync::Arc;
+
+use bson::RawDocument;
+use tokio::sync::mpsc;
+
+use super::dump::PartEnd;
+use super::store::Filled;
+use super::touched::TouchedIds;
+use crate::error::Result;
+use crate::format::segment::{Documents, Walk};
+use crate::mongo::by_id::Lookup;
+use crate::progress::PartProgress;
+use crate::units::MIB;
+
+/// How many `_id`s one part has: enough to keep a reader busy, few enough to share them between readers.
+const IDS_PER_PART: usize = 20_000;
+
+/// The most `_id`s that one question names.
+const ASKED: u64 = 1000;
+
+/// About how many bytes of documents one question shall find.
+const FOUND_BYTES: u64 = 4 * MIB as u64;
+
+/// Some of the touched documents of a collection.
+pub(super) struct TouchedPart {
+    lookup: Lookup,
+    ids: Arc<TouchedIds>,
+    /// Where in the bytes of all of them the part's lie.
+    range: std::ops::Range<usize>,
+    asked: usize,
+}
+
+/// What a part's documents and `_id`s count under.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers {
+    pub collection: usize,
+    pub touched: usize,
+    pub part: usize,
+}
+
+impl TouchedPart {
+    /// Returns the parts in which the documents with the `ids` are read, of which each has about `document_bytes`.
+    pub fn split(lookup: &Lookup, ids: &Arc<TouchedIds>, document_bytes: u64) -> Vec<Self> {
+        let asked = FOUND_BYTES.checked_div(document_bytes).unwrap_or(ASKED).clamp(1, ASKED);
+        let asked = usize::try_from(asked).unwrap_or(1);
+        let part = |range| Self { lookup: lookup.clone(), ids: Arc::clone(ids), range, asked };
+        let (mut begin, mut end) = (0, 0);
+        let mut parts = Vec::new();
+        for (number, id) in Walk::new(ids.as_bytes()).flatten().enumerate() {
+            if number > 0 && number % IDS_PER_PART == 0 {
+                parts.push(part(begin..end));
+                begin = end;
+            }
+            end += id.as_bytes().len();
+        }
+        if begin < end {
+            parts.push(part(begin..end));
+        }
+        parts
+    }
+
+    /// Reads the documents, and sends them and the `_id`s to be stored.
+    ///
+    /// # Errors
+    /// As those of [`Lookup::read`].
+    pub async fn read(
+        &self,
+        numbers: Numbers,
+        segment_bytes: usize,
+        progress: &PartProgress,
+        filled: &mpsc::Sender<Filled>,
+    ) -> Result<PartEnd> {
+        let Numbers { collection, touched, part } = numbers;
+        let bytes = self.ids.as_bytes().get(self.range.clone()).unwrap_or_default();
+        let ids = Walk::new(bytes).collect::<Result<Vec<&RawDocument>>>()?;
+        let mut named = Run::new((touched, part), segment_bytes, progress);
+        let mut found = Run::new((collection, part), segment_bytes, progress);
+        for asked in ids.chunks(self.asked) {
+            for id in asked {
+                named.push(id);
+            }
+            let identity = |document: &RawDocument| self.ids.identity(document);
+            self.lookup.read(asked, identity, |document| found.push(document)).await?;
+            if !(named.send(filled).await && found.send(filled).await) {
+                return Ok(PartEnd::NobodyListens);
+            }
+        }
+        let sent = named.finish(filled).await && found.finish(filled).await;
+        Ok(if sent { PartEnd::Reached } else { PartEnd::NobodyListens })
+    }
+}
+
+/// Documents on their way into segments.
+struct Run {
+    number: (usize, usize),
+    segment_bytes: usize,
+    open: Documents,
+    full: Vec<Documents>,
+    sent: usize,
+    progress: PartProgress,
+}
+
+impl Run {
+    fn new(number: (usize, usize), segment_bytes: usize, progress: &PartProgress) -> Self {
+        let (open, full, progress) = (Documents::default(), Vec::new(), progress.clone());
+        Self { number, segment_bytes, open, full, sent: 0, progress }
+    }
+
+    fn push(&mut self, document: &RawDocument) {
+        if self.open.is_full_for(document, self.segment_bytes) {
+            self.full.push(std::mem::take(&mut self.open));
+        }
+        self.open.push(document);
+    }
+
+    /// Sends the segments that are full; returns whether somebody takes them.
+    async fn send(&mut self, filled: &mpsc::Sender<Filled>) -> bool {
+        let (collection, part) = self.number;
+        for documents in self.full.drain(..) {
+            let position = (part, self.sent);
+            self.sent += 1;
+            let progress = self.progress.clone();
+            if filled.send(Filled { collection, position, documents, progress }).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn finish(mut self, filled: &mpsc::Sender<Filled>) -> bool {
+        if !self.open.is_empty() {
+            self.full.push(std::mem::take(&mut self.open));
+        }
+        self.send(filled).await
+    }
+}

@@ -1,0 +1,299 @@
+//! Which documents were touched since a moment: what the oplog names, collection by collection.
+//!
+//! Too much does no harm, because what is named is only read again: operations of transactions that never commit count as
+//! well, and so do entries from before the moment that a transaction may have begun in. Where single documents cannot be
+//! told, the collection counts as a whole.
+
+use std::collections::{HashMap, HashSet};
+
+use bson::RawDocument;
+
+use crate::error::{Error, Result};
+use crate::format::segment::Documents;
+use crate::mongo::oplog;
+use crate::namespace::is_never_backed_up;
+use crate::operations::identity::{Element, Hash, IdentityKey};
+use crate::operations::{CollectionUuid, Group, Meaning, Operation, OperationKind};
+use crate::random::Random;
+use crate::units::MIB;
+
+/// The most `_id`s that an increment names: about 40 bytes each are held in memory for telling them apart.
+pub(super) const MOST_TOUCHED: u64 = 1_000_000;
+
+/// The most bytes that they have.
+const MOST_BYTES: usize = 64 * MIB;
+
+/// What was touched of one collection.
+#[derive(Debug)]
+pub(super) enum OfCollection {
+    /// It was created, or nobody knows which documents it were.
+    Whole,
+    /// These documents.
+    Ids(TouchedIds),
+}
+
+/// The touched `_id`s of one collection, each once.
+#[derive(Debug)]
+pub struct TouchedIds {
+    key: IdentityKey,
+    known: HashSet<Hash>,
+    ids: Documents,
+}
+
+impl TouchedIds {
+    fn new(key: IdentityKey) -> Self {
+        Self { key, known: HashSet::new(), ids: Documents::default() }
+    }
+
+    /// Returns how many there are.
+    pub fn count(&self) -> u64 {
+        self.ids.count()
+    }
+
+    /// Returns them, one after the other: documents with no other field.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.ids.as_bytes()
+    }
+
+    /// Returns what tells a document from others.
+    pub fn identity(&self, document: &RawDocument) -> Hash {
+        self.key.hash(Element::id_of(document))
+    }
+
+    /// Adds the `_id` of a document, if it is one that can be asked for; returns how many bytes that takes.
+    fn add(&mut self, document: &RawDocument) -> Option<usize> {
+        let id = Element::id_of(document).filter(Element::can_be_asked_for)?;
+        if !self.known.insert(self.key.hash(Some(id))) {
+            return Some(0);
+        }
+        let alone = id.alone()?;
+        self.ids.push(&alone);
+        Some(alone.as_bytes().len())
+    }
+}
+
+/// What was touched of everything.
+#[derive(Debug)]
+pub(super) struct Touched {
+    key: IdentityKey,
+    collections: HashMap<CollectionUuid, OfCollection>,
+    count: u64,
+    bytes: usize,
+}
+
+impl Touched {
+    /// Begins with nothing.
+    pub fn new(random: &Random) -> Self {
+        Self { key: IdentityKey::random(random), collections: HashMap::new(), count: 0, bytes: 0 }
+    }
+
+    /// Returns what was touched of a collection, and forgets it; none where nothing was.
+    pub fn take(&mut self, uuid: &CollectionUuid) -> Option<OfCollection> {
+        self.collections.remove(uuid)
+    }
+
+    /// Returns the empty set of `_id`s.
+    pub fn none(&self) -> TouchedIds {
+        TouchedIds::new(self.key.clone())
+    }
+
+    /// Takes the next entry into account.
+    ///
+    /// # Errors
+    /// When it is of a kind that is not known, changes the feature compatibility version, or names too many documents.
+    pub fn follow(&mut self, entry: &RawDocument) -> Result<()> {
+        if oplog::changes_compatibility(entry) {
+            return Err(Error::failed("the feature compatibility version was changed"));
+        }
+        match Meaning::of(entry)? {
+            Meaning::Operation(operation) => self.operation(&operation)?,
+            Meaning::Group(group) | Meaning::Transaction { operations: group, .. } => self.group(group)?,
+            Meaning::Nothing | Meaning::Commit { .. } | Meaning::Abort(_) => {}
+        }
+        if self.count > MOST_TOUCHED || self.bytes > MOST_BYTES {
+            return Err(Error::failed(format!("more than {MOST_TOUCHED} documents were changed, or as good as that")));
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, group: Group<'_>) -> Result<()> {
+        group.operations().try_for_each(|operation| self.operation(&operation?.1))
+    }
+
+    fn operation(&mut self, operation: &Operation<'_>) -> Result<()> {
+        if is_never_backed_up(operation.names().0) {
+            return Ok(());
+        }
+        let holder = match operation.kind {
+            OperationKind::Insert | OperationKind::Delete => Some(operation.o),
+            OperationKind::Update => operation.o2,
+            OperationKind::Command => return self.command(operation),
+        };
+        let uuid = operation.collection.ok_or_else(|| {
+            Error::failed("the oplog holds a change of a document that does not say of which collection")
+        })?;
+        let key = &self.key;
+        let touched = self.collections.entry(uuid).or_insert_with(|| OfCollection::Ids(TouchedIds::new(key.clone())));
+        let OfCollection::Ids(ids) = touched else { return Ok(()) };
+        match holder.and_then(|holder| ids.add(holder)) {
+            Some(0) => {}
+            Some(bytes) => {
+                self.count += 1;
+                self.bytes += bytes;
+            }
+            None => self.whole(uuid),
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, operation: &Operation<'_>) -> Result<()> {
+        let command = operation.command()?;
+        match (command, operation.collection) {
+            ("applyOps", _) => {
+                let inner = Group::of(operation.o)?;
+                return self.group(inner);
+            }
+            // Whatever it was made of is in it by then, or named behind it.
+            ("create" | "emptycapped", Some(uuid)) => self.whole(uuid),
+            ("drop", Some(uuid)) => self.forget(uuid),
+            // These change what a listing shows, or nothing.
+            (
+                "drop"
+                | "dropDatabase"
+                | "renameCollection"
+                | "collMod"
+                | "createIndexes"
+                | "startIndexBuild"
+                | "commitIndexBuild"
+                | "abortIndexBuild"
+                | "dropIndexes"
+                | "deleteIndexes"
+                | "setMultikeyMetadata"
+                | "dropIdent"
+                | "dbCheck",
+                _,
+            ) => {}
+            _ => {
+                return Err(Error::failed(format!(
+                    "the oplog holds the command '{command}', whose documents it does not name"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, uuid: CollectionUuid) {
+        self.forget(uuid);
+        self.collections.insert(uuid, OfCollection::Whole);
+    }
+
+    /// Forgets what is not needed, so that it does not count.
+    fn forget(&mut self, uuid: CollectionUuid) {
+        if let Some(OfCollection::Ids(ids)) = self.collections.remove(&uuid) {
+            self.count -= ids.count();
+            self.bytes -= ids.as_bytes().len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::spec::BinarySubtype;
+    use bson::{Binary, Bson, RawDocumentBuf, Regex, cstr, doc, rawdoc};
+
+    use super::*;
+    use crate::format::segment::Walk;
+
+    const UUID: CollectionUuid = [1; 16];
+
+    fn ui() -> Binary {
+        Binary { subtype: BinarySubtype::Uuid, bytes: UUID.to_vec() }
+    }
+
+    fn operation(op: &str, o: RawDocumentBuf) -> RawDocumentBuf {
+        rawdoc! { "op": op, "ns": if op == "c" { "shop.$cmd" } else { "shop.orders" }, "ui": ui(), "o": o }
+    }
+
+    fn update(id: impl Into<Bson>) -> RawDocumentBuf {
+        let mut entry = operation("u", rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } });
+        let o2 = RawDocumentBuf::try_from(doc! { "_id": id.into() }).unwrap();
+        entry.append(cstr!("o2"), o2);
+        entry
+    }
+
+    fn followed(entries: &[RawDocumentBuf]) -> Result<Touched> {
+        let mut touched = Touched::new(&Random::seeded(1));
+        entries.iter().try_for_each(|entry| touched.follow(entry)).map(|()| touched)
+    }
+
+    /// Returns the `_id`s that are known; none where the collection counts as a whole.
+    fn ids(entries: &[RawDocumentBuf]) -> Option<Vec<i32>> {
+        match followed(entries).unwrap().take(&UUID)? {
+            OfCollection::Whole => None,
+            OfCollection::Ids(ids) => {
+                Some(Walk::new(ids.as_bytes()).map(|id| id.unwrap().get_i32("_id").unwrap()).collect())
+            }
+        }
+    }
+
+    fn transaction(operations: &[RawDocumentBuf], field: &bson::raw::CStr) -> RawDocumentBuf {
+        let operations: bson::RawArrayBuf = operations.iter().cloned().collect();
+        let mut o = rawdoc! { "applyOps": operations };
+        o.append(field, true);
+        rawdoc! { "op": "c", "ns": "admin.$cmd", "lsid": { "id": "s" }, "txnNumber": 1_i64, "o": o }
+    }
+
+    #[test]
+    fn each_document_counts_once_however_it_was_touched() {
+        let entries = [
+            operation("i", rawdoc! { "_id": 1, "text": "x" }),
+            update(1_i64),
+            operation("d", rawdoc! { "_id": 1.0 }),
+            update(2),
+            transaction(&[operation("i", rawdoc! { "_id": 3 }), update(2)], cstr!("partialTxn")),
+            transaction(&[operation("d", rawdoc! { "_id": 4 })], cstr!("prepare")),
+        ];
+        assert_eq!(ids(&entries), Some(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn what_is_new_or_cannot_be_asked_for_counts_as_a_whole() {
+        let insert = || operation("i", rawdoc! { "_id": 1 });
+        let pattern = Regex { pattern: "a".try_into().unwrap(), options: cstr!("").into() };
+        for entry in [
+            operation("c", rawdoc! { "create": "orders" }),
+            operation("c", rawdoc! { "emptycapped": "orders" }),
+            transaction(&[operation("c", rawdoc! { "create": "orders" })], cstr!("count")),
+            operation("i", rawdoc! { "text": "no _id" }),
+            update(Bson::RegularExpression(pattern)),
+            update(doc! { "$where": "1" }),
+        ] {
+            let touched = followed(&[insert(), entry.clone(), insert()]).unwrap();
+            assert_eq!((touched.count, touched.bytes), (0, 0), "{entry:?}");
+            assert_eq!(ids(&[insert(), entry.clone(), insert()]), None, "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_does_not_count_and_what_is_renamed_goes_on() {
+        let insert = operation("i", rawdoc! { "_id": 1 });
+        let drop = operation("c", rawdoc! { "drop": "orders" });
+        assert_eq!(followed(&[insert.clone(), drop]).unwrap().count, 0);
+        let rename = operation("c", rawdoc! { "renameCollection": "shop.orders", "to": "shop.old" });
+        assert_eq!(ids(&[insert, rename, update(2)]), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for command in ["truncateRange", "importCollection"] {
+            let mut o = RawDocumentBuf::new();
+            o.append(<&bson::raw::CStr>::try_from(command).unwrap(), "orders");
+            let error = followed(&[operation("c", o)]).unwrap_err();
+            assert!(error.to_string().contains(command), "{error}");
+        }
+        let version = rawdoc! { "op": "u", "ns": "admin.system.version", "ui": ui(), "o": {}, "o2": { "_id": "featureCompatibilityVersion" } };
+        assert!(followed(&[version]).is_err());
+        assert!(followed(&[rawdoc! { "op": "i", "ns": "shop.orders", "o": { "_id": 1 } }]).is_err(), "no UUID");
+        assert_eq!(followed(&[rawdoc! { "op": "i", "ns": "config.x", "o": { "_id": 1 } }]).unwrap().count, 0);
+    }
+}
