@@ -215,6 +215,30 @@ def arguments() -> argparse.Namespace:
         "--small", nargs="?", type=int, const=5000, default=0, metavar="N",
         help="then also N small collections (5000 when no number is given)",
     )
+    return common_options(program)
+
+
+def in_a_folder(work) -> int:
+    """Does the work in a folder that is gone afterwards; returns the exit status."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
+        try:
+            work(Path(folder))
+        except Failed as error:
+            raise SystemExit(f"bench: {error}") from error
+    return 0
+
+
+def benchmark(folder: Path, options: argparse.Namespace) -> None:
+    benchmark = Benchmark(folder, options)
+    benchmark.introduce()
+    if options.size != "0":
+        benchmark.compare(f"Shop of {options.size}", DATABASE, f"--size={options.size}")
+    if options.small:
+        many = f"--small-collections={options.small}"
+        benchmark.compare(f"{options.small} collections", f"{DATABASE}_small", "--size=0", many)
+
+
+def common_options(program: argparse.ArgumentParser) -> argparse.Namespace:
     program.add_argument("--only", choices=["backup"], help="leave out the restores")
     program.add_argument("--seed", type=int, default=1, help="of the shop (default: 1)")
     return program.parse_args()
@@ -222,18 +246,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
-        try:
-            benchmark = Benchmark(Path(folder), options)
-            benchmark.introduce()
-            if options.size != "0":
-                benchmark.compare(f"Shop of {options.size}", DATABASE, f"--size={options.size}")
-            if options.small:
-                many = f"--small-collections={options.small}"
-                benchmark.compare(f"{options.small} collections", f"{DATABASE}_small", "--size=0", many)
-        except Failed as error:
-            raise SystemExit(f"bench: {error}") from error
-    return 0
+    return in_a_folder(lambda folder: benchmark(folder, options))
 
 
 if __name__ == "__main__":

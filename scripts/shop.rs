@@ -9,6 +9,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program for people, not part of the library.
 
+#[path = "shop/change.rs"]
+mod change;
 #[path = "shop/dice.rs"]
 mod dice;
 #[path = "shop/documents.rs"]
@@ -64,6 +66,12 @@ struct Arguments {
     /// First drop both databases, if they are there
     #[arg(long)]
     drop: bool,
+    /// Change this share of the documents that are there, such as 1%
+    #[arg(long, value_parser = change::parse_share)]
+    change: Option<f64>,
+    /// Make nothing; print how many bytes the server has sent since it began
+    #[arg(long)]
+    sent: bool,
     /// Make nothing; print what both databases hold, as one line of JSON
     #[arg(long)]
     inspect: bool,
@@ -88,6 +96,10 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         println!("{}", inspect::as_json(&[&shop, &small]).await?);
         return Ok(());
     }
+    if arguments.sent {
+        println!("{}", inspect::sent(&shop).await?);
+        return Ok(());
+    }
     if arguments.drop {
         shop.drop().await?;
         small.drop().await?;
@@ -107,6 +119,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         let begin = fresh(&small).await?;
         small::fill(&small, arguments.seed, arguments.small_collections).await?;
         println!("{} in {}", inspect::summary(&small).await?, Elapsed(begin.elapsed()));
+    }
+    if let Some(share) = arguments.change {
+        println!("{} documents changed", change::change(&shop, share).await?);
     }
     // A checkpoint, so that a measurement that comes next does not pay for this one's writes.
     client.database("admin").run_command(doc! { "fsync": 1 }).await?;

@@ -30,6 +30,13 @@ pub async fn as_json(databases: &[&Database]) -> Result<String> {
     Ok(serde_json::json!(all).to_string())
 }
 
+/// Returns how many bytes the server has sent since it began.
+pub async fn sent(database: &Database) -> Result<i64> {
+    let status = database.run_command(doc! { "serverStatus": 1 }).await?;
+    let sent = status.get_document("network").ok().and_then(|network| network.get_i64("bytesOut").ok());
+    Ok(sent.unwrap_or_default())
+}
+
 /// Asks for a database's counts. A time series counts as its buckets.
 async fn held(database: &Database) -> Result<Document> {
     let stats = database.run_command(doc! { "dbStats": 1 }).await?;

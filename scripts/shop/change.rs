@@ -1,0 +1,41 @@
+//! Changes documents of a shop that is there: what an increment is measured with.
+
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use mongodb::error::Result;
+
+/// How many documents one update changes.
+const BATCH: usize = 1000;
+
+/// Changes a share of the documents of every plain collection, at random places; returns how many.
+pub async fn change(database: &Database, share: f64) -> Result<u64> {
+    let mut changed = 0;
+    let plain = database.list_collections().filter(doc! { "type": "collection", "options.capped": { "$ne": true } });
+    let names: Vec<String> = plain.await?.map_ok(|found| found.name).try_collect().await?;
+    for name in names.iter().filter(|name| !name.starts_with("system.")) {
+        let collection = database.collection::<Document>(name);
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+        let number = (collection.estimated_document_count().await? as f64 * share).ceil() as i64;
+        let sample = [doc! { "$sample": { "size": number } }, doc! { "$project": { "_id": 1 } }];
+        let found: Vec<Document> = collection.aggregate(sample).await?.try_collect().await?;
+        let ids: Vec<Bson> = found.into_iter().filter_map(|mut found| found.remove("_id")).collect();
+        for ids in ids.chunks(BATCH) {
+            let change = doc! { "$inc": { "changes": 1 }, "$currentDate": { "changed_at": true } };
+            changed += collection.update_many(doc! { "_id": { "$in": ids } }, change).await?.modified_count;
+        }
+    }
+    Ok(changed)
+}
+
+/// Reads a share: `1%`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_share(text: &str) -> std::result::Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|percent| percent.parse::<f64>().ok());
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "write a share such as 1%".to_owned())
+}
