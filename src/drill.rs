@@ -32,7 +32,9 @@ use crate::mongo::scratch as server;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::{Repository, recovery_window};
-use crate::restore::{self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, TargetState, Way, Ways};
+use crate::restore::{
+    self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary, TargetState, Way, Ways,
+};
 use crate::secret::Secret;
 use source::{SourceDigests, Unknown};
 use target::Target;
@@ -229,7 +231,7 @@ impl Find {
             findings.push(query::ask(query, &plan, &target.deployment, recovered_to).await);
         }
         let checked = check.elapsed();
-        restore.finish().await?;
+        let summary = restore.finish().await?;
         let check = Instant::now();
         findings.splice(0..0, structure::check(&target.deployment, &plan).await?);
         let times = Times {
@@ -238,7 +240,7 @@ impl Find {
             check: checked + check.elapsed(),
             restore: restore.phases(),
         };
-        Ok(report(&plan, &way, target, &times, findings))
+        Ok(report(&plan, &way, target, &times, (&summary, findings)))
     }
 }
 
@@ -275,7 +277,13 @@ impl Times {
     }
 }
 
-fn report(plan: &RestorePlan, way: &Way, target: &Target, times: &Times, findings: Vec<Finding>) -> DrillReport {
+fn report(
+    plan: &RestorePlan,
+    way: &Way,
+    target: &Target,
+    times: &Times,
+    (summary, findings): (&RestoreSummary, Vec<Finding>),
+) -> DrillReport {
     let result = DrillResult {
         backup: plan.manifest.id.clone(),
         recovered_to: plan.recovered_to(),
@@ -283,8 +291,8 @@ fn report(plan: &RestorePlan, way: &Way, target: &Target, times: &Times, finding
         throwaway: target.is_throwaway(),
         passed: findings.iter().all(|finding| finding.outcome != CheckOutcome::Failed),
         namespaces: plan.items.len() as u64,
-        documents: plan.documents(),
-        bytes: plan.bytes(),
+        documents: summary.documents,
+        bytes: summary.bytes,
         entries: plan.recovery.as_ref().map_or(0, |recovery| recovery.outlook.entries),
         milliseconds: milliseconds(times.total),
         phases: restore::as_recorded(&times.phases()),

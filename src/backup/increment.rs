@@ -27,7 +27,7 @@ use crate::mongo::oplog::{self, Tail, Tailed};
 use crate::mongo::{Deployment, NamespaceKind, Node};
 use crate::random::Random;
 use crate::repository::Repository;
-use crate::units::Moment;
+use crate::units::{MIB, Moment};
 
 /// The share of what there is that an increment may cost, in percent, unless the configuration says otherwise.
 pub const DEFAULT_SHARE: u8 = 30;
@@ -35,6 +35,9 @@ pub const DEFAULT_SHARE: u8 = 30;
 /// The most `_id`s that increments which build on each other name: whoever restores holds those of a collection in memory,
 /// about 40 bytes each.
 const MOST_TOUCHED_OF_CHAIN: u64 = 4_000_000;
+
+/// The least of the oplog that is read before it counts as too much; beyond, no more than the parent has of documents.
+const OPLOG_BYTES: u64 = 256 * MIB as u64;
 
 /// How long the oplog is waited for where nothing comes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -117,7 +120,8 @@ pub async fn plan(
     destination: Destination<'_>,
     (clock, random): (&Clock, &Random),
 ) -> Result<(BackupPlan, Option<WhyFull>)> {
-    let Some(settings) = settings else {
+    // What was limited to chosen namespaces nothing is known of that an increment could build on.
+    let Some(settings) = settings.filter(|_| request.patterns.is_empty()) else {
         return Ok((BackupPlan::make(deployment, request, clock, random).await?, None));
     };
     let begun = Gathering::begin(deployment, &request, destination, random).await;
@@ -146,6 +150,8 @@ struct Gathering {
     parent: Manifest,
     touched: Touched,
     reached: ClusterTime,
+    /// How many bytes of it were read.
+    read: u64,
 }
 
 impl Gathering {
@@ -163,7 +169,7 @@ impl Gathering {
         let replica_set_id = oplog::replica_set_id(&node).await?;
         let (parent, reached) = find_parent(request, destination, &replica_set_id).await?;
         node.wait_for(now).await?;
-        let mut gathering = Self { parent, touched: Touched::new(random), reached };
+        let mut gathering = Self { parent, touched: Touched::new(random), reached, read: 0 };
         gathering.read(&node, now).await?;
         Ok(gathering)
     }
@@ -190,6 +196,10 @@ impl Gathering {
                 }
             })?;
             outcome?;
+            self.read += batch.bytes() as u64;
+            if self.read > self.parent.bytes_raw.max(OPLOG_BYTES) {
+                return Err(Error::failed("the oplog since then is larger than the data"));
+            }
             if self.reached > before {
                 progress_at = Instant::now();
             } else if progress_at.elapsed() > PATIENCE {

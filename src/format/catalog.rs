@@ -1,10 +1,15 @@
 //! Catalogs: what the segments of a backup hold. A run of BSON documents, so that options and index
 //! keys stand exactly as the server gave them.
 
+mod entries;
+
 use std::collections::BTreeMap;
 
-use bson::spec::BinarySubtype;
-use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
+use entries::{
+    IncrementEntry, OplogSegmentsEntry, SegmentsEntry, decode_collection, encode_collection, encode_entry,
+    encode_source, parse,
+};
 use serde::{Deserialize, Serialize};
 
 use super::backup_id::BackupId;
@@ -256,133 +261,6 @@ impl Catalog {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct SegmentsEntry {
-    collection: i32,
-    segments: Vec<SegmentRef>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct IncrementEntry {
-    parent: BackupId,
-}
-
-/// The sizes of a collection of which only changes are held.
-#[derive(Deserialize)]
-struct ChangesFields {
-    #[serde(with = "count")]
-    documents: u64,
-    #[serde(with = "count")]
-    bytes: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct OplogSegmentsEntry {
-    segments: Vec<OplogSegment>,
-}
-
-/// The fields of a `collection` entry that serde maps; options and indexes are handled as raw bytes.
-#[derive(Deserialize)]
-struct CollectionFields {
-    number: i32,
-    db: String,
-    name: String,
-    kind: CollectionKind,
-    #[serde(with = "count")]
-    documents: u64,
-    #[serde(with = "count")]
-    bytes: u64,
-    ordered: bool,
-    in_snapshot: bool,
-    changes: Option<ChangesFields>,
-}
-
-fn encode_source(source: &SourceRecord) -> Result<RawDocumentBuf> {
-    encode_entry("source", source)
-}
-
-/// Serialises an entry and puts its `type` in front.
-fn encode_entry(kind: &str, fields: &impl Serialize) -> Result<RawDocumentBuf> {
-    let fields = bson::serialize_to_raw_document_buf(fields).map_err(wrong)?;
-    let mut entry = rawdoc! { "type": kind };
-    for element in fields.iter_elements() {
-        let element = element.map_err(wrong)?;
-        entry.append(element.key(), raw(element.value().map_err(wrong)?));
-    }
-    Ok(entry)
-}
-
-fn encode_collection(number: i32, collection: &CollectionRecord) -> Result<RawDocumentBuf> {
-    let kind = bson::serialize_to_bson(&collection.kind).map_err(wrong)?;
-    let uuid = collection.uuid.map_or(bson::Bson::Null, |uuid| {
-        bson::Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: uuid.to_vec() })
-    });
-    let mut indexes = bson::RawArrayBuf::new();
-    collection.indexes.iter().for_each(|index| indexes.push(index.clone()));
-    let mut entry = rawdoc! {
-        "type": "collection",
-        "number": number,
-        "db": collection.db.as_str(),
-        "name": collection.name.as_str(),
-        "kind": bson::RawBson::try_from(kind).map_err(wrong)?,
-        "uuid": bson::RawBson::try_from(uuid).map_err(wrong)?,
-        "options": collection.options.clone(),
-        "indexes": indexes,
-        "documents": collection.documents.cast_signed(),
-        "bytes": collection.bytes.cast_signed(),
-        "digest": Binary { subtype: BinarySubtype::Generic, bytes: collection.digest.to_vec() },
-        "ordered": collection.ordered,
-        "in_snapshot": collection.in_snapshot,
-    };
-    if let Some(ChangesRecord { documents, bytes, .. }) = &collection.changes {
-        let sizes = rawdoc! { "documents": documents.cast_signed(), "bytes": bytes.cast_signed() };
-        entry.append(bson::cstr!("changes"), sizes);
-    }
-    Ok(entry)
-}
-
-fn decode_collection(entry: &RawDocument) -> Result<(i32, CollectionRecord)> {
-    let fields: CollectionFields = parse(entry)?;
-    let uuid = match entry.get("uuid").map_err(wrong)? {
-        Some(RawBsonRef::Binary(binary)) => Some(<[u8; 16]>::try_from(binary.bytes).map_err(wrong)?),
-        _ => None,
-    };
-    let mut indexes = Vec::new();
-    for index in entry.get_array("indexes").map_err(wrong)? {
-        let index = index.map_err(wrong)?;
-        indexes.push(index.as_document().ok_or_else(|| wrong("an index is no document"))?.to_owned());
-    }
-    let digest = entry.get_binary("digest").map_err(wrong)?.bytes;
-    let collection = CollectionRecord {
-        db: fields.db,
-        name: fields.name,
-        kind: fields.kind,
-        uuid,
-        options: entry.get_document("options").map_err(wrong)?.to_owned(),
-        indexes,
-        documents: fields.documents,
-        bytes: fields.bytes,
-        digest: digest.try_into().map_err(wrong)?,
-        ordered: fields.ordered,
-        in_snapshot: fields.in_snapshot,
-        segments: Vec::new(),
-        changes: fields.changes.map(|ChangesFields { documents, bytes }| ChangesRecord {
-            documents,
-            bytes,
-            touched: Vec::new(),
-        }),
-    };
-    Ok((fields.number, collection))
-}
-
-fn parse<'a, T: Deserialize<'a>>(entry: &'a RawDocument) -> Result<T> {
-    bson::deserialize_from_slice(entry.as_bytes()).map_err(wrong)
-}
-
-fn raw(value: RawBsonRef<'_>) -> bson::RawBson {
-    value.into()
-}
-
 fn wrong(reason: impl std::fmt::Display) -> Error {
     malformed("the catalog", reason)
 }
@@ -419,76 +297,4 @@ mod timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn catalog() -> Catalog {
-        let collection = CollectionRecord {
-            db: "shop".into(),
-            name: "orders.2026 \u{1f4b0}\n".into(),
-            kind: CollectionKind::Collection,
-            uuid: Some([7; 16]),
-            options: rawdoc! { "collation": { "locale": "sv", "strength": 2 }, "capped": true },
-            indexes: vec![rawdoc! { "v": 2, "key": { "b": 1, "a": -1 }, "name": "b_1_a_-1" }],
-            documents: 3,
-            bytes: 99,
-            digest: [9; 32],
-            ordered: true,
-            in_snapshot: false,
-            segments: (1..=25_000).map(segment).collect(),
-            changes: None,
-        };
-        let changed = CollectionRecord {
-            changes: Some(ChangesRecord {
-                documents: 700,
-                bytes: 9000,
-                touched: (36_001..=47_000).map(segment).collect(),
-            }),
-            ..collection.clone()
-        };
-        let view =
-            CollectionRecord { kind: CollectionKind::View, uuid: None, segments: Vec::new(), ..collection.clone() };
-        Catalog {
-            source: SourceRecord {
-                name: "smartduka".into(),
-                replica_set: None,
-                server_version: "6.0.5".into(),
-                feature_compatibility_version: "6.0".into(),
-                host: "127.0.0.1:27017".into(),
-            },
-            collections: vec![collection, view, changed],
-            users: vec![rawdoc! { "_id": "admin.root", "user": "root" }],
-            roles: vec![rawdoc! { "_id": "shop.clerk" }],
-            oplog: Some(OplogRecord {
-                since: ClusterTime { t: 7, i: 2 },
-                patterns: vec!["shop.*".into()],
-                segments: (25_001..=36_000).map(oplog_segment).collect(),
-            }),
-            parent: Some("20261123T020000Z-weekly-7f3a".parse().unwrap()),
-        }
-    }
-
-    fn segment(n: u64) -> SegmentRef {
-        SegmentRef { n, documents: 1, bytes: 33, layer: 0 }
-    }
-
-    fn oplog_segment(n: u64) -> OplogSegment {
-        let (begin, end) = (ClusterTime { t: 7, i: 1 }, ClusterTime { t: u32::MAX, i: u32::MAX });
-        OplogSegment { n, begin, end, entries: 5, bytes: 500 }
-    }
-
-    #[test]
-    fn a_catalog_survives_the_way_to_bson_and_back() {
-        let run = catalog().encode().unwrap();
-        assert_eq!(Catalog::decode(run.as_bytes()).unwrap(), catalog());
-    }
-
-    #[test]
-    fn a_damaged_catalog_is_refused() {
-        let run = catalog().encode().unwrap();
-        assert!(Catalog::decode(&run.as_bytes()[..run.as_bytes().len() - 1]).is_err());
-        assert!(Catalog::decode(&[]).is_err());
-        let unknown: Documents = [rawdoc! { "type": "spell" }].into_iter().collect();
-        assert!(Catalog::decode(unknown.as_bytes()).unwrap_err().to_string().contains("spell"));
-    }
-}
+mod tests;

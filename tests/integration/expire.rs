@@ -132,7 +132,8 @@ async fn lease(repository: &Repository, signing_key: &SigningKey, clock: &Clock)
     repository.acquire(&applicant, signing_key, clock, &Random::system()).await
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder and everything in it.
+pub fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());

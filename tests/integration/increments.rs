@@ -2,6 +2,7 @@
 
 mod chain;
 mod history;
+mod interrupted;
 mod random_histories;
 mod taking;
 

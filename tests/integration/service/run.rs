@@ -110,3 +110,18 @@ async fn backups_capture_verification_and_expiry_happen_and_people_are_told() {
     assert!(source > 100 && source <= u64::try_from(written).unwrap(), "{source} of {written}");
     assert_eq!(restored, source, "what is restored is all that was written");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daily_backups_are_increments_where_the_configuration_says_so() {
+    let servers = harness::own(&Options::default());
+    let mut workspace = prepared(Workspace::on_disk(servers.uri()), &[("daily", &schedule(DAILY, "*/4 * * * * *"))]);
+    workspace.set("backup.incremental", true).set("backup.largest_increment", 100);
+    let client = servers.client().await;
+    client.database("shop").collection("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
+    let service = lead(&workspace);
+    let backups = || workspace.run(["list", "--json"]).exits(0).json::<Value>()["backups"].as_array().unwrap().clone();
+    wait_until("an increment", &service, || backups().iter().any(|backup| backup["parent"].is_string()));
+    let said = stop(service);
+    assert!(said.contains("a full backup instead of an increment"), "the first builds on nothing: {said}");
+    assert_eq!(backups().last().unwrap()["parent"], Value::Null);
+}

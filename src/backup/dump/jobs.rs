@@ -1,0 +1,153 @@
+//! What waits to be read, cut so that no reader is left without work.
+
+use std::collections::VecDeque;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::super::changes::TouchedPart;
+use super::super::plan::{BackupPlan, PlannedNamespace};
+use crate::error::Result;
+use crate::mongo::by_id::Lookup;
+use crate::mongo::parts::{Part, split};
+use crate::mongo::read::{Reading, SnapshotLoss};
+use crate::progress::{PartProgress, Progress};
+use crate::units::MIB;
+
+/// How many parts are read at once. Two streams saturate two cores of a server; more only hold memory.
+pub(super) const READERS: usize = 2;
+
+/// About how large the parts are in which a collection is read that would leave a reader without work. Others
+/// are read whole: finding where parts begin costs the server a look into a cold page for each.
+const PART_BYTES: u64 = 256 * MIB as u64;
+
+/// The most parts of one collection.
+const MAX_PARTS: u64 = 1024;
+
+/// A part of a collection that waits to be read.
+pub(super) struct Job {
+    pub collection: usize,
+    pub part: usize,
+    pub what: What,
+    pub progress: PartProgress,
+}
+
+/// What of a collection is read.
+pub(super) enum What {
+    /// A stretch of it.
+    Stretch(Reading),
+    /// The documents with some of its touched `_id`s.
+    Touched(TouchedPart),
+}
+
+/// Returns all parts: those of capped collections first, soon after the backup's moment, which they do not show; then
+/// those of the largest collections, so that no large one is read last and alone.
+pub(super) async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>, progress: &Progress) -> Result<VecDeque<Job>> {
+    let order: Vec<usize> =
+        (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
+    let (touched, mut order): (Vec<_>, Vec<_>) = order.into_iter().partition(|&at| plan.changes(at).is_some());
+    order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
+    let (capped, order): (Vec<_>, Vec<_>) =
+        order.into_iter().partition(|&at| plan.namespaces[at].namespace.is_ordered());
+    let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect());
+    let split = stream::iter(capped.into_iter().map(|at| (at, 1)).chain(order.into_iter().zip(parts)));
+    let split =
+        split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss, progress)).buffered(READERS);
+    let jobs: Vec<Vec<Job>> = split.try_collect().await?;
+    let touched = touched.into_iter().flat_map(|at| touched_jobs(plan, at, progress));
+    Ok(jobs.into_iter().flatten().chain(touched).collect())
+}
+
+/// Returns the parts in which the touched documents of a collection are read; none where none was.
+fn touched_jobs(plan: &BackupPlan, collection: usize, progress: &Progress) -> Vec<Job> {
+    let (PlannedNamespace { namespace, documents, bytes }, Some(at), Some(ids)) =
+        (&plan.namespaces[collection], plan.at, plan.changes(collection))
+    else {
+        return Vec::new();
+    };
+    let (node, db, name) = (plan.node.clone(), namespace.db.clone(), namespace.name.clone());
+    let lookup = Lookup { node, db, collection: name, uuid: namespace.uuid.unwrap_or_default(), at };
+    let document_bytes = bytes.checked_div(*documents).unwrap_or(0);
+    let parts = TouchedPart::split(&lookup, ids, document_bytes).into_iter().enumerate();
+    let progress = progress.part(namespace.full_name(), ids.count() * document_bytes);
+    let job = |(part, touched)| Job { collection, part, what: What::Touched(touched), progress: progress.clone() };
+    parts.map(job).collect()
+}
+
+/// Returns in how many parts to read collections of these sizes, the largest first.
+///
+/// Whichever reader is free takes the next one. One that would keep its reader busy when the others have ended,
+/// by more than a part, is cut.
+fn parts_of(sizes: Vec<u64>) -> Vec<u64> {
+    let share = sizes.iter().sum::<u64>() / READERS as u64;
+    let mut loads = [0; READERS];
+    let parts = sizes.into_iter().map(|bytes| {
+        let [first, ..] = &mut loads;
+        if *first + bytes <= share + PART_BYTES {
+            *first += bytes;
+            loads.sort_unstable();
+            return 1;
+        }
+        loads = loads.map(|load| load + bytes / READERS as u64);
+        (bytes / PART_BYTES).clamp(1, MAX_PARTS)
+    });
+    parts.collect()
+}
+
+async fn split_into_jobs(
+    plan: &BackupPlan,
+    collection: usize,
+    parts: u64,
+    loss: Option<&SnapshotLoss>,
+    progress: &Progress,
+) -> Result<Vec<Job>> {
+    let planned = &plan.namespaces[collection];
+    let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
+    let stretches = stretches(plan, planned, parts, loss).await?.into_iter().enumerate();
+    let progress = progress.part(planned.namespace.full_name(), planned.bytes);
+    let jobs = stretches.map(|(part, stretch)| {
+        let (as_of, or_later, uuid) = (plan.as_of(&planned.namespace), loss.cloned(), planned.namespace.uuid);
+        let reading = Reading { as_of, or_later, uuid, part: stretch, document_bytes };
+        Job { collection, part, what: What::Stretch(reading), progress: progress.clone() }
+    });
+    Ok(jobs.collect())
+}
+
+async fn stretches(
+    plan: &BackupPlan,
+    planned: &PlannedNamespace,
+    parts: u64,
+    loss: Option<&SnapshotLoss>,
+) -> Result<Vec<Part>> {
+    let namespace = &planned.namespace;
+    match plan.at {
+        Some(at) if parts > 1 && !namespace.is_ordered() => {
+            match split(&plan.node, &namespace.db, &namespace.name, at, planned.documents, parts).await {
+                // That moment may be gone already. Whatever else it is, reading will meet it again.
+                Err(error) if loss.is_some() => {
+                    tracing::info!(namespace = namespace.full_name(), %error, "reading in one part");
+                    Ok(vec![Part::default()])
+                }
+                split => split,
+            }
+        }
+        _ => Ok(vec![Part::default()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_would_leave_a_reader_without_work_is_cut() {
+        let parts = |parts_of_sizes: &[u64]| parts_of(parts_of_sizes.iter().map(|size| size * PART_BYTES).collect());
+        assert!(parts(&[]).is_empty());
+        assert_eq!(parts(&[0]), [1]);
+        assert_eq!(parts(&[1]), [1], "too small");
+        assert_eq!(parts(&[8]), [8], "it is all there is");
+        assert_eq!(parts(&[4, 3, 1]), [1, 1, 1], "they come out even");
+        assert_eq!(parts(&[5, 5, 5]), [1, 1, 5], "the last one would be read alone");
+        assert_eq!(parts(&[20, 3, 2]), [20, 1, 1], "the first one is most of it");
+        assert_eq!(parts(&[10_000]), [MAX_PARTS]);
+    }
+}
