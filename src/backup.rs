@@ -9,6 +9,7 @@ mod commit_record;
 mod dump;
 mod follow;
 mod increment;
+mod parent;
 mod plan;
 mod store;
 mod touched;
@@ -19,7 +20,8 @@ use std::time::Duration;
 pub(crate) use commit_record::Origin;
 use commit_record::{manifest, origin};
 use dump::Dumped;
-pub use increment::{DEFAULT_SHARE, Destination, IncrementPlan, IncrementSettings, Take, WhyFull, plan};
+pub use increment::{DEFAULT_SHARE, IncrementPlan, IncrementSettings, Take, WhyFull, plan};
+pub use parent::Destination;
 pub use plan::{BackupPlan, BackupRequest, PlannedNamespace};
 pub(crate) use store::{Filled, QUEUE, store};
 

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::increment::{self, IncrementPlan};
+use super::increment::IncrementPlan;
+use super::parent;
 use super::{BackupContext, BackupPlan};
 use crate::codec::Sealer;
 use crate::format::catalog::{Catalog, CollectionKind};
@@ -48,7 +49,7 @@ fn marks(plan: &BackupPlan, consistency: Consistency, repository: &RepositoryId)
     }
     let held = plan.namespaces.iter().filter(|planned| planned.namespace.has_documents());
     let mut marks: Vec<String> =
-        held.filter_map(|planned| Some(increment::mark(repository, planned.namespace.uuid.as_ref()?))).collect();
+        held.filter_map(|planned| Some(parent::mark(repository, planned.namespace.uuid.as_ref()?))).collect();
     marks.sort_unstable();
     marks
 }

@@ -13,20 +13,17 @@ use std::time::Duration;
 use bson::Timestamp;
 use tokio::time::Instant;
 
+use super::parent::{self, Destination, mark};
 use super::plan::{BackupPlan, BackupRequest, PlannedNamespace};
 use super::touched::{OfCollection, Touched, TouchedIds};
 use crate::clock::Clock;
-use crate::codec::{Recipients, Sealer, sha256};
 use crate::error::{Error, Result};
-use crate::format::increment::MOST_INCREMENTS;
-use crate::format::manifest::{Consistency, Manifest};
-use crate::format::mark::MarkKind;
+use crate::format::manifest::Manifest;
 use crate::format::{ClusterTime, RepositoryId};
 use crate::mongo::by_id::ID_INDEX;
 use crate::mongo::oplog::{self, Tail, Tailed};
 use crate::mongo::{Deployment, NamespaceKind, Node};
 use crate::random::Random;
-use crate::repository::Repository;
 use crate::units::{MIB, Moment};
 
 /// The share of what there is that an increment may cost, in percent, unless the configuration says otherwise.
@@ -100,15 +97,6 @@ impl From<String> for WhyFull {
     }
 }
 
-/// What planning needs to know of where the backup goes.
-#[derive(Clone, Copy)]
-pub struct Destination<'a> {
-    /// The repository.
-    pub repository: &'a Repository,
-    /// Whom the backup is encrypted to.
-    pub recipients: Option<&'a Recipients>,
-}
-
 /// Plans a backup: an increment where `settings` are given and it is possible, else a full one; then it tells why.
 ///
 /// # Errors
@@ -139,12 +127,6 @@ pub async fn plan(
     })
 }
 
-/// The mark by which a manifest tells that a backup shows a collection: what it is called, nobody learns from it.
-pub(super) fn mark(repository: &RepositoryId, uuid: &[u8; 16]) -> String {
-    let hash = sha256(&[repository.0.as_bytes(), uuid].concat());
-    hex::encode(&hash[..8])
-}
-
 /// The oplog being read since a parent's moment.
 struct Gathering {
     parent: Manifest,
@@ -152,6 +134,9 @@ struct Gathering {
     reached: ClusterTime,
     /// How many bytes of it were read.
     read: u64,
+    /// Whether the entry of the parent's moment was in it: without, it is another history, such as that of a source which was
+    /// put back to an earlier state.
+    has_moment: bool,
 }
 
 impl Gathering {
@@ -167,10 +152,15 @@ impl Gathering {
         };
         let node = deployment.node_to_read().await?;
         let replica_set_id = oplog::replica_set_id(&node).await?;
-        let (parent, reached) = find_parent(request, destination, &replica_set_id).await?;
+        let (parent, reached) = parent::find(request, destination, &replica_set_id).await?;
         node.wait_for(now).await?;
-        let mut gathering = Self { parent, touched: Touched::new(random), reached, read: 0 };
+        let has_moment = parent.cluster_time == Some(reached);
+        let mut gathering = Self { parent, touched: Touched::new(random), reached, read: 0, has_moment };
         gathering.read(&node, now).await?;
+        if !gathering.has_moment {
+            let id = &gathering.parent.id;
+            return Err(format!("the source's oplog does not hold the moment that {id} shows: it was put back").into());
+        }
         Ok(gathering)
     }
 
@@ -193,6 +183,7 @@ impl Gathering {
                 if outcome.is_ok() {
                     outcome = self.touched.follow(entry);
                     self.reached = time.into();
+                    self.has_moment |= self.parent.cluster_time == Some(self.reached);
                 }
             })?;
             outcome?;
@@ -252,7 +243,7 @@ impl Gathering {
         match self.touched.take(&uuid) {
             None => Take::Changes(Arc::new(self.touched.none())),
             Some(OfCollection::Ids(ids)) if is_plain && ids.count() * WHOLE_FROM < planned.documents => {
-                Take::Changes(Arc::new(ids))
+                Take::Changes(Arc::new(ids.in_order()))
             }
             Some(OfCollection::Ids(_) | OfCollection::Whole) => Take::Whole,
         }
@@ -275,39 +266,4 @@ pub(super) fn cost(take: &Take, planned: &PlannedNamespace) -> u64 {
         Take::Whole => planned.bytes,
         Take::Changes(ids) => ids.count() * planned.bytes.checked_div(planned.documents).unwrap_or(0),
     }
-}
-
-/// Returns the newest backup that can be built on, and from where on the oplog must be read.
-async fn find_parent(
-    request: &BackupRequest,
-    Destination { repository, recipients }: Destination<'_>,
-    replica_set_id: &str,
-) -> Result<(Manifest, ClusterTime), WhyFull> {
-    let (listing, expired) = (repository.list().await?, repository.marks(MarkKind::Expired).await?);
-    let sealer = Sealer::new(recipients.cloned());
-    let sound = listing.backups.into_iter().filter_map(|backup| backup.manifest.ok());
-    let of_source = sound.filter(|manifest| {
-        manifest.source == request.source
-            && manifest.replica_set_id.as_deref() == Some(replica_set_id)
-            && manifest.consistency == Consistency::Snapshot
-            && !expired.contains_key(&manifest.id)
-    });
-    let newest = of_source.filter_map(|manifest| {
-        let (shows, from) = manifest.leads_on()?;
-        Some((shows, manifest, from))
-    });
-    let Some((_, parent, from)) = newest.max_by_key(|(shows, manifest, _)| (*shows, manifest.started_at)) else {
-        return Err("there is no full backup of this source that one could build on".to_owned().into());
-    };
-    let id = &parent.id;
-    let why = if parent.increments() == MOST_INCREMENTS {
-        format!("{id} is the last of {MOST_INCREMENTS} increments in a row")
-    } else if parent.encryption != sealer.encryption() || parent.recipients != sealer.recipients() {
-        format!("{id} is encrypted to others")
-    } else if parent.collections.is_empty() && parent.documents > 0 {
-        format!("{id} does not say which collections it holds: an older Regrow took it")
-    } else {
-        return Ok((parent, from));
-    };
-    Err(why.into())
 }

@@ -6,10 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bson::RawDocument;
+use bson::spec::ElementType;
+use bson::{RawBsonRef, RawDocument};
 
 use crate::error::{Error, Result};
-use crate::format::segment::Documents;
+use crate::format::segment::{Documents, Walk};
 use crate::mongo::oplog;
 use crate::namespace::is_never_backed_up;
 use crate::operations::identity::{Element, Hash, IdentityKey};
@@ -55,6 +56,17 @@ impl TouchedIds {
         self.ids.as_bytes()
     }
 
+    /// Returns the same in about the order in which an index holds them: neighbours lie on one page.
+    pub(super) fn in_order(self) -> Self {
+        let mut ids: Vec<&RawDocument> = Walk::new(self.ids.as_bytes()).flatten().collect();
+        ids.sort_by_key(|id| place(id));
+        let mut sorted = Documents::with_capacity(self.ids.as_bytes().len());
+        for id in ids {
+            sorted.push(id);
+        }
+        Self { ids: sorted, ..self }
+    }
+
     /// Returns what tells a document from others.
     pub fn identity(&self, document: &RawDocument) -> Hash {
         self.key.hash(Element::id_of(document))
@@ -69,6 +81,22 @@ impl TouchedIds {
         let alone = id.alone()?;
         self.ids.push(&alone);
         Some(alone.as_bytes().len())
+    }
+}
+
+/// Returns what sorts documents of nothing but an `_id` about as an index does: whole numbers, or else bytes.
+fn place(id: &RawDocument) -> (u8, i64, &[u8]) {
+    /// What stands before the value: the length, the type, the name with its end.
+    const BEFORE: usize = 4 + 1 + 4;
+    const OF_STRING: usize = 4;
+    match id.get("_id") {
+        Ok(Some(RawBsonRef::Int32(number))) => (ElementType::Int32 as u8, number.into(), &[]),
+        Ok(Some(RawBsonRef::Int64(number))) => (ElementType::Int32 as u8, number, &[]),
+        Ok(Some(value)) => {
+            let begin = if value.as_str().is_some() { BEFORE + OF_STRING } else { BEFORE };
+            (value.element_type() as u8, 0, id.as_bytes().get(begin..).unwrap_or_default())
+        }
+        _ => (0, 0, &[]),
     }
 }
 
@@ -197,103 +225,4 @@ impl Touched {
 }
 
 #[cfg(test)]
-mod tests {
-    use bson::spec::BinarySubtype;
-    use bson::{Binary, Bson, RawDocumentBuf, Regex, cstr, doc, rawdoc};
-
-    use super::*;
-    use crate::format::segment::Walk;
-
-    const UUID: CollectionUuid = [1; 16];
-
-    fn ui() -> Binary {
-        Binary { subtype: BinarySubtype::Uuid, bytes: UUID.to_vec() }
-    }
-
-    fn operation(op: &str, o: RawDocumentBuf) -> RawDocumentBuf {
-        rawdoc! { "op": op, "ns": if op == "c" { "shop.$cmd" } else { "shop.orders" }, "ui": ui(), "o": o }
-    }
-
-    fn update(id: impl Into<Bson>) -> RawDocumentBuf {
-        let mut entry = operation("u", rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } });
-        let o2 = RawDocumentBuf::try_from(doc! { "_id": id.into() }).unwrap();
-        entry.append(cstr!("o2"), o2);
-        entry
-    }
-
-    fn followed(entries: &[RawDocumentBuf]) -> Result<Touched> {
-        let mut touched = Touched::new(&Random::seeded(1));
-        entries.iter().try_for_each(|entry| touched.follow(entry)).map(|()| touched)
-    }
-
-    /// Returns the `_id`s that are known; none where the collection counts as a whole.
-    fn ids(entries: &[RawDocumentBuf]) -> Option<Vec<i32>> {
-        match followed(entries).unwrap().take(&UUID)? {
-            OfCollection::Whole => None,
-            OfCollection::Ids(ids) => {
-                Some(Walk::new(ids.as_bytes()).map(|id| id.unwrap().get_i32("_id").unwrap()).collect())
-            }
-        }
-    }
-
-    fn transaction(operations: &[RawDocumentBuf], field: &bson::raw::CStr) -> RawDocumentBuf {
-        let operations: bson::RawArrayBuf = operations.iter().cloned().collect();
-        let mut o = rawdoc! { "applyOps": operations };
-        o.append(field, true);
-        rawdoc! { "op": "c", "ns": "admin.$cmd", "lsid": { "id": "s" }, "txnNumber": 1_i64, "o": o }
-    }
-
-    #[test]
-    fn each_document_counts_once_however_it_was_touched() {
-        let entries = [
-            operation("i", rawdoc! { "_id": 1, "text": "x" }),
-            update(1_i64),
-            operation("d", rawdoc! { "_id": 1.0 }),
-            update(2),
-            transaction(&[operation("i", rawdoc! { "_id": 3 }), update(2)], cstr!("partialTxn")),
-            transaction(&[operation("d", rawdoc! { "_id": 4 })], cstr!("prepare")),
-        ];
-        assert_eq!(ids(&entries), Some(vec![1, 2, 3, 4]));
-    }
-
-    #[test]
-    fn what_is_new_or_cannot_be_asked_for_counts_as_a_whole() {
-        let insert = || operation("i", rawdoc! { "_id": 1 });
-        let pattern = Regex { pattern: "a".try_into().unwrap(), options: cstr!("").into() };
-        for entry in [
-            operation("c", rawdoc! { "create": "orders" }),
-            operation("c", rawdoc! { "emptycapped": "orders" }),
-            transaction(&[operation("c", rawdoc! { "create": "orders" })], cstr!("count")),
-            operation("i", rawdoc! { "text": "no _id" }),
-            update(Bson::RegularExpression(pattern)),
-            update(doc! { "$where": "1" }),
-        ] {
-            let touched = followed(&[insert(), entry.clone(), insert()]).unwrap();
-            assert_eq!((touched.count, touched.bytes), (0, 0), "{entry:?}");
-            assert_eq!(ids(&[insert(), entry.clone(), insert()]), None, "{entry:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_dropped_does_not_count_and_what_is_renamed_goes_on() {
-        let insert = operation("i", rawdoc! { "_id": 1 });
-        let drop = operation("c", rawdoc! { "drop": "orders" });
-        assert_eq!(followed(&[insert.clone(), drop]).unwrap().count, 0);
-        let rename = operation("c", rawdoc! { "renameCollection": "shop.orders", "to": "shop.old" });
-        assert_eq!(ids(&[insert, rename, update(2)]), Some(vec![1, 2]));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named() {
-        for command in ["truncateRange", "importCollection"] {
-            let mut o = RawDocumentBuf::new();
-            o.append(<&bson::raw::CStr>::try_from(command).unwrap(), "orders");
-            let error = followed(&[operation("c", o)]).unwrap_err();
-            assert!(error.to_string().contains(command), "{error}");
-        }
-        let version = rawdoc! { "op": "u", "ns": "admin.system.version", "ui": ui(), "o": {}, "o2": { "_id": "featureCompatibilityVersion" } };
-        assert!(followed(&[version]).is_err());
-        assert!(followed(&[rawdoc! { "op": "i", "ns": "shop.orders", "o": { "_id": 1 } }]).is_err(), "no UUID");
-        assert_eq!(followed(&[rawdoc! { "op": "i", "ns": "config.x", "o": { "_id": 1 } }]).unwrap().count, 0);
-    }
-}
+mod tests;

@@ -1,12 +1,16 @@
 //! When a backup is an increment, and when it is a full one.
 
+use std::fs;
+
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
-use serde_json::Value;
+use regrow::codec::signing::MANIFEST_PURPOSE;
+use serde_json::{Value, json};
 
 use super::{back_up, begun, id, options, restore};
 use crate::contents::Contents;
 use crate::harness::{self, Workspace};
+use crate::small_backups::signing_key;
 
 async fn fill(client: &Client, name: &str, from: i32, number: i32) {
     let documents = (from..from + number).map(|number| doc! { "_id": number, "text": "x".repeat(1000) });
@@ -98,4 +102,40 @@ async fn weekly_and_monthly_backups_and_those_of_a_part_are_full() {
     workspace.set("backup.largest_increment", 0);
     let run = workspace.run(["backup", "--incremental"]).exits(3);
     assert!(run.stderr.contains("backup.largest_increment is 0"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_oplog_is_not_what_it_was_a_full_backup_is_taken() {
+    let servers = harness::own(&options());
+    let (client, workspace) = (servers.client().await, begun(&servers));
+    fill(&client, "orders", 0, 1000).await;
+    let full = back_up(&workspace, &[]);
+    fill(&client, "orders", 1000, 10).await;
+    let path = workspace.repository().join("backups").join(id(&full)).join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let payload = text.split_once(':').unwrap().1.rsplit_once(",\"signature\":").unwrap().0;
+    let payload: Value = serde_json::from_str(payload).unwrap();
+    let t = payload["cluster_time"]["t"].as_u64().unwrap();
+    let rewritten = |field: &str, time: Value| {
+        let mut payload = payload.clone();
+        payload[field] = time;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, signing_key(&workspace).sign(MANIFEST_PURPOSE, &payload.to_string())).unwrap();
+    };
+    // As if it had been written over since.
+    rewritten("replay_from", json!({ "t": 1, "i": 1 }));
+    let said = stderr(&workspace, &["--incremental", "--kind", "daily"]);
+    assert!(said.contains("the oplog does not reach back to 1970-01-01"), "{said}");
+    remove_newest(&workspace);
+    // As if the source had been put back to a state before that moment, and behind the first entry that is needed.
+    rewritten("cluster_time", json!({ "t": t, "i": 4_000_000 }));
+    let said = stderr(&workspace, &["--incremental", "--kind", "daily"]);
+    assert!(said.contains("it was put back"), "{said}");
+}
+
+/// Removes the daily backup, so that there is only the one before to build on.
+fn remove_newest(workspace: &Workspace) {
+    let backups = fs::read_dir(workspace.repository().join("backups")).unwrap().map(|entry| entry.unwrap().path());
+    let daily = backups.filter(|path| path.to_str().unwrap().contains("-daily-"));
+    daily.for_each(|path| fs::remove_dir_all(path).unwrap());
 }
