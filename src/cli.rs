@@ -16,6 +16,7 @@ mod hold;
 mod import;
 mod init;
 mod keygen;
+mod keys;
 mod lease;
 mod list;
 mod marks;
@@ -86,12 +87,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key pair for encryption: an age identity file, whose recipient is printed
+    /// Make a key pair for encryption: an age identity file, whose recipient is printed; or one for signing
     #[command(after_help = keygen::HELP)]
     Keygen(keygen::Arguments),
     /// Create the repository and its signing key, and say what must be kept safe
     #[command(after_help = init::HELP)]
     Init,
+    /// Show the keys whose signatures count, or let another one count: a second backup host's
+    #[command(after_help = keys::HELP)]
+    Keys(keys::Arguments),
     /// Take a backup now and print its id
     #[command(after_help = backup::HELP)]
     Backup(backup::Arguments),
@@ -164,7 +168,15 @@ impl Session {
 
     async fn repository(&self, config: &Config) -> Result<Repository> {
         let storage = open_storage(&config.file.repository, false, &self.clock, &self.random).await?;
-        Repository::open(storage).await
+        let trust = config.trust()?;
+        let remembers = trust.witness.is_some();
+        let repository = Repository::open_as(storage, trust).await?;
+        if remembers {
+            for (key, problem) in repository.contradictions().await? {
+                self.say(format_args!("warning: {key}: {problem}"));
+            }
+        }
+        Ok(repository)
     }
 
     /// Says something to a person, unless they asked for silence.
@@ -217,6 +229,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Keygen(arguments) => keygen::run(&session, &arguments),
         Command::Init => init::run(&session).await,
+        Command::Keys(arguments) => keys::run(&session, &arguments).await,
         Command::Backup(arguments) => backup::run(&session, arguments).await,
         Command::Import(arguments) => Box::pin(import::run(&session, &arguments)).await,
         Command::Capture(arguments) => capture::run(&session, &arguments).await,

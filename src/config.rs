@@ -21,13 +21,15 @@ pub use verify::VerifySettings;
 
 use crate::backup::IncrementSettings;
 use crate::capture::CaptureSettings;
-use crate::codec::{Identities, Recipients, SigningKey};
+use crate::codec::signing::public_key;
+use crate::codec::{Identities, Recipients, SigningKey, TrustedKeys};
 use crate::error::{Error, Result};
 use crate::format::BackupKind;
 use crate::format::evidence::WorkloadRecord;
 use crate::format::manifest::Encryption;
 use crate::notify::NotifySettings;
 use crate::policy::Retention;
+use crate::repository::Trust;
 use crate::secret::Secret;
 use crate::status::Objectives;
 use crate::units::Span;
@@ -170,6 +172,17 @@ impl Config {
         }
     }
 
+    /// Returns what is known of the repository before it is opened.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when a trusted key is none.
+    pub fn trust(&self) -> Result<Trust> {
+        let repository = &self.file.repository;
+        let keys = repository.trusted_keys.as_deref().map(trusted_keys).transpose()?;
+        let witness = repository.witness_file.as_ref().map(|path| self.beside(Path::new(path)));
+        Ok(Trust { keys, witness })
+    }
+
     /// Returns how much is kept; none when the configuration does not say.
     #[must_use]
     pub fn retention(&self) -> Option<Retention> {
@@ -261,4 +274,20 @@ impl Config {
     fn beside(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// Reads `repository.trusted_keys`. An empty list would believe nobody, and is a mistake.
+fn trusted_keys(listed: &[String]) -> Result<TrustedKeys> {
+    if listed.is_empty() {
+        return Err(Error::configuration("repository.trusted_keys is empty: no signature would count").with_hint(
+            "put the public keys there that 'regrow keys' shows, or remove it to believe those that the repository lists",
+        ));
+    }
+    let entries = listed.iter().map(|key| {
+        public_key(key).map_err(|error| {
+            Error::configuration(format!("repository.trusted_keys: {error}"))
+                .with_hint("put the public keys there that 'regrow keys' shows: 44 characters each")
+        })
+    });
+    TrustedKeys::parse(&entries.collect::<Result<Vec<_>>>()?)
 }

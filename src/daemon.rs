@@ -187,7 +187,7 @@ impl Daemon {
         let place = &self.settings.config.file.repository;
         let store = open_unpatient(place, false, &self.clock, &self.random).await?;
         let patient = Retrying::new(Arc::clone(&store), self.clock.clone(), self.random.clone());
-        let repository = Repository::open(Arc::new(patient)).await?;
+        let repository = Repository::open_as(Arc::new(patient), self.settings.config.trust()?).await?;
         repository.accept_signer(&self.settings.signing_key)?;
         Ok(Place { store, repository })
     }

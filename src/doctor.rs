@@ -33,7 +33,7 @@ use crate::format::manifest::Manifest;
 use crate::mongo::Deployment;
 use crate::policy::{Retention, Schedule};
 use crate::random::Random;
-use crate::repository::Repository;
+use crate::repository::{Repository, Trust};
 use crate::secret::Secret;
 use crate::status::Objectives;
 use crate::storage::Storage;
@@ -46,6 +46,8 @@ pub struct Installation {
     pub storage: Result<Arc<dyn Storage>>,
     /// The directory that is, if it is one.
     pub directory: Option<PathBuf>,
+    /// What the repository is held against.
+    pub trust: Result<Trust>,
     /// Whom they are encrypted to; none where encryption is switched off.
     pub recipients: Result<Option<Recipients>>,
     /// What opens them, where something does.

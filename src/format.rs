@@ -5,6 +5,7 @@
 //! nothing here does I/O, encrypts or compresses. Bytes that come from a store are hostile until a
 //! parser here has accepted them: parsers return errors, they never panic.
 
+pub mod accepted_key;
 pub mod alerts;
 pub mod backup_id;
 pub mod bounds;
@@ -25,6 +26,7 @@ pub mod pack;
 pub mod segment;
 pub mod signed;
 pub mod time;
+pub mod witness;
 
 pub use backup_id::{BackupId, BackupKind};
 pub use descriptor::{Descriptor, RepositoryId, SigningKeyEntry};

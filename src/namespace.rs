@@ -36,6 +36,25 @@ pub fn kept_by_restore(collection: &str) -> Option<&str> {
     (is_date && again.bytes().all(|byte| byte.is_ascii_digit())).then_some(date)
 }
 
+/// The longest name of a database that servers take, in bytes.
+const LONGEST_DATABASE: usize = 63;
+
+/// Returns why no server can have such a namespace, if that is so. What a backup names becomes files in an export, and
+/// collections in a restore: this keeps it in its place.
+#[must_use]
+pub fn fault(db: &str, collection: &str) -> Option<&'static str> {
+    if db.is_empty() || collection.is_empty() {
+        return Some("a name is empty");
+    }
+    if db.len() > LONGEST_DATABASE {
+        return Some("the database's name is longer than 63 bytes");
+    }
+    if db.contains(['/', '\\', '.', ' ', '"', '$', '\0']) {
+        return Some("the database's name has a character that none has");
+    }
+    collection.contains('\0').then_some("the collection's name has a zero byte")
+}
+
 /// Whether a database is never backed up: `local` is a node's own, `config` the cluster's, and journals are of restores into
 /// this very deployment.
 #[must_use]
@@ -65,5 +84,17 @@ mod tests {
         ] {
             assert_eq!(kept_by_restore(name), kept, "{name}");
         }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_none() {
+        for (db, collection) in [("shop", "orders.2026/../x"), ("t-7_é", "$odd"), ("admin", "system.js")] {
+            assert_eq!(fault(db, collection), None, "{db}.{collection}");
+        }
+        let long = "x".repeat(64);
+        for db in ["", ".", "..", "a/b", "/etc", "a\\b", "a.b", "a b", "a\"b", "$external", "a\0", &long] {
+            assert!(fault(db, "orders").is_some(), "{db:?}");
+        }
+        assert!(fault("shop", "").is_some() && fault("shop", "a\0b").is_some());
     }
 }

@@ -9,15 +9,18 @@ mod alerts;
 mod bounds;
 mod chain;
 mod evidence;
+mod keys;
 mod lease;
 mod listing;
 mod marks;
 mod oplog;
 mod superseded;
 mod window;
+mod witness;
 mod writer;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,25 +39,38 @@ pub use writer::BackupWriter;
 
 use crate::clock::Clock;
 use crate::codec::signing::MANIFEST_PURPOSE;
-use crate::codec::{Identities, Opener, SigningKey, TrustedKeys};
+use crate::codec::{Identities, Opener, SigningKey, TrustedKeys, sha256};
 use crate::error::{Context, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::format::manifest::{Manifest, ObjectRecord, SegmentRecord};
-use crate::format::{BackupId, Descriptor, RepositoryId, SigningKeyEntry, Subject, layout};
+use crate::format::{BackupId, Descriptor, RepositoryId, Subject, layout};
 use crate::operations::identity::IdentityKey;
 use crate::random::Random;
 use crate::storage::{Abilities, Storage, StorageError, Throttled};
 use crate::units::MIB;
 
+use self::witness::Witness;
+
 /// Bytes read at once where an object is read from front to back.
 const READ_BYTES: u64 = 8 * MIB as u64;
+
+/// What is known of a repository before it is opened: what its own word is held against.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Whose signatures count; none: those of whom the repository lists.
+    pub keys: Option<TrustedKeys>,
+    /// The file in which this machine remembers the repository, if it does.
+    pub witness: Option<PathBuf>,
+}
 
 /// An opened repository; clones share the storage.
 #[derive(Debug, Clone)]
 pub struct Repository {
     storage: Arc<dyn Storage>,
     descriptor: Descriptor,
+    descriptor_sha256: [u8; 32],
     keys: TrustedKeys,
+    witness: Witness,
 }
 
 impl Repository {
@@ -80,11 +96,20 @@ impl Repository {
         }
     }
 
-    /// Opens the repository that lies in `storage`.
+    /// Opens the repository that lies in `storage`, believing its own word about whose signatures count.
     ///
     /// # Errors
-    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is none, [`Kind::Configuration`] when a newer Regrow made it.
+    /// As those of [`open_as`](Self::open_as).
     pub async fn open(storage: Arc<dyn Storage>) -> Result<Self> {
+        Self::open_as(storage, Trust::default()).await
+    }
+
+    /// Opens the repository that lies in `storage`, and holds it against what is known of it.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when there is none, [`Kind::Configuration`] when a newer Regrow
+    /// made it, [`Kind::Damaged`] when it is not the one that is known.
+    pub async fn open_as(storage: Arc<dyn Storage>, trust: Trust) -> Result<Self> {
         let none = || {
             Error::not_found(format!("there is no repository at {}", storage.location()))
                 .with_hint("check repository.url, or make a repository there with 'regrow init'")
@@ -98,8 +123,11 @@ impl Repository {
             Err(error) => return Err(Error::from(error).context("cannot open the repository")),
         };
         let descriptor = Descriptor::parse(&json)?;
-        let keys = TrustedKeys::parse(&descriptor.signing_keys)?;
-        Ok(Self { storage, descriptor, keys })
+        let (keys, descriptor_sha256) = (keys::roots(&descriptor, trust.keys.as_ref())?, sha256(&json));
+        let witness = Witness::open(trust.witness, &descriptor.id, descriptor_sha256)?;
+        let mut repository = Self { storage, descriptor, descriptor_sha256, keys, witness };
+        repository.read_accepted_keys().await?;
+        Ok(repository)
     }
 
     /// Returns the same repository, used through another way to its store.
@@ -129,12 +157,6 @@ impl Repository {
         self.descriptor.created_at
     }
 
-    /// Returns the public keys whose signatures count.
-    #[must_use]
-    pub fn signing_keys(&self) -> &[SigningKeyEntry] {
-        &self.descriptor.signing_keys
-    }
-
     /// Returns where it lies.
     #[must_use]
     pub fn location(&self) -> String {
@@ -145,25 +167,6 @@ impl Repository {
     #[must_use]
     pub fn storage(&self) -> &dyn Storage {
         &*self.storage
-    }
-
-    /// Checks that what `key` signs will be accepted here.
-    ///
-    /// # Errors
-    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the descriptor does not list it: another repository's key, or a
-    /// descriptor that somebody has exchanged.
-    pub fn accept_signer(&self, key: &SigningKey) -> Result<()> {
-        if self.keys.contains(key) {
-            return Ok(());
-        }
-        let (ours, theirs) = (key.entry().id, self.descriptor.signing_keys.iter().map(|key| key.id.as_str()));
-        let theirs = theirs.collect::<Vec<_>>().join(", ");
-        Err(Error::configuration(format!(
-            "the signing key {ours} does not belong to this repository, which knows {theirs}"
-        ))
-        .with_hint(
-            "use the key file that 'regrow init' wrote for this repository; if you did, its descriptor was replaced",
-        ))
     }
 
     /// Reads a backup's manifest and checks its signature.

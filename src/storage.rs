@@ -40,6 +40,10 @@ pub use throttle::Throttled;
 /// one size, so parts cannot grow with the object.
 pub const LARGEST_OBJECT: u64 = 10_000 * 8 * 1024 * 1024;
 
+/// The largest object that [`Storage::read`] reads as a whole: several times what a manifest of a terabyte has. What
+/// claims to be larger was not written by us, and would only fill the memory.
+pub const LARGEST_WHOLE: u64 = 64 * 1024 * 1024;
+
 /// A name in the store: `/`-separated, relative, without empty, `.` or `..` parts, without control
 /// characters, at most 512 bytes. No key is a directory of another (`a` and `a/b` never both exist).
 pub type Key = str;
@@ -107,6 +111,10 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// Returns the bytes of `range`, or the whole object. The caller bounds the range. Where the object
     /// ends sooner the answer is shorter; a range that begins beyond the end is empty.
+    ///
+    /// # Errors
+    /// [`StorageError::Mismatch`] when the whole object is larger than [`LARGEST_WHOLE`], or the store answers with more
+    /// than was asked for; neither is held in memory.
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> StorageResult<Bytes>;
 
     /// Returns the object's size in bytes.

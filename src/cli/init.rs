@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::keygen::write_secret;
 use super::{Session, record};
-use crate::codec::SigningKey;
+use crate::codec::{SigningKey, TrustedKeys};
 use crate::config::{Config, open_storage};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::evidence::Event;
 use crate::format::layout;
 use crate::format::manifest::Encryption;
@@ -20,6 +20,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     let config = session.config()?;
     // Wrong recipients would show only at the first backup; here they cost nothing.
     let recipients = config.recipients()?;
+    let trust = config.trust()?;
     let storage = open_storage(&config.file.repository, true, &session.clock, &session.random).await?;
     // What is wrong with the place shows here, before there is a key.
     if let Err(error) = Repository::open(Arc::clone(&storage)).await
@@ -27,7 +28,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     {
         return Err(error);
     }
-    let (key, made_key) = signing_key(session, &config)?;
+    let (key, made_key) = signing_key(session, &config, trust.keys.as_ref())?;
     let made = Repository::init(storage, &key, &session.clock, &session.random).await;
     if made_key && made.as_ref().is_err_and(|error| error.kind() == Kind::Refused) {
         // Another repository is there, and the key signs for nothing. After any other error the repository
@@ -43,6 +44,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
             "repository": repository.id().0,
             "location": repository.location(),
             "signing_key_file": path,
+            "signing_public_key": key.entry().public_key,
             "create_if_absent": abilities.create_if_absent,
             "checks_content": abilities.checks_content,
             "replace_if_unchanged": abilities.replace_if_unchanged,
@@ -73,15 +75,34 @@ pub(super) async fn run(session: &Session) -> Result<()> {
             session.say("  Keep a copy of an identity away from this machine and from the store.");
         }
     }
+    let public = key.entry().public_key;
+    session.say(format_args!(
+        "\nSo that nobody who can write to the store exchanges it, add to [repository], here and where restores run:\n  \
+         trusted_keys = [\"{public}\"]"
+    ));
     session.say("\nNext: regrow backup");
     Ok(())
 }
 
-/// Reads the signing key, or makes it; returns whether it was made.
-fn signing_key(session: &Session, config: &Config) -> Result<(SigningKey, bool)> {
+/// Reads the signing key, or makes it; returns whether it was made. One that the configuration does not trust would make a
+/// repository that nobody believes.
+fn signing_key(session: &Session, config: &Config, trusted: Option<&TrustedKeys>) -> Result<(SigningKey, bool)> {
     let path = config.signing_key_path();
-    if path.exists() {
-        return Ok((config.signing_key()?, false));
+    let found = path.exists().then(|| config.signing_key()).transpose()?;
+    if let Some(trusted) = trusted
+        && !found.as_ref().is_some_and(|key| trusted.contains(&key.entry()))
+    {
+        return Err(Error::configuration(format!(
+            "repository.trusted_keys does not name the key that is to sign: {} {}",
+            path.display(),
+            found.map_or_else(|| "is not there".into(), |key| format!("holds {}", key.entry().id))
+        ))
+        .with_hint(
+            "remove trusted_keys until the repository is made, then put the keys there that 'regrow keys' shows",
+        ));
+    }
+    if let Some(key) = found {
+        return Ok((key, false));
     }
     let key = SigningKey::generate(&session.random);
     write_secret(&path, &key.to_file())?;

@@ -1,4 +1,4 @@
-//! `regrow keygen`: an age identity file.
+//! `regrow keygen`: an age identity file, or the signing key of a further backup host.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Session;
+use crate::codec::SigningKey;
 use crate::codec::keys::NewIdentity;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -14,17 +15,26 @@ pub(super) const HELP: &str = "\
 The recipient (age1…) is public: it goes into encryption.recipients of regrow.toml. The file opens every \
 backup that is encrypted to it. Only restores need it, so it can stay away from the machine that backs up.
 
-Example:
-  regrow keygen -o identity.txt";
+With --signing: a key that signs backups, for a further backup host. Its public key is printed, for 'regrow keys --accept'.
+
+Examples:
+  regrow keygen -o identity.txt
+  regrow keygen --signing -o regrow-signing.key";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The file to write; it must not exist yet
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Make a key that signs, instead of one that encrypts
+    #[arg(long)]
+    signing: bool,
 }
 
 pub(super) fn run(session: &Session, arguments: &Arguments) -> Result<()> {
+    if arguments.signing {
+        return signing(session, &arguments.output);
+    }
     let identity = NewIdentity::generate(session.clock.now());
     write_secret(&arguments.output, &identity.file)?;
     if session.json {
@@ -34,6 +44,20 @@ pub(super) fn run(session: &Session, arguments: &Arguments) -> Result<()> {
     }
     session.say(format_args!("Wrote the identity to {}.", arguments.output.display()));
     session.say("Keep a copy where a fire or a thief at this machine does not reach it: without it no backup opens.");
+    Ok(())
+}
+
+fn signing(session: &Session, output: &Path) -> Result<()> {
+    let key = SigningKey::generate(&session.random);
+    write_secret(output, &key.to_file())?;
+    let entry = key.entry();
+    if session.json {
+        println!("{}", serde_json::json!({ "id": entry.id, "public_key": entry.public_key, "key_file": output }));
+    } else {
+        println!("{}", entry.public_key);
+    }
+    session.say(format_args!("Wrote the signing key {} to {}.", entry.id, output.display()));
+    session.say("Let it count: 'regrow keys --accept' with this public key, where a signing key of the repository is.");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::sha256;
 use crate::error::{Error, Result};
 use crate::format::manifest::Encryption;
 use crate::format::segment::{Documents, MAX_BYTES};
-use crate::format::{Header, Subject};
+use crate::format::{Header, Subject, catalog};
 
 /// What age adds at most to a stream: its header with stanzas, and a tag for each 64 KiB chunk.
 const AGE_OVERHEAD: usize = 4096;
@@ -55,12 +55,17 @@ impl Sealer {
     pub fn seal(&self, subject: Subject, documents: &Documents) -> Result<Bytes> {
         let raw = documents.as_bytes();
         let header = Header { subject, documents: documents.count(), bytes: raw.len() as u64 };
+        let subject = header.subject.clone();
         let compressed = compress_behind(&header.to_frame(), raw, self.level)
             .map_err(|error| Error::failed("cannot compress").caused_by(error))?;
         let sealed = match &self.recipients {
             Some(recipients) => encrypt(recipients, &compressed)?,
             None => compressed,
         };
+        // What nobody would open is not made.
+        if raw.len() as u64 > limit(&subject, &sealed) {
+            return Err(Error::failed(format!("{subject} would have {} bytes, more than a reader takes", raw.len())));
+        }
         Ok(sealed.into())
     }
 }
@@ -129,7 +134,7 @@ fn limit(subject: &Subject, sealed: &[u8]) -> u64 {
         Subject::Segment { .. } | Subject::Slice { .. } => MAX_BYTES as u64,
         // A catalog grows with the number of collections and segments; zstd expands zeros 10,000-fold,
         // real catalogs less than 100-fold.
-        Subject::Catalog { .. } => (sealed.len() as u64).saturating_mul(1000),
+        Subject::Catalog { .. } => (sealed.len() as u64).saturating_mul(1000).min(catalog::MAX_BYTES),
     }
 }
 
@@ -159,9 +164,13 @@ fn decrypt(identities: &Identities, recipients: &[String], sealed: &[u8]) -> Res
     Ok(plain)
 }
 
-/// Decompresses exactly `bytes` bytes; more or fewer is damage, and more is never even allocated.
+/// Decompresses exactly `bytes` bytes; more or fewer is damage, and more is never even allocated. A header that claims
+/// more than its frame does is found before anything is.
 fn decompress(frame: &[u8], bytes: u64) -> Result<Vec<u8>> {
     let damaged = |error: std::io::Error| Error::damaged("zstd refuses it").caused_by(error);
+    if !matches!(zstd::zstd_safe::get_frame_content_size(frame), Ok(Some(claimed)) if claimed == bytes) {
+        return Err(Error::damaged(format!("its frame does not claim the {bytes} bytes that its header names")));
+    }
     let length = usize::try_from(bytes).map_err(|_| Error::damaged("it is too large for this machine"))?;
     let documents = zstd::bulk::decompress(frame, length).map_err(damaged)?;
     if documents.len() as u64 != bytes {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer, Verifier, VerifyingKey};
 
 use super::sha256;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::SigningKeyEntry;
 use crate::format::signed::{Signature, SignedDocument, message};
 use crate::random::Random;
@@ -37,6 +37,9 @@ pub const BOUNDS_PURPOSE: &str = "regrow-bounds-v1";
 
 /// The purpose that the signature of what is known of alerts is made for.
 pub const ALERTS_PURPOSE: &str = "regrow-alerts-v1";
+
+/// The purpose that the signature of an accepted key's record is made for.
+pub const KEY_PURPOSE: &str = "regrow-key-v1";
 
 /// What the key file begins with, so that nobody takes it for something else.
 const FILE_PREFIX: &str = "REGROW-SIGNING-KEY-1 ";
@@ -80,8 +83,7 @@ impl SigningKey {
     /// Returns the public half as a descriptor lists it.
     #[must_use]
     pub fn entry(&self) -> SigningKeyEntry {
-        let public = self.0.verifying_key().to_bytes();
-        SigningKeyEntry { id: key_id(&public), algorithm: "ed25519".into(), public_key: BASE64.encode(public) }
+        entry_of(&self.0.verifying_key())
     }
 
     /// Signs `payload` and returns the document to store.
@@ -93,7 +95,24 @@ impl SigningKey {
     }
 }
 
-/// The public keys that a repository's descriptor lists.
+/// Returns what a descriptor lists of a public key, written as the 32 bytes of it in base64.
+///
+/// # Errors
+/// [`Kind::Usage`](crate::error::Kind::Usage) when it is none.
+pub fn public_key(text: &str) -> Result<SigningKeyEntry> {
+    let bytes: Option<[u8; 32]> = BASE64.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok()).map(|key| entry_of(&key)).ok_or_else(|| {
+        Error::new(Kind::Usage, format!("'{text}' is no public signing key"))
+            .with_hint("'regrow keys' shows those of a repository; 'regrow keygen --signing' prints that of a new one")
+    })
+}
+
+fn entry_of(key: &VerifyingKey) -> SigningKeyEntry {
+    let public = key.to_bytes();
+    SigningKeyEntry { id: key_id(&public), algorithm: "ed25519".into(), public_key: BASE64.encode(public) }
+}
+
+/// The public keys whose signatures are believed.
 #[derive(Debug, Clone)]
 pub struct TrustedKeys(Vec<(String, VerifyingKey)>);
 
@@ -118,7 +137,10 @@ impl TrustedKeys {
                 "{what} is signed by the key {}, which this repository does not know",
                 signature.key
             ))
-            .with_hint("do not restore from it; find out who wrote it")
+            .with_hint(
+                "do not restore from it before you know who wrote it; if it was a backup host of yours, accept its key \
+                 with 'regrow keys --accept'",
+            )
         })?;
         let bytes = BASE64.decode(&signature.value).ok().and_then(|bytes| bytes.try_into().ok());
         let valid = bytes.is_some_and(|bytes: [u8; 64]| {
@@ -134,13 +156,30 @@ impl TrustedKeys {
 
     /// Whether `key` is one of them.
     #[must_use]
-    pub fn contains(&self, key: &SigningKey) -> bool {
-        self.0.iter().any(|(_, trusted)| *trusted == key.0.verifying_key())
+    pub fn contains(&self, key: &SigningKeyEntry) -> bool {
+        self.entries().contains(key)
+    }
+
+    /// Returns them as a descriptor lists them.
+    #[must_use]
+    pub fn entries(&self) -> Vec<SigningKeyEntry> {
+        self.0.iter().map(|(_, key)| entry_of(key)).collect()
+    }
+
+    /// Believes another one as well.
+    ///
+    /// # Errors
+    /// As those of [`parse`](Self::parse).
+    pub fn add(&mut self, entry: &SigningKeyEntry) -> Result<()> {
+        if !self.contains(entry) {
+            self.0.push(parse_key(entry)?);
+        }
+        Ok(())
     }
 }
 
 fn parse_key(entry: &SigningKeyEntry) -> Result<(String, VerifyingKey)> {
-    let wrong = || Error::damaged(format!("the repository's signing key {} is malformed", entry.id));
+    let wrong = || Error::damaged(format!("the repository's signing key {:?} is malformed", entry.id));
     let public: [u8; 32] =
         BASE64.decode(&entry.public_key).ok().and_then(|key| key.try_into().ok()).ok_or_else(wrong)?;
     let key = VerifyingKey::from_bytes(&public).map_err(|_| wrong())?;
@@ -157,7 +196,6 @@ fn key_id(public: &[u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
 
     #[test]
     fn a_signed_payload_comes_back_as_it_was() {

@@ -73,6 +73,10 @@ pub struct Repository {
     pub endpoint: Option<String>,
     /// How much it may hold before that is said.
     pub budget: Option<ByteSize>,
+    /// The public keys whose signatures count, instead of those that the repository lists itself.
+    pub trusted_keys: Option<Vec<String>>,
+    /// The file in which this machine remembers what the repository holds.
+    pub witness_file: Option<String>,
 }
 
 /// `[backup]`

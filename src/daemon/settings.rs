@@ -128,7 +128,8 @@ impl Settings {
     pub fn needs_restart(&self, other: &Self) -> Option<&'static str> {
         let place = |settings: &Self| {
             let repository = &settings.config.file.repository;
-            (repository.url.clone(), repository.region.clone(), repository.endpoint.clone())
+            let known = (repository.trusted_keys.clone(), repository.witness_file.clone());
+            (repository.url.clone(), repository.region.clone(), repository.endpoint.clone(), known)
         };
         let listen = |settings: &Self| {
             settings

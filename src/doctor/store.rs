@@ -21,7 +21,11 @@ pub(super) async fn open(installation: &Installation) -> (Check, Option<Reposito
         Err(error) => return (doing.failed(error), None),
         Ok(storage) => Arc::clone(storage),
     };
-    match Repository::open(storage).await {
+    let opened = match &installation.trust {
+        Err(error) => return (doing.failed(error), None),
+        Ok(trust) => Repository::open_as(storage, trust.clone()).await,
+    };
+    match opened {
         Ok(repository) => {
             let found = format!("{} at {}", repository.id(), repository.location());
             (doing.ok(found), Some(repository))

@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 /// How many segments one `segments` entry lists, so that entries stay small enough for stock tools.
 const SEGMENTS_PER_ENTRY: usize = 10_000;
 
+/// The most bytes that a catalog may have: a million collections, each with a validator of its own.
+pub const MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+
 /// What kind of namespace a collection entry describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -37,6 +37,22 @@ pub fn marked(kind: MarkKind, key: &str) -> Option<BackupId> {
     key.strip_prefix(marks(kind))?.strip_suffix(".json")?.parse().ok()
 }
 
+/// The folder of the keys that have been accepted.
+pub const KEYS: &str = "keys/";
+
+/// Returns the key of an accepted key's record.
+#[must_use]
+pub fn accepted_key(id: &str) -> String {
+    format!("{KEYS}{id}.json")
+}
+
+/// Whether a key is that of an accepted key's record.
+#[must_use]
+pub fn is_accepted_key(key: &str) -> bool {
+    let id = key.strip_prefix(KEYS).and_then(|name| name.strip_suffix(".json"));
+    id.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+}
+
 /// The folder of all evidence.
 pub const EVIDENCE: &str = "evidence/";
 

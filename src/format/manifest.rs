@@ -7,7 +7,7 @@ use super::backup_id::{BackupId, BackupKind};
 use super::descriptor::RepositoryId;
 use super::increment::{IncrementRecord, MOST_INCREMENTS};
 use super::time::ClusterTime;
-use super::{VERSION, check_version_up_to, hex_digest, malformed};
+use super::{VERSION, catalog, check_version_up_to, hex_digest, layout, malformed, segment};
 use crate::error::Result;
 
 /// The name that a manifest's `format` field bears.
@@ -205,6 +205,7 @@ impl Manifest {
         if manifest.repository != *repository {
             return Err(malformed(&what, format!("it belongs to repository {}", manifest.repository)));
         }
+        manifest.misplaced().map_or(Ok(()), |reason| Err(malformed(&what, reason)))?;
         Ok(manifest)
     }
 
@@ -230,6 +231,29 @@ impl Manifest {
     #[must_use]
     pub fn chain_bytes_stored(&self) -> u64 {
         self.incremental.as_ref().map_or(self.bytes_stored, |increment| increment.chain_bytes_stored)
+    }
+
+    /// Returns what of it lies elsewhere than a backup's objects do, or is larger than any of them: that is neither read
+    /// nor made room for.
+    fn misplaced(&self) -> Option<String> {
+        let catalog = &self.catalog;
+        if catalog.key != layout::catalog(&self.id, self.encryption) || catalog.size > catalog::MAX_BYTES {
+            return Some(format!("its catalog is {:?} with {} bytes", catalog.key, catalog.size));
+        }
+        for (number, pack) in (1..).zip(&self.packs) {
+            let (key, size) = (&pack.object.key, pack.object.size);
+            if *key != layout::pack(&self.id, number) {
+                return Some(format!("its pack {number} is {key:?}"));
+            }
+            let fits = |segment: &SegmentRecord| {
+                segment.size <= segment::MAX_STORED_BYTES
+                    && segment.offset.checked_add(segment.size).is_some_and(|end| end <= size)
+            };
+            if let Some(segment) = pack.segments.iter().find(|segment| !fits(segment)) {
+                return Some(format!("its segment {} does not lie in {key}", segment.n));
+            }
+        }
+        None
     }
 
     /// Returns the moment that it shows and from where on the oplog must be read to go on from there; none where no way

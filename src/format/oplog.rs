@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::descriptor::RepositoryId;
+use super::layout::{self, OplogObject};
 use super::manifest::{Encryption, ObjectRecord};
-use super::segment::Documents;
+use super::segment::{self, Documents};
 use super::time::ClusterTime;
 use super::{check_version, malformed};
 use crate::error::{Error, Result};
@@ -170,6 +171,11 @@ impl SliceRecord {
         }
         if record.end <= record.begin {
             return Err(malformed(&what, "it ends before it begins"));
+        }
+        let (object, range) = (&record.object, Range { begin, end: record.end });
+        let place = layout::oplog_object(&object.key);
+        if place != Some((timeline.clone(), OplogObject::Slice(range))) || object.size > segment::MAX_STORED_BYTES {
+            return Err(malformed(&what, format!("its slice is {:?} with {} bytes", object.key, object.size)));
         }
         Ok(record)
     }

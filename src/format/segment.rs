@@ -14,6 +14,9 @@ pub const TARGET_BYTES: usize = 8 * MIB;
 /// little) with room to spare. A bound on what a forged segment can make us allocate.
 pub const MAX_BYTES: usize = 32 * MIB;
 
+/// The most stored bytes of anything that holds so many: zstd and age add less than a hundredth, and a header.
+pub const MAX_STORED_BYTES: u64 = (MAX_BYTES + MIB) as u64;
+
 /// Whole BSON documents, one after the other, collected until there are enough for a segment.
 #[derive(Debug, Default)]
 pub struct Documents {

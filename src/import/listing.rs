@@ -9,7 +9,7 @@ use crate::format::catalog::{CollectionKind, CollectionRecord};
 use crate::format::mongodump::archive::Place;
 use crate::format::mongodump::metadata::Metadata;
 use crate::format::mongodump::{OPLOG_COLLECTION, damaged};
-use crate::namespace::buckets_of;
+use crate::namespace::{self, buckets_of};
 use crate::operations::is_restored;
 use crate::random::Random;
 
@@ -56,6 +56,12 @@ impl Listing {
     /// # Errors
     /// [`Kind::Damaged`](crate::error::Kind::Damaged) when it is there twice.
     pub fn add(&mut self, db: &str, name: &str, metadata: Option<Metadata>) -> Result<()> {
+        // The dump's oplog has a place of its own, and no database.
+        if !db.is_empty()
+            && let Some(reason) = namespace::fault(db, name)
+        {
+            return Err(damaged("the dump", format!("names {:?}: {reason}", format!("{db}.{name}"))));
+        }
         if let Some(target) = of_server(db, name) {
             if target == Target::Nowhere {
                 self.passed_over.push(format!("{db}.{name}"));

@@ -240,6 +240,24 @@ impl ScheduleRecord {
     }
 }
 
+/// Returns the backups that are recorded as taken, and not as expired: those may have been removed already, and that not
+/// be recorded yet.
+#[must_use]
+pub fn kept<'a>(records: impl Iterator<Item = &'a Evidence> + Clone) -> BTreeSet<&'a BackupId> {
+    let mut kept: BTreeSet<&BackupId> = BTreeSet::new();
+    for evidence in records.clone() {
+        if let Event::Backup { backup, .. } = &evidence.event {
+            kept.insert(backup);
+        }
+    }
+    for evidence in records {
+        if let Event::Expiry { expired, removed, .. } = &evidence.event {
+            kept.retain(|id| !expired.contains(*id) && !removed.contains(*id));
+        }
+    }
+    kept
+}
+
 /// Returns the newest recorded configuration.
 #[must_use]
 pub fn configuration<'a>(records: impl DoubleEndedIterator<Item = &'a Evidence>) -> Option<&'a Event> {

@@ -66,7 +66,7 @@ impl EvidenceLog {
 
     /// Returns the records, the oldest first.
     #[must_use]
-    pub fn records(&self) -> impl DoubleEndedIterator<Item = &Evidence> {
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = &Evidence> + Clone {
         let mut records: Vec<&Evidence> = self.records.values().map(|record| &record.evidence).collect();
         // Keys tell the second; within it, the records know.
         records.sort_by_key(|evidence| evidence.recorded_at);
@@ -97,6 +97,8 @@ impl EvidenceLog {
     /// # Errors
     /// Whatever the storage says; a damaged record is a problem of the log, not an error.
     pub async fn refresh(&mut self, repository: &Repository, now: Timestamp) -> Result<()> {
+        // Before the listing: what others remember later, it does not show.
+        let remembered = repository.witness.remembered();
         let stored = stored(repository, self.since, now).await?;
         let new: Vec<String> = stored.iter().filter(|key| !self.records.contains_key(*key)).cloned().collect();
         let mut read = stream::iter(new)
@@ -114,7 +116,22 @@ impl EvidenceLog {
             }
         }
         self.note_what_is_missing(&stored);
+        self.note_what_is_remembered(&remembered, repository.descriptor_sha256);
         Ok(())
+    }
+
+    /// Notes what was there once, by what this process or machine remembers, and is not any more.
+    fn note_what_is_remembered(&mut self, remembered: &BTreeMap<String, [u8; 32]>, descriptor: [u8; 32]) {
+        for (key, sha256) in remembered {
+            let found = match layout::evidence_time(key) {
+                None => Some(descriptor),
+                Some(time) if time < self.since => continue,
+                Some(_) => self.sha256_of(key),
+            };
+            if found != Some(*sha256) {
+                self.problems.entry(key.clone()).or_insert_with(|| contradiction(found).to_owned());
+            }
+        }
     }
 
     /// Notes records that others name, and that are gone or are not what was named.
@@ -179,11 +196,32 @@ impl Repository {
         }
         let document = self.create_signed(&key, EVIDENCE_PURPOSE, &evidence, recorder.signing_key).await?;
         log.records.insert(key.clone(), Record { sha256: sha256(&document), evidence });
+        if !self.witness.remembered().keys().any(|key| log.problems.contains_key(key)) {
+            self.witness.remember(self.id(), &log.ends());
+        }
         // It is recorded. Where the bounds could not be moved, those from before are still true.
         if let Err(error) = self.move_evidence_bounds(&log.ends(), recorder.signing_key).await {
             tracing::warn!(%error, "the bounds of evidence could not be moved");
         }
         Ok(key)
+    }
+
+    /// Returns what of the repository is not as this machine remembers it: keys, each with what is wrong.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn contradictions(&self) -> Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        for (key, remembered) in self.witness.remembered() {
+            let now = match key.as_str() {
+                layout::DESCRIPTOR => Some(self.descriptor_sha256),
+                key => self.find(key).await?.map(|document| sha256(&document)),
+            };
+            if now != Some(remembered) {
+                found.insert(key, contradiction(now).to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// Records one event, where no log is at hand. Returns the record's key.
@@ -203,6 +241,14 @@ impl Repository {
         let mut log = EvidenceLog::since(now - RECENT);
         log.refresh(self, now).await?;
         Ok(if log.records.is_empty() { EvidenceLog::since(Timestamp::UNIX_EPOCH) } else { log })
+    }
+}
+
+/// Says what it means that something remembered is gone, or another.
+fn contradiction(found: Option<[u8; 32]>) -> &'static str {
+    match found {
+        None => "this machine remembers it, and it is gone: the repository was put back to an earlier state",
+        Some(_) => "it is not the one that this machine remembers: it was exchanged",
     }
 }
 

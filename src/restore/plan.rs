@@ -13,7 +13,7 @@ use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentR
 use crate::format::increment::ChangesRecord;
 use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::accounts::Accounts;
-use crate::namespace::buckets_of;
+use crate::namespace::{self, buckets_of};
 use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
 
@@ -311,8 +311,19 @@ fn leave_out(items: &mut Vec<RestoreItem>) -> Result<Vec<String>> {
     Ok(left_out)
 }
 
-/// Two namespaces mapped onto one would mix their documents.
+/// Two namespaces mapped onto one would mix their documents; one mapped to a name that none has would fail half way, or go
+/// where no backup's documents belong.
 fn check_names(items: &[RestoreItem]) -> Result<()> {
+    let unfit = |item: &&RestoreItem| {
+        namespace::fault(&item.db, &item.name).is_some()
+            || namespace::is_never_backed_up(&item.db)
+            || !namespace::holds_data(&item.name)
+    };
+    if let Some(item) = items.iter().find(unfit) {
+        let reason = namespace::fault(&item.db, &item.name).unwrap_or("it belongs to the server");
+        return Err(Error::refused(format!("{} cannot become {}: {reason}", item.record.namespace(), item.target()))
+            .with_hint("give it another name with --map"));
+    }
     let mut targets: BTreeMap<String, String> = BTreeMap::new();
     for item in items {
         if let Some(other) = targets.insert(item.target(), item.record.namespace()) {

@@ -42,6 +42,8 @@ pub struct Facts {
     pub(super) manifests: Vec<Manifest>,
     /// Backups whose manifest is not to be believed, each with why.
     pub(super) damaged_manifests: BTreeMap<BackupId, String>,
+    /// Backups that are recorded as taken, not as let go, and are not there.
+    pub(super) vanished: Vec<BackupId>,
     /// What is captured of the oplog.
     pub(super) captured: Vec<CapturedTimeline>,
     /// The gaps behind which no backup has been taken yet.
@@ -88,6 +90,7 @@ impl Observer {
         let problems = damaged.into_iter().map(|(id, error)| (layout::timeline(&id), error.to_string()));
         facts.damaged_oplog.extend(problems);
         facts.lease = self.repository.lease().await?;
+        facts.vanished = self.vanished().await?;
         self.read_gaps(&mut facts).await?;
         facts.restore_time = self.restore_time(&mut facts).await?;
         Ok(facts)
@@ -104,6 +107,22 @@ impl Observer {
             self.log.refresh(&self.repository, now).await?;
         }
         Ok(())
+    }
+
+    /// Returns the backups that are recorded as taken and are not there, whether or not something of them is left.
+    async fn vanished(&self) -> Result<Vec<BackupId>> {
+        let is_listed = |id: &BackupId| self.listing.backups.iter().any(|backup| backup.id == *id);
+        let mut vanished = Vec::new();
+        for id in history::kept(self.log.records()).into_iter().filter(|id| !is_listed(id)) {
+            // What was recorded since the listing, it does not show.
+            match self.repository.manifest(id).await {
+                Err(error) if error.kind() == Kind::NotFound => vanished.push(id.clone()),
+                Ok(_) => {}
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(vanished)
     }
 
     /// Reads the records of the gaps behind which no backup leads on.
@@ -178,6 +197,7 @@ impl Facts {
             now,
             manifests,
             damaged_manifests,
+            vanished: Vec::new(),
             captured,
             open_gaps: Vec::new(),
             evidence: log.records().cloned().collect(),

@@ -176,8 +176,11 @@ fn damage(facts: &Facts) -> Vec<Alert> {
     let exists = |id: &&_| facts.backups().any(|manifest| manifest.id == **id);
     let found = facts.soundness.damaged.iter().filter(|(id, _)| exists(id));
     let found = found.map(|(id, since)| (id, format!("backup {id} is damaged"), Some(*since)));
+    let gone = facts.vanished.iter();
+    let gone = gone.map(|id| (id, format!("backup {id} is gone: it is recorded as taken, and not as removed"), None));
     let mut alerts: Vec<Alert> = unreadable
         .chain(found)
+        .chain(gone)
         .map(|(id, what, since)| {
             let meaning = "it is not counted among what can be restored; another backup must serve";
             alert(what, meaning, format!("damage/{id}"), since.unwrap_or(facts.now))

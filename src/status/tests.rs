@@ -66,6 +66,7 @@ fn facts(now: i64) -> Facts {
         now: at(now),
         manifests: vec![backup(time(0).t, time(0).t, "a")],
         damaged_manifests: BTreeMap::new(),
+        vanished: Vec::new(),
         captured: vec![oplog],
         open_gaps: Vec::new(),
         evidence: vec![recorded(0, Event::Configuration { schedules, workloads: Vec::new(), retention: None })],

@@ -1,4 +1,4 @@
-//! What lies in `control/`: bounds, lease, marks, alerts. What is there must be signed. That one of them is not there says
+//! Accepted keys, and what lies in `control/`: bounds, lease, marks, alerts. What is there must be signed. That one of them is not there says
 //! nothing, but for bounds; and nothing in a repository has a name that the format does not know.
 
 use std::collections::BTreeMap;
@@ -62,6 +62,9 @@ pub(super) async fn check(repository: &Repository, stored: &Stored, verification
     if stored.contains_key(layout::ALERTS) {
         verification.note(layout::ALERTS, repository.said_alerts().await)?;
     }
+    for key in stored.keys().filter(|key| layout::is_accepted_key(key)) {
+        verification.note(key, repository.accepted_key(key).await)?;
+    }
     for kind in [MarkKind::Hold, MarkKind::Expired] {
         for key in stored.keys() {
             if let Some(id) = layout::marked(kind, key) {
@@ -82,6 +85,7 @@ fn is_known(key: &str) -> bool {
         || layout::backup_of(key).is_some()
         || layout::oplog_object(key).is_some()
         || layout::evidence_time(key).is_some()
+        || layout::is_accepted_key(key)
         || key.starts_with(layout::REPORTS)
         || [layout::LEASE, layout::ALERTS, layout::EVIDENCE_BOUNDS].contains(&key)
         || layout::bounded_timeline(key).is_some()

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use super::control::Bounds;
 use super::{Finding, Stored, ToRead, Verification, wrong_size};
 use crate::error::Result;
-use crate::format::evidence::{Event, Evidence, Predecessor};
+use crate::format::evidence::{Event, Predecessor};
+use crate::format::layout;
 use crate::format::manifest::ObjectRecord;
-use crate::format::{BackupId, layout};
+use crate::policy::history;
 use crate::repository::{EvidenceLog, Repository};
 
 /// Checks all evidence; adds what it names and remains to be read.
@@ -85,26 +86,17 @@ fn check_report(file: &ObjectRecord, stored: &Stored, verification: &mut Verific
     }
 }
 
-/// A backup that is recorded as taken must be there, unless it is recorded as expired: then it may have been removed
-/// already, and that not be recorded yet.
+/// A backup that is recorded as taken must be there.
 async fn vanished(
     repository: &Repository,
     log: &EvidenceLog,
     stored: &Stored,
     verification: &mut Verification,
 ) -> Result<()> {
-    let events = || log.records().map(|Evidence { event, .. }| event);
-    let let_go: BTreeSet<&BackupId> = events()
-        .flat_map(|event| match event {
-            Event::Expiry { expired, removed, .. } => expired.iter().chain(removed).collect(),
-            _ => Vec::new(),
-        })
-        .collect();
-    for event in events() {
-        let Event::Backup { backup, .. } = event else { continue };
+    for backup in history::kept(log.records()) {
         let key = layout::manifest(backup);
         // What was recorded while this looked, the listing does not show.
-        if stored.contains_key(&key) || let_go.contains(backup) || repository.storage().read(&key, None).await.is_ok() {
+        if stored.contains_key(&key) || repository.storage().read(&key, None).await.is_ok() {
             continue;
         }
         let problem = "it is missing: the backup is recorded as taken, and not as removed";

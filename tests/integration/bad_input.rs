@@ -309,7 +309,8 @@ async fn keys_that_exist_or_do_not_fit() {
         3,
         &format!(
             "error: the signing key {ours} does not belong to this repository, which knows {theirs}\n\
-             hint: use the key file that 'regrow init' wrote for this repository; if you did, its descriptor was replaced"
+             hint: use the key file that 'regrow init' wrote for this repository, or accept this key with 'regrow keys \
+             --accept' where that one is; if it is that one, the repository's descriptor was replaced"
         ),
     );
     fs::write(&key, kept).unwrap();

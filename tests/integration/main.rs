@@ -18,6 +18,7 @@ mod export;
 mod filters;
 mod floors;
 mod harness;
+mod hostile;
 mod import;
 mod incident;
 mod increments;

@@ -24,6 +24,7 @@ pub(super) async fn gather(
         // A person waits: what fails is told at once, and not tried again for minutes.
         storage: open_unpatient(&config.file.repository, false, &clock, &random).await,
         directory: config.file.repository.url.strip_prefix("file://").map(PathBuf::from),
+        trust: config.trust(),
         recipients: config.recipients(),
         identities: config.identities(),
         signing_key: config.signing_key(),

@@ -8,6 +8,7 @@ use super::super::backup_id::BackupId;
 use super::super::increment::ChangesRecord;
 use super::{CollectionKind, CollectionRecord, OplogSegment, SegmentRef, SourceRecord, count, wrong};
 use crate::error::Result;
+use crate::namespace;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct SegmentsEntry {
@@ -106,6 +107,9 @@ pub(super) fn decode_collection(entry: &RawDocument) -> Result<(i32, CollectionR
         indexes.push(index.as_document().ok_or_else(|| wrong("an index is no document"))?.to_owned());
     }
     let digest = entry.get_binary("digest").map_err(wrong)?.bytes;
+    if let Some(reason) = namespace::fault(&fields.db, &fields.name) {
+        return Err(wrong(format!("the namespace {:?}: {reason}", format!("{}.{}", fields.db, fields.name))));
+    }
     let collection = CollectionRecord {
         db: fields.db,
         name: fields.name,

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::draft::Draft;
 use super::replace;
 use crate::random::Random;
-use crate::storage::{Entry, StorageError, StorageResult, Stored, key};
+use crate::storage::{Entry, LARGEST_WHOLE, StorageError, StorageResult, Stored, key};
 
 /// Backups are for their owner alone, even where the umask is lax.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -119,7 +119,8 @@ impl Directory {
             locked => locked?,
         };
         let mut found = Vec::new();
-        locked.read_to_end(&mut found).map_err(cannot)?;
+        // One that is longer than what it shall be is another, however long.
+        locked.by_ref().take(old.len() as u64 + 1).read_to_end(&mut found).map_err(cannot)?;
         if found != old {
             return Err(StorageError::Changed { key: key.to_owned() });
         }
@@ -134,13 +135,17 @@ impl Directory {
     }
 
     pub(super) fn read(&self, key: &str, range: Option<Range<u64>>) -> StorageResult<Bytes> {
+        if range.is_none() && self.size(key)? > LARGEST_WHOLE {
+            let reason = format!("it has more than the {LARGEST_WHOLE} bytes that are read");
+            return Err(StorageError::Mismatch { key: key.to_owned(), reason });
+        }
         self.read_file(key, range).map_err(|error| self.explain(&error, "read", key))
     }
 
     fn read_file(&self, key: &str, range: Option<Range<u64>>) -> io::Result<Bytes> {
         let mut file = File::open(self.path(key))?;
         let size = object_size(&file.metadata()?)?;
-        let range = range.unwrap_or(0..size);
+        let range = range.unwrap_or(0..size.min(LARGEST_WHOLE));
         let length = range.end.min(size).saturating_sub(range.start);
         file.seek(SeekFrom::Start(range.start.min(size)))?;
         let mut content = vec![0; usize::try_from(length).map_err(io::Error::other)?];

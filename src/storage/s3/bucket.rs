@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::failure::Request;
 use crate::storage::backoff::Patience;
-use crate::storage::{Entry, Sha256, StorageError, StorageResult, Stored, key};
+use crate::storage::{Entry, LARGEST_WHOLE, Sha256, StorageError, StorageResult, Stored, key};
 
 /// What must hold for a write to take effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,13 +162,15 @@ impl Bucket {
     }
 
     /// Reads an object, or a stretch of it in HTTP's words, and the entity tag that the store knows it by.
-    async fn get(&self, key: &str, range: Option<String>) -> StorageResult<(Bytes, Option<String>)> {
+    async fn get(&self, key: &str, range: Option<&Range<u64>>) -> StorageResult<(Bytes, Option<String>)> {
+        let limit = range.map_or(LARGEST_WHOLE, |range| range.end - range.start);
+        let range = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
         let request = self.request(key, "read", "s3:GetObject");
         let get = self.client.get_object().bucket(&self.name).key(self.full(key)).set_range(range);
         match request.send(0, get.send()).await {
             Ok(mut answer) => {
                 let tag = answer.e_tag.take();
-                Ok((collect(&request, answer.body, answer.content_length).await?, tag))
+                Ok((collect(&request, answer.body, answer.content_length, limit).await?, tag))
             }
             Err(StorageError::NotFound { .. }) => Err(self.missing(key).await),
             Err(error) => Err(error),
@@ -191,24 +193,16 @@ impl Bucket {
     }
 
     pub(super) async fn read(&self, key: &str, range: Option<Range<u64>>) -> StorageResult<Bytes> {
-        let header = match &range {
-            // HTTP cannot ask for nothing, but whether the object exists is still asked.
-            Some(range) if range.is_empty() => return self.read_nothing(key).await,
-            range => range.as_ref().map(|range| format!("bytes={}-{}", range.start, range.end - 1)),
-        };
-        let content = match self.get(key, header).await {
-            Ok((content, _)) => content,
-            // HTTP 416: the range begins at or beyond the object's end.
-            Err(StorageError::Other { reason, .. }) if range.is_some() && is_beyond_end(&reason) => {
-                return Ok(Bytes::new());
-            }
-            Err(error) => return Err(error),
-        };
-        if range.is_some_and(|range| content.len() as u64 > range.end - range.start) {
-            let request = self.request(key, "read", "s3:GetObject");
-            return Err(request.mismatch("the store answered with more than the range that was asked for"));
+        // HTTP cannot ask for nothing, but whether the object exists is still asked.
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return self.read_nothing(key).await;
         }
-        Ok(content)
+        match self.get(key, range.as_ref()).await {
+            Ok((content, _)) => Ok(content),
+            // HTTP 416: the range begins at or beyond the object's end.
+            Err(StorageError::Other { reason, .. }) if range.is_some() && is_beyond_end(&reason) => Ok(Bytes::new()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_nothing(&self, key: &str) -> StorageResult<Bytes> {
@@ -283,11 +277,20 @@ impl Bucket {
     }
 }
 
-/// Reads an answer's body. The SDK gives up on a body that stands still; what breaks off may be tried again.
-async fn collect(request: &Request<'_>, mut body: ByteStream, length: Option<i64>) -> StorageResult<Bytes> {
-    let mut content = BytesMut::with_capacity(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0));
+/// Reads an answer's body, up to `limit` bytes. The SDK gives up on a body that stands still; what breaks off may be tried
+/// again.
+async fn collect(request: &Request<'_>, mut body: ByteStream, length: Option<i64>, limit: u64) -> StorageResult<Bytes> {
+    let too_large = || request.mismatch(&format!("the store answers with more than the {limit} bytes that are read"));
+    let length = length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+    if length > limit {
+        return Err(too_large());
+    }
+    let mut content = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| request.unavailable(format!("the answer broke off: {error}")))?;
+        if (content.len() + chunk.len()) as u64 > limit {
+            return Err(too_large());
+        }
         content.extend_from_slice(&chunk);
     }
     Ok(content.freeze())

@@ -1,0 +1,6 @@
+//! What an attacker can do: keys and stores that lie, repositories put back, objects that lead elsewhere.
+
+mod bombs;
+mod keys;
+mod places;
+mod rollback;
