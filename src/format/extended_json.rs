@@ -15,11 +15,18 @@ pub enum Style {
     Relaxed,
 }
 
+/// How deeply documents may be nested: servers take no more. What is deeper came from elsewhere, and would take all the stack.
+const DEEPEST: u32 = 200;
+
 /// Appends a document. Returns whether it is exact: text that is not UTF-8 cannot be, and gets replacement characters.
 ///
 /// # Errors
-/// When a field's name is not UTF-8, or the bytes are no BSON.
+/// When a field's name is not UTF-8, the bytes are no BSON, or are nested more deeply than any server takes.
 pub fn write(output: &mut Vec<u8>, document: &RawDocument, style: Style) -> Result<bool> {
+    write_document(output, document, style, DEEPEST)
+}
+
+fn write_document(output: &mut Vec<u8>, document: &RawDocument, style: Style, left: u32) -> Result<bool> {
     let mut exact = true;
     output.push(b'{');
     for (number, element) in document.iter_elements().enumerate() {
@@ -29,29 +36,32 @@ pub fn write(output: &mut Vec<u8>, document: &RawDocument, style: Style) -> Resu
         }
         text(output, element.key().as_str());
         output.push(b':');
-        exact &= write_value(output, &element, style)?;
+        exact &= write_value(output, &element, style, left)?;
     }
     output.push(b'}');
     Ok(exact)
 }
 
-fn write_array(output: &mut Vec<u8>, array: &RawArray, style: Style) -> Result<bool> {
+fn write_array(output: &mut Vec<u8>, array: &RawArray, style: Style, left: u32) -> Result<bool> {
     let mut exact = true;
     output.push(b'[');
     for (number, element) in array.iter_elements().enumerate() {
         if number > 0 {
             output.push(b',');
         }
-        exact &= write_value(output, &element.map_err(unreadable)?, style)?;
+        exact &= write_value(output, &element.map_err(unreadable)?, style, left)?;
     }
     output.push(b']');
     Ok(exact)
 }
 
-fn write_value(output: &mut Vec<u8>, element: &RawElement<'_>, style: Style) -> Result<bool> {
+fn write_value(output: &mut Vec<u8>, element: &RawElement<'_>, style: Style, left: u32) -> Result<bool> {
+    let deeper = || left.checked_sub(1).ok_or_else(too_deep);
     match element.value() {
-        Ok(RawBsonRef::Document(document)) => write(output, document, style),
-        Ok(RawBsonRef::Array(array)) => write_array(output, array, style),
+        Ok(RawBsonRef::Document(document)) => write_document(output, document, style, deeper()?),
+        Ok(RawBsonRef::Array(array)) => write_array(output, array, style, deeper()?),
+        // The library reads a scope by calling itself.
+        Ok(RawBsonRef::JavaScriptCodeWithScope(code)) if !is_within(code.scope, deeper()?) => Err(too_deep()),
         Ok(RawBsonRef::Double(value)) => {
             double(output, value, style);
             Ok(true)
@@ -87,6 +97,30 @@ fn scalar(output: &mut Vec<u8>, value: RawBson, style: Style) -> Result<()> {
 /// Appends a string with its quotes.
 pub(super) fn text(output: &mut Vec<u8>, text: &str) {
     output.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+}
+
+/// Whether a document is nested no more deeply than this.
+fn is_within(document: &RawDocument, left: u32) -> bool {
+    document.iter_elements().map_while(std::result::Result::ok).all(|element| {
+        let inner = match element.value() {
+            Ok(RawBsonRef::Document(inner)) => inner,
+            Ok(RawBsonRef::Array(inner)) => return is_within_array(inner, left),
+            Ok(RawBsonRef::JavaScriptCodeWithScope(code)) => code.scope,
+            _ => return true,
+        };
+        left.checked_sub(1).is_some_and(|left| is_within(inner, left))
+    })
+}
+
+fn is_within_array(array: &RawArray, left: u32) -> bool {
+    // An array's bytes are those of a document.
+    let inner = RawDocument::from_bytes(array.as_bytes());
+    left.checked_sub(1).zip(inner.ok()).is_some_and(|(left, inner)| is_within(inner, left))
+}
+
+fn too_deep() -> Error {
+    Error::failed(format!("a document is nested more deeply than {DEEPEST} levels, which no server takes"))
+        .with_hint("--format bson writes every document exactly as it was; a filter (--where) may leave this one out")
 }
 
 fn unreadable(error: bson::error::Error) -> Error {

@@ -2,5 +2,6 @@
 
 mod bombs;
 mod keys;
+mod mutations;
 mod places;
 mod rollback;
