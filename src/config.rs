@@ -111,12 +111,9 @@ impl Config {
     pub fn identities(&self) -> Result<Option<Identities>> {
         let Some(path) = self.encryption_table().identity_file else { return Ok(None) };
         let path = self.beside(Path::new(&path));
-        let content = std::fs::read_to_string(&path).map_err(|error| {
-            Error::configuration(format!("cannot read {}, which encryption.identity_file names", path.display()))
-                .caused_by(error)
-                .with_hint("put a copy of the identity there, or point encryption.identity_file at one; 'regrow show' names whose identity opens a backup")
-        })?;
-        Identities::parse(&Secret::new(content)).map(Some)
+        let what = format!("{}, which encryption.identity_file names", path.display());
+        let missing = "put a copy of the identity there, or point encryption.identity_file at one; 'regrow show' names whose identity opens a backup";
+        Identities::parse(&Secret::read_key(&path, &what, missing)?).map(Some)
     }
 
     /// Returns whether backups are encrypted.
@@ -138,14 +135,8 @@ impl Config {
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the file is missing or holds none.
     pub fn signing_key(&self) -> Result<SigningKey> {
         let path = self.signing_key_path();
-        let content = std::fs::read_to_string(&path).map_err(|error| {
-            Error::configuration(format!("cannot read the signing key {}", path.display()))
-                .caused_by(error)
-                .with_hint(
-                    "it is the file that 'regrow init' wrote when the repository was made: copy it there from the backup host or from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone",
-                )
-        })?;
-        SigningKey::parse(&Secret::new(content))
+        let missing = "it is the file that 'regrow init' wrote when the repository was made: copy it there from the backup host or from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone, or for this one once its key is accepted ('regrow keys --accept')";
+        SigningKey::parse(&Secret::read_key(&path, &format!("the signing key {}", path.display()), missing)?)
     }
 
     /// Returns when a backup of a kind is an increment; none where it never is. Weekly and monthly ones are full, so that

@@ -1,19 +1,56 @@
 //! Secrets that cannot be printed by accident, and the places they are read from.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
-/// A string that never shows its content in `Debug` or `Display`.
+/// What nobody but the owner, and those of the group who read, may do with a key file: services and pods get theirs by a group.
+const OPEN: u32 = 0o027;
+
+/// The largest key file: many identities, and no more than that.
+const LARGEST_KEY_FILE: u64 = 1024 * 1024;
+
+/// A string that never shows its content in `Debug` or `Display`, and leaves none of it in memory.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps a value that is already at hand.
     #[must_use]
     pub fn new(value: String) -> Self {
-        Self(value)
+        Self(Zeroizing::new(value))
+    }
+
+    /// Reads a file that holds a key, which `what` names for the message, and which others may not read.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when it cannot be read, or by too many. That it is not there
+    /// is answered with `missing` as the remedy.
+    pub fn read_key(path: &Path, what: &str, missing: &str) -> Result<Self> {
+        let cannot = |error: std::io::Error| {
+            let failed = Error::configuration(format!("cannot read {what}"));
+            failed.caused_by(error).with_hint(missing.to_owned())
+        };
+        // The permissions are those of what is read, whatever takes its name meanwhile.
+        let file = File::open(path).map_err(cannot)?;
+        let mode = file.metadata().map_err(cannot)?.permissions().mode();
+        if mode & OPEN != 0 {
+            return Err(Error::configuration(format!(
+                "{} is open to others (mode {:04o}): it is no secret",
+                path.display(),
+                mode & 0o7777
+            ))
+            .with_hint(format!("run 'chmod 600 {}', and make new keys if others may have read it", path.display())));
+        }
+        let mut content = Zeroizing::new(String::new());
+        file.take(LARGEST_KEY_FILE).read_to_string(&mut content).map_err(cannot)?;
+        Ok(Self(content))
     }
 
     /// Returns the content. Call it where the secret is used, not where it is passed on.
@@ -30,7 +67,7 @@ impl Secret {
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the variable is not set, the file
     /// cannot be read, or the value is empty.
     pub fn resolve(setting: &str, value: &str) -> Result<Self> {
-        let text = if let Some(name) = value.strip_prefix("env:") {
+        let text = Zeroizing::new(if let Some(name) = value.strip_prefix("env:") {
             std::env::var(name).map_err(|_| {
                 Error::configuration(format!("{setting} names the environment variable {name}, which is not set"))
                     .with_hint(format!("set {name}, or change {setting}"))
@@ -44,14 +81,14 @@ impl Secret {
             })?
         } else {
             value.to_owned()
-        };
+        });
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             return Err(
                 Error::configuration(format!("{setting} is empty")).with_hint(format!("give {setting} a value"))
             );
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self::new(text.to_owned()))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::format::SigningKeyEntry;
 use crate::format::signed::{Signature, SignedDocument, message};
 use crate::random::Random;
 use crate::secret::Secret;
+use zeroize::Zeroizing;
 
 /// The purpose that a manifest's signature is made for.
 pub const MANIFEST_PURPOSE: &str = "regrow-manifest-v1";
@@ -52,7 +53,7 @@ impl SigningKey {
     /// Makes a key from `random`, which outside tests is the operating system's.
     #[must_use]
     pub fn generate(random: &Random) -> Self {
-        let mut seed = [0; 32];
+        let mut seed = Zeroizing::new([0; 32]);
         for chunk in seed.chunks_exact_mut(8) {
             chunk.copy_from_slice(&random.next_u64().to_le_bytes());
         }
@@ -65,7 +66,8 @@ impl SigningKey {
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when it is none.
     pub fn parse(file: &Secret) -> Result<Self> {
         let seed = file.reveal().lines().find_map(|line| line.trim().strip_prefix(FILE_PREFIX));
-        let seed: Option<[u8; 32]> = seed.and_then(|text| BASE64.decode(text).ok()?.try_into().ok());
+        let seed = seed.and_then(|text| BASE64.decode(text).ok()).map(Zeroizing::new);
+        let seed = seed.and_then(|seed| <[u8; 32]>::try_from(&seed[..]).ok()).map(Zeroizing::new);
         seed.map(|seed| Self(ed25519_dalek::SigningKey::from_bytes(&seed))).ok_or_else(|| {
             Error::configuration("the signing key file holds no signing key")
                 .with_hint("bring back from a copy the file that 'regrow init' wrote when the repository was made")

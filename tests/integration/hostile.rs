@@ -5,3 +5,5 @@ mod keys;
 mod mutations;
 mod places;
 mod rollback;
+mod secrets;
+mod security;

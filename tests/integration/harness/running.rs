@@ -67,6 +67,13 @@ pub struct Running {
     stderr: NamedTempFile,
 }
 
+impl Run {
+    /// Returns everything that the program has said.
+    pub fn stdout_and_stderr(&self) -> String {
+        [self.stdout.as_str(), &self.stderr].concat()
+    }
+}
+
 impl Running {
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -2,6 +2,7 @@
 //! that overflows, no memory for what is only claimed. What hangs, hangs here.
 //!
 //! The work is done in a process of its own that has little memory, so that what would end a process ends that one.
+#![allow(clippy::print_stdout)] // It says what it is at, and with which seed.
 
 #[path = "../../../fuzz/entries.rs"]
 mod entries;
@@ -65,7 +66,9 @@ fn in_the_cage(seed: u64) {
         let corpus = corpus(name);
         assert!(!corpus.is_empty(), "{name} has no corpus");
         println!("{name}: nested deeply");
-        nested().iter().for_each(|bytes| read(bytes));
+        for bytes in nested() {
+            read(&bytes);
+        }
         for (file, bytes) in &corpus {
             println!("{name}: {}", file.display());
             read(bytes);
@@ -98,7 +101,7 @@ fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Returns documents that are nested so deeply that whoever follows them by calling itself runs out of stack.
-fn nested() -> [Vec<u8>; 5] {
+fn nested() -> [Vec<u8>; 6] {
     let mut bson = Vec::with_capacity(DEPTH * 8);
     for level in 0..DEPTH {
         let length = i32::try_from((DEPTH - level) * 8 + 5).unwrap();
@@ -113,7 +116,18 @@ fn nested() -> [Vec<u8>; 5] {
     let scoped = [&b"\x0fc\0"[..], &scope_length, b"\x01\0\0\0\0", &bson, b"\0"].concat();
     let length = i32::try_from(scoped.len() + 4).unwrap().to_le_bytes();
     let scoped = [&length[..], &scoped].concat();
-    [bson, scoped, json("[", "]"), json("{\"a\":", "}"), [b"a = ".to_vec(), json("[", "]")].concat()]
+    // Where a parser looks for other fields.
+    let inner = RawDocumentBuf::from_bytes(bson.clone()).unwrap();
+    let around =
+        rawdoc! { "type": "source", "name": inner.clone(), "op": "i", "ns": "a.b", "o": inner.clone(), "x": inner };
+    [
+        bson,
+        scoped,
+        json("[", "]"),
+        json("{\"a\":", "}"),
+        [b"a = ".to_vec(), json("[", "]")].concat(),
+        around.into_bytes(),
+    ]
 }
 
 fn mutate(bytes: &mut Vec<u8>, others: &[&[u8]], random: &Random) {
