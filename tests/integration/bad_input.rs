@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mongodb::bson::doc;
@@ -225,9 +226,11 @@ async fn recipients_and_identities() {
          hint: put a copy of the identity there, or point encryption.identity_file at one; 'regrow show' names whose identity \
          opens a backup",
     );
+    let notes = ground.workspace.write("notes.txt", "not a key");
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o600)).unwrap();
     ground.fails_with(
         "encryption.identity_file",
-        "regrow.toml",
+        "notes.txt",
         &restore,
         3,
         "error: the identity file holds a line that is no age identity: invalid Bech32 encoding\n\
@@ -292,6 +295,7 @@ async fn keys_that_exist_or_do_not_fit() {
          from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone",
     );
     fs::write(&key, "nonsense").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     ground.fails(
         &["backup"],
         3,

@@ -1,5 +1,6 @@
 //! What an attacker can do: keys and stores that lie, repositories put back, objects that lead elsewhere.
 
+mod append_only;
 mod bombs;
 mod keys;
 mod mutations;
