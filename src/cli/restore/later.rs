@@ -43,7 +43,9 @@ pub(super) async fn run(session: &Session, config: &Config, uri: &Secret, given:
     let find = |id: &RestoreId| find(&known, id, &deployment);
     let confirmed = given.confirm.as_deref();
     match &given.later {
-        Arguments { resume: Some(id), .. } => resume(session, config, deployment.clone(), find(id)?, confirmed).await,
+        Arguments { resume: Some(id), .. } => {
+            Box::pin(resume(session, config, deployment.clone(), find(id)?, confirmed)).await
+        }
         Arguments { undo: Some(id), .. } => undo(session, &deployment, find(id)?, confirmed).await,
         Arguments { forget: Some(id), .. } => forget(session, &deployment, find(id)?, confirmed).await,
         _ => {
