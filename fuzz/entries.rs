@@ -203,7 +203,7 @@ fn record(bytes: &[u8]) {
 
 /// A segment, a catalog or a slice, unencrypted: its header, its frame, its documents.
 fn sealed(bytes: &[u8]) {
-    let Ok(opener) = Opener::new(Encryption::None, None) else { return };
+    let Ok(opener) = Opener::new(Encryption::None, None, &[]) else { return };
     let Range { begin, end } = range();
     let subjects = [
         Subject::Segment { backup: backup(), number: 1 },

@@ -24,7 +24,7 @@ fn framed(subject: Subject, claimed: u64, raw: &[u8]) -> Vec<u8> {
 #[test]
 fn zstd_bombs_and_headers_that_claim_too_much_are_refused_before_there_is_memory_for_them() {
     let backup: regrow::format::BackupId = "20261123T020000Z-daily-7f3a".parse().unwrap();
-    let opener = Opener::new(Encryption::None, None).unwrap();
+    let opener = Opener::new(Encryption::None, None, &[]).unwrap();
     let bomb = vec![0; 256 << 20];
     let slice = Subject::Slice {
         timeline: "20261123T020000Z-7f3a".parse().unwrap(),

@@ -200,7 +200,8 @@ fn catalog() -> Catalog {
         digest: [9; 32],
         ordered: false,
         in_snapshot: true,
-        segments: vec![SegmentRef { n: 1, documents: 3, bytes: 99 }],
+        segments: vec![SegmentRef { n: 1, documents: 3, bytes: 99, layer: 0 }],
+        changes: None,
     };
     Catalog {
         source: SourceRecord {
@@ -214,6 +215,7 @@ fn catalog() -> Catalog {
         users: vec![rawdoc! { "_id": "admin.root", "user": "root" }],
         roles: vec![rawdoc! { "_id": "shop.clerk" }],
         oplog: None,
+        parent: None,
     }
 }
 
