@@ -18,7 +18,7 @@ fn table(entries: &[(&str, toml::Value)]) -> toml::Value {
 }
 
 /// Waits until something is so.
-fn wait_until(what: &str, service: &Running, mut is_so: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, service: &Running, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < LIMIT, "{what} never came to be; the service said\n{}", service.stderr());
