@@ -76,10 +76,12 @@ struct Arguments {
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     quiet: bool,
     /// How to show progress
-    #[arg(long, global = true, value_name = "HOW", default_value = "auto", help_heading = GLOBAL)]
+    #[arg(
+        long, global = true, value_name = "HOW", default_value = "auto", env = "REGROW_PROGRESS", help_heading = GLOBAL
+    )]
     progress: progress::Mode,
-    /// Show no progress
-    #[arg(long, global = true, conflicts_with = "progress", help_heading = GLOBAL)]
+    /// Show no progress, whatever --progress says
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_progress: bool,
     #[command(subcommand)]
     command: Command,

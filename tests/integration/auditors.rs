@@ -80,6 +80,6 @@ async fn records_are_listed_and_shown_and_altered_ones_end_in_exit_code_5() {
     let path = workspace.repository().join(records[0]["key"].as_str().unwrap());
     fs::write(&path, "{}").unwrap();
     let run = workspace.run(["evidence", "list"]).exits(5);
-    assert!(run.stderr.contains("records are not as they were written"), "{run:?}");
+    assert!(run.stderr.contains("1 record is not as written: "), "{run:?}");
     workspace.run(["evidence", "show", id]).exits(5);
 }

@@ -292,7 +292,8 @@ async fn keys_that_exist_or_do_not_fit() {
         3,
         "error: cannot read the signing key ./regrow-signing.key: No such file or directory (os error 2)\n\
          hint: it is the file that 'regrow init' wrote when the repository was made: copy it there from the backup host or \
-         from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone",
+         from where its copy is kept, or point signing.key_file at it; a new one signs for new repositories alone, or for this one once its key is \
+         accepted ('regrow keys --accept')",
     );
     fs::write(&key, "nonsense").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();

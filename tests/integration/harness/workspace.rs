@@ -129,6 +129,8 @@ impl Workspace {
     fn prepared<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Invocation {
         let mut invocation = Invocation::new(program, self.folder.path());
         invocation.command.args(arguments).env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        // What is said must not depend on how fast this machine is.
+        invocation.command.env("REGROW_PROGRESS", "none");
         invocation.command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         invocation
     }
