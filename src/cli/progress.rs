@@ -6,6 +6,7 @@ mod lines;
 mod pace;
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -92,28 +93,35 @@ pub(super) async fn show<T>(
     }
 }
 
-async fn show_on<T, D: Display>(
-    mut display: D,
+/// Shows from a thread of its own, so that nothing that the work does holds it up.
+async fn show_on<T, D: Display + Send + 'static>(
+    display: D,
     operation: &'static str,
     progress: &Progress,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    let (ended, end) = mpsc::channel();
+    let progress = progress.clone();
+    let showing = std::thread::spawn(move || show_until(&end, display, operation, &progress));
+    let outcome = work.await;
+    // Whoever drops this future ends the thread, too. One that has ended by itself shows nothing any more.
+    let _ = ended.send(outcome.is_ok());
+    let _ = showing.join();
+    outcome
+}
+
+fn show_until<D: Display>(end: &Receiver<bool>, mut display: D, operation: &'static str, progress: &Progress) {
     let (begun, mut pace) = (Instant::now(), Pace::default());
-    let mut look = move |show: &mut dyn FnMut(&Shown<'_>)| {
+    loop {
+        let ended = end.recv_timeout(D::EVERY);
         let (in_all, under_way, elapsed) = (progress.snapshot(), progress.under_way(), begun.elapsed());
         pace.note(elapsed, in_all.bytes);
         let (bytes_per_second, left) = (pace.bytes_per_second(), pace.left(in_all));
-        show(&Shown { operation, in_all, under_way: &under_way, elapsed, bytes_per_second, left });
-    };
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + D::EVERY, D::EVERY);
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            outcome = &mut work => {
-                look(&mut |shown| display.end(shown, outcome.is_ok()));
-                return outcome;
-            }
-            _ = ticks.tick() => look(&mut |shown| display.show(shown)),
+        let shown = Shown { operation, in_all, under_way: &under_way, elapsed, bytes_per_second, left };
+        match ended {
+            Err(RecvTimeoutError::Timeout) => display.show(&shown),
+            Ok(succeeded) => return display.end(&shown, succeeded),
+            Err(RecvTimeoutError::Disconnected) => return display.end(&shown, false),
         }
     }
 }

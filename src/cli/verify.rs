@@ -94,9 +94,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         });
         return Ok(());
     }
-    let affected =
-        |finding: &Finding| finding.backup.as_ref().map_or_else(|| area(&finding.object), ToString::to_string);
-    let mut damaged: Vec<String> = findings.iter().map(affected).collect();
+    let mut damaged: Vec<String> = findings.iter().flat_map(affected).collect();
     // What explains the others stands first.
     damaged.sort_by_key(|area| (area != layout::DESCRIPTOR, area.clone()));
     damaged.dedup();
@@ -107,6 +105,14 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     } else {
         "take a new backup now, and restore from one that is not affected"
     }))
+}
+
+/// Returns what must not be restored because of a finding, increments that build on what is damaged among them.
+fn affected(finding: &Finding) -> Vec<String> {
+    match &finding.backup {
+        Some(backup) => finding.costs.backups.iter().chain([backup]).map(ToString::to_string).collect(),
+        None => vec![area(&finding.object)],
+    }
 }
 
 /// Returns what an object that belongs to no backup belongs to.
@@ -142,11 +148,13 @@ fn print(finding: &Finding) {
         }
     };
     let lost: Vec<String> = finding.costs.recovery_points.iter().map(range).collect();
-    match (finding.costs.backups.first(), lost.is_empty()) {
+    let backups: Vec<String> = finding.costs.backups.iter().map(ToString::to_string).collect();
+    let backups = (!backups.is_empty()).then(|| backups.join(", "));
+    match (backups, lost.is_empty()) {
         (None, true) => println!("  costs: nothing that could be restored"),
-        (Some(backup), true) => println!("  costs: {backup}; no recovery point, others lead to all of its moments"),
+        (Some(backups), true) => println!("  costs: {backups}; no recovery point, others lead to all of its moments"),
         (None, false) => println!("  costs: {}", lost.join(", ")),
-        (Some(backup), false) => println!("  costs: {backup}, and {}", lost.join(", ")),
+        (Some(backups), false) => println!("  costs: {backups}, and {}", lost.join(", ")),
     }
 }
 

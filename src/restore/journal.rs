@@ -59,6 +59,12 @@ impl Known {
         exchanged.chain(self.past.merges.iter().map(Merge::namespace)).collect()
     }
 
+    /// Whether it has written single documents into collections that others go on using.
+    #[must_use]
+    pub fn is_merged(&self) -> bool {
+        !self.past.merges.is_empty()
+    }
+
     /// Returns what it has replaced and kept, under the names that it bears now.
     #[must_use]
     pub fn kept(&self) -> Vec<String> {

@@ -16,6 +16,7 @@ use crate::mongo::accounts::Accounts;
 use crate::namespace::{self, buckets_of};
 use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
+use crate::units::Moment;
 
 /// Bytes of documents that are loaded, read back and indexed in a second, as `docs/PERFORMANCE.md` shows.
 const LOADED_PER_SECOND: u64 = 35_000_000;
@@ -150,8 +151,7 @@ impl RestorePlan {
             catalog.collections.iter().any(|record| pattern.matches(&record.db, &record.name))
         };
         if !request.patterns.iter().all(matches) {
-            return Err(Error::not_found(format!("backup {} holds no namespace that matches", manifest.id))
-                .with_hint(format!("'regrow show {}' lists what it holds", manifest.id)));
+            return Err(nothing_matches(&manifest, recovery.as_ref()));
         }
         let mut items = items(catalog.collections, request)?;
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
@@ -262,6 +262,20 @@ pub fn estimate(bytes: u64, entries: u64) -> Duration {
 }
 
 /// Pairs each time series with its buckets and gives everything its new name.
+fn nothing_matches(manifest: &Manifest, recovery: Option<&Recovery>) -> Error {
+    match recovery {
+        Some(recovery) => {
+            let (at, time) = (Moment(recovery.to.wall()), recovery.to);
+            Error::not_found(format!("at {at} (cluster time {time}) there was no namespace that matches")).with_hint(
+                "it may have been dropped by then: 'regrow oplog --op c' names the moment of each drop and rename, to give \
+                 to --before",
+            )
+        }
+        None => Error::not_found(format!("backup {} holds no namespace that matches", manifest.id))
+            .with_hint(format!("'regrow show {}' lists what it holds", manifest.id)),
+    }
+}
+
 fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec<RestoreItem>> {
     let (buckets, visible): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|record| record.kind == CollectionKind::Buckets);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::lines::{amount, pace};
+use super::lines::{bytes, documents, pace};
 use super::{Display, Shown, in_words};
 use crate::progress::PartSnapshot;
 use crate::units::{ByteSize, Elapsed};
@@ -16,8 +16,8 @@ const MAX_PARTS: usize = 6;
 /// How long the shown part of a name may be; the end tells more than the beginning.
 const NAME_WIDTH: usize = 32;
 
-const OF_PART: &str = "  {prefix} [{bar:20}] {msg}";
-const OF_ALL: &str = "{prefix} [{bar:30}] {msg}";
+const OF_PART: &str = "  {prefix} [{bar:10}] {wide_msg}";
+const OF_ALL: &str = "{prefix} [{bar:20}] {wide_msg}";
 
 /// The bars that stand on this program's terminal: there is one stderr.
 static TERMINAL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -40,8 +40,10 @@ impl Bars {
     /// Makes as many bars as there are parts to show. They belong to places, not to parts: thousands of small ones pass.
     fn fit(&mut self, number: usize) {
         while self.parts.len() > number {
-            let gone = self.parts.pop().into_iter();
-            gone.for_each(|bar| TERMINAL.remove(&bar));
+            if let Some(gone) = self.parts.pop() {
+                gone.finish_and_clear();
+                TERMINAL.remove(&gone);
+            }
         }
         while self.parts.len() < number {
             self.parts.push(TERMINAL.insert_before(&self.in_all, bar(OF_PART)));
@@ -65,8 +67,10 @@ impl Display for Bars {
         self.in_all.set_prefix(shown.operation);
         let more = shown.under_way.len() - visible.len();
         let more = (more > 0).then(|| format!("{more} more under way"));
-        let said = std::iter::once(amount(shown)).chain(pace(shown)).chain(more);
-        let said: Vec<_> = said.chain([format!("{} so far", Elapsed(shown.elapsed))]).collect();
+        // What does not fit the terminal is left out from the end on.
+        let so_far = format!("{} so far", Elapsed(shown.elapsed));
+        let said = std::iter::once(bytes(shown)).chain(pace(shown)).chain([so_far]).chain(documents(shown)).chain(more);
+        let said: Vec<_> = said.collect();
         self.in_all.set_message(said.join(", "));
         self.in_all.tick();
     }

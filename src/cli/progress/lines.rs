@@ -20,8 +20,7 @@ impl Display for Lines {
 }
 
 fn line(shown: &Shown<'_>) -> String {
-    let mut said = vec![amount(shown)];
-    said.extend(pace(shown));
+    let said: Vec<_> = std::iter::once(bytes(shown)).chain(documents(shown)).chain(pace(shown)).collect();
     let mut line = format!("{} since {}: {}", shown.operation, Elapsed(shown.elapsed), said.join(", "));
     let parts = shown.under_way.iter().take(MAX_NAMED).map(|part| format!("{} {}", in_words(part.step), part.name));
     let parts: Vec<_> = parts.collect();
@@ -34,20 +33,21 @@ fn line(shown: &Shown<'_>) -> String {
     }
 }
 
-/// Returns how much is done, of how much if that is known.
-pub(super) fn amount(shown: &Shown<'_>) -> String {
+/// Returns how many bytes are done, of how many if that is known.
+pub(super) fn bytes(shown: &Shown<'_>) -> String {
     let bytes = ByteSize(shown.in_all.bytes);
-    let amount = match shown.percent() {
+    match shown.percent() {
         // Estimates may be too low.
         Some(percent) if shown.in_all.bytes <= shown.in_all.expected_bytes => {
             format!("{percent} %, {bytes} of {}", ByteSize(shown.in_all.expected_bytes))
         }
         _ => bytes.to_string(),
-    };
-    match shown.in_all.documents {
-        0 => amount,
-        documents => format!("{amount}, {}", counted(documents, "document")),
     }
+}
+
+/// Returns how many documents are done, where documents are counted.
+pub(super) fn documents(shown: &Shown<'_>) -> Option<String> {
+    Some(shown.in_all.documents).filter(|documents| *documents > 0).map(|documents| counted(documents, "document"))
 }
 
 /// Returns how fast it goes and how long it should still take, as far as that is known.

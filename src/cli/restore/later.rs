@@ -126,8 +126,14 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     let (id, backup) = (&known.id, &known.record.backup);
     let (name, addresses) = (deployment.name(), deployment.addresses());
     session.say(format_args!("Undo the restore {id} of {backup} into {name} at {addresses}:"));
-    let replaced = known.replaced();
-    if replaced.is_empty() {
+    let (replaced, is_merged) = (known.replaced(), known.is_merged());
+    if is_merged {
+        session.say("  of these, only the documents that it wrote are again what they were before it, and lose what was written");
+        session.say("  to them since; those that it added and somebody has changed stay, as do all others:");
+        for namespace in replaced {
+            session.say(format_args!("    {namespace}"));
+        }
+    } else if replaced.is_empty() {
         session.say("  what it has loaded is dropped; it has replaced nothing");
     } else {
         session.say("  these are again what they were before it, and lose what was written to them since:");
@@ -152,6 +158,10 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     }
     match undone.restored.len() as u64 {
         0 => println!("The restore {id} is undone: the target is as it was before it."),
+        count if is_merged => {
+            let namespaces = counted(count, "namespace");
+            println!("The restore {id} is undone: what it wrote in {namespaces} is as before it.");
+        }
         count => println!("The restore {id} is undone: {} as before it.", are(count, "namespace")),
     }
     Ok(())
