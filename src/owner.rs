@@ -52,7 +52,10 @@ fn started(process: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, in parentheses, may hold anything; the start is the 20th field behind it.
     let (_, behind) = stat.rsplit_once(')')?;
-    behind.split_ascii_whitespace().nth(19).map(str::to_owned)
+    let mut fields = behind.split_ascii_whitespace();
+    // What has ended keeps its id until its parent asks for it, which in a container may be never.
+    let state = fields.next().filter(|state| !["Z", "X"].contains(state));
+    state.and(fields.nth(18)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -67,5 +70,19 @@ mod tests {
         assert!(Owner { started: "1".into(), ..this.clone() }.is_gone(), "its id is another's by now");
         assert!(!Owner { machine: "elsewhere".into(), started: "1".into(), ..this }.is_gone());
         assert_eq!(Owner::parse("nobody"), None);
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_asked_for_is_gone_too() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let process = child.id();
+        let owner = Owner { machine: machine().unwrap(), process, started: started(process).unwrap() };
+        assert!(!owner.is_gone());
+        drop(child.stdin.take());
+        while !fs::read_to_string(format!("/proc/{process}/stat")).unwrap().contains("(cat) Z") {
+            std::thread::yield_now();
+        }
+        assert!(owner.is_gone());
+        child.wait().unwrap();
     }
 }

@@ -1,5 +1,8 @@
 //! `regrow capture`: continuous oplog capture in the foreground.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use super::output::{entries, moment};
@@ -35,7 +38,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     repository.accept_signer(&signing_key)?;
     refuse_beside_the_service(session, &repository).await?;
     let deployment = Deployment::connect(&config.source_uri()?).await?;
-    let (json, quiet) = (session.json, session.quiet);
+    let (json, quiet, has_stored) = (session.json, session.quiet, Arc::new(AtomicBool::new(false)));
     let context = CaptureContext {
         deployment,
         repository,
@@ -45,9 +48,19 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         settings,
         clock: session.clock.clone(),
         random: session.random.clone(),
-        report: Box::new(move |event| report(event, json, quiet)),
+        report: Box::new({
+            let has_stored = Arc::clone(&has_stored);
+            move |event| {
+                has_stored.fetch_or(matches!(event, CaptureEvent::Stored { .. }), Ordering::Relaxed);
+                report(event, json, quiet);
+            }
+        }),
     };
-    Box::pin(capture::run(&context, stop_requested())).await
+    Box::pin(capture::run(&context, stop_requested())).await?;
+    if arguments.once && !has_stored.load(Ordering::Relaxed) {
+        session.say("captured up to there already: nothing has been committed since");
+    }
+    Ok(())
 }
 
 fn settings(config: &Config, arguments: &Arguments) -> Result<CaptureSettings> {

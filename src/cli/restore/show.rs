@@ -79,8 +79,11 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
         session.say(format_args!("  from the full backup {} and {increments}", increment.base));
     }
     if let Some(recovery) = &plan.recovery {
-        let (entries, bytes) = (entries(recovery.outlook.entries), ByteSize(recovery.bytes()));
-        session.say(format_args!("  by replaying {entries} of the oplog ({bytes})"));
+        let bytes = ByteSize(recovery.bytes());
+        match recovery.outlook.entries {
+            0 => session.say(format_args!("  nothing is to be replayed ({bytes} of the oplog are read for that)")),
+            number => session.say(format_args!("  by replaying {} of the oplog ({bytes})", entries(number))),
+        }
     }
     let namespaces = counted(plan.items.len() as u64, "namespace");
     let of_backup = match (&plan.request.only, &plan.recovery) {
