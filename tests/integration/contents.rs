@@ -51,6 +51,14 @@ impl Contents {
         self
     }
 
+    /// Forgets time series whose buckets alone `source` has. A server that an election stops between the two steps of a drop, or
+    /// of a creation, leaves buckets that nobody can name; a restore makes them a time series again.
+    pub fn without_mended_time_series(mut self, source: &Self) -> Self {
+        let has = |db: &str, name: &str| source.0.contains_key(&(db.to_owned(), name.to_owned()));
+        self.0.retain(|(db, name), _| has(db, name) || !has(db, &format!("system.buckets.{name}")));
+        self
+    }
+
     /// Keeps only the namespaces of these names, as [`names`](Self::names) has them.
     pub fn keep(&mut self, names: &[String]) {
         self.0.retain(|(db, name), _| names.contains(&format!("{db}.{name}")));
