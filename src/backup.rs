@@ -11,6 +11,7 @@ mod follow;
 mod increment;
 mod parent;
 mod plan;
+mod run;
 mod store;
 mod touched;
 

@@ -31,7 +31,7 @@ use crate::mongo::Deployment;
 use crate::mongo::scratch as server;
 use crate::progress::Progress;
 use crate::random::Random;
-use crate::repository::{Repository, recovery_window};
+use crate::repository::{Repository, SegmentReader, recovery_window};
 use crate::restore::{
     self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary, TargetState, Way, Ways,
 };
@@ -123,6 +123,7 @@ struct Found {
     way: Way,
     /// What was found out so far; damage ends the drill here.
     ready: Result<(Catalog, Option<restore::Recovery>)>,
+    segments: SegmentReader,
 }
 
 /// The same, and how long it took.
@@ -162,7 +163,7 @@ impl Found {
             Err(error) if error.kind() != Kind::Damaged => return Err(error),
             ready => ready,
         };
-        Ok(Self { way, ready })
+        Ok(Self { way, ready, segments })
     }
 }
 
@@ -193,7 +194,7 @@ impl Find {
         target: &Target,
         source: Option<&Deployment>,
     ) -> Result<DrillReport> {
-        let Self { found: Found { way, ready }, took } = self;
+        let Self { found: Found { way, ready, segments }, took } = self;
         let manifest = way.manifest.clone();
         let (catalog, recovery) = match ready {
             Ok(ready) => ready,
@@ -207,7 +208,6 @@ impl Find {
         TargetState::look(&target.deployment, &plan).await?.check(&plan)?;
         // At once: the source soon forgets.
         let of_source = source::digests(&plan, source).await;
-        let segments = context.repository.segments(&manifest, context.identities.clone()).await?;
         let restoring = RestoreContext {
             deployment: target.deployment.clone(),
             segments,

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::codec::SigningKey;
 use crate::error::{Error, Result};
 use crate::format::evidence::{BackupSummary, Event, RemovedOplog, Run};
-use crate::format::increment::MOST_INCREMENTS;
+use crate::format::increment::ancestors;
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::oplog::Range;
 use crate::format::{BackupId, TimelineId};
@@ -62,13 +62,8 @@ impl ExpiryPlan {
     fn removals(&self) -> Vec<&BackupId> {
         let removed = self.backups.iter().filter(|(_, verdict)| *verdict == Verdict::Remove);
         let mut removed: Vec<&BackupId> = removed.map(|(id, _)| id).collect();
-        removed.sort_by_key(|id| std::cmp::Reverse(self.ancestors(id).count()));
+        removed.sort_by_key(|id| std::cmp::Reverse(ancestors(&self.parents, id).count()));
         removed
-    }
-
-    /// Returns what a backup builds on, the nearest first.
-    fn ancestors<'a>(&'a self, id: &'a BackupId) -> impl Iterator<Item = &'a BackupId> {
-        std::iter::successors(self.parents.get(id), |id| self.parents.get(id)).take(MOST_INCREMENTS as usize)
     }
 
     /// Returns how many slices go.
@@ -218,7 +213,7 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
         context.lease.renew().await?;
         // Somebody may have said so only just now, of it or of what builds on it.
         if spared.contains(id) || context.repository.mark(MarkKind::Hold, id).await?.is_some() {
-            spared.extend(plan.ancestors(id));
+            spared.extend(ancestors(&plan.parents, id));
             continue;
         }
         if !removed(context.repository.remove_backup(id).await, done)? {

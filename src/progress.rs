@@ -1,5 +1,6 @@
 //! How far a long operation has come, in all and by part. Operations count; only the command line shows.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,8 +14,10 @@ pub struct Progress(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     in_all: Counters,
-    /// Those that nobody holds any more are over.
-    parts: Mutex<Vec<Weak<Part>>>,
+    /// By their numbers; those that nobody holds any more are over. There may be tens of thousands.
+    parts: Mutex<BTreeMap<u64, Weak<Part>>>,
+    /// How many parts there have been.
+    parts_made: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +79,7 @@ pub struct PartProgress(Arc<Part>);
 
 #[derive(Debug)]
 struct Part {
+    number: u64,
     name: String,
     /// None as long as nothing is done with it.
     step: Mutex<Option<Step>>,
@@ -114,8 +118,9 @@ impl Progress {
     #[must_use]
     pub fn part(&self, name: String, expected_bytes: u64) -> PartProgress {
         let counters = Counters { expected_bytes: AtomicU64::new(expected_bytes), ..Counters::default() };
-        let part = Arc::new(Part { name, step: Mutex::default(), counters, of: self.clone() });
-        self.parts().push(Arc::downgrade(&part));
+        let number = self.0.parts_made.fetch_add(1, Ordering::Relaxed);
+        let part = Arc::new(Part { number, name, step: Mutex::default(), counters, of: self.clone() });
+        self.parts().insert(number, Arc::downgrade(&part));
         PartProgress(part)
     }
 
@@ -128,11 +133,11 @@ impl Progress {
     /// Returns the parts with which something is being done, in the order in which they were made.
     #[must_use]
     pub fn under_way(&self) -> Vec<PartSnapshot> {
-        let alive: Vec<_> = self.parts().iter().filter_map(Weak::upgrade).collect();
+        let alive: Vec<_> = self.parts().values().filter_map(Weak::upgrade).collect();
         alive.iter().filter_map(|part| part.snapshot()).collect()
     }
 
-    fn parts(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Part>>> {
+    fn parts(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Weak<Part>>> {
         self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,7 +164,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.of.parts().retain(|part| part.strong_count() > 0);
+        self.of.parts().remove(&self.number);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::codec::{Identities, sha256};
 use crate::error::{Error, Kind, Result};
 use crate::format::BackupId;
 use crate::format::evidence::{self as recorded, Event, MAX_NAMED, Run, Subset, VerificationResult};
-use crate::format::increment::MOST_INCREMENTS;
+use crate::format::increment::ancestors;
 use crate::format::manifest::{ObjectRecord, PackRecord};
 use crate::format::oplog::Range;
 use crate::format::{TimelineId, layout};
@@ -150,7 +150,7 @@ impl Verification {
     pub fn event(&self, run: Run, level: Level) -> Event {
         let is_damaged = |id: &BackupId| {
             let found = |id: &BackupId| self.findings.iter().any(|finding| finding.backup.as_ref() == Some(id));
-            found(id) || self.ancestors(id).any(found)
+            found(id) || ancestors(&self.parents, id).any(found)
         };
         let (damaged, sound) = self.backups.iter().cloned().partition(is_damaged);
         let of_oplog = self.findings.iter().filter(|finding| finding.slice.is_some());
@@ -173,11 +173,6 @@ impl Verification {
                 .collect(),
         };
         Event::Verification { run, result }
-    }
-
-    /// Returns what a backup builds on, the nearest first.
-    fn ancestors<'a>(&'a self, id: &'a BackupId) -> impl Iterator<Item = &'a BackupId> {
-        std::iter::successors(self.parents.get(id), |id| self.parents.get(id)).take(MOST_INCREMENTS as usize)
     }
 
     /// Turns damage into a finding; whatever else is wrong prevents the check. Returns what was found sound.

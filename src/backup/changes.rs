@@ -8,10 +8,11 @@ use bson::RawDocument;
 use tokio::sync::mpsc;
 
 use super::dump::PartEnd;
+use super::run::Run;
 use super::store::Filled;
 use super::touched::TouchedIds;
 use crate::error::Result;
-use crate::format::segment::{Documents, Walk};
+use crate::format::segment::Walk;
 use crate::mongo::by_id::Lookup;
 use crate::progress::PartProgress;
 use crate::units::MIB;
@@ -91,50 +92,5 @@ impl TouchedPart {
         }
         let sent = named.finish(filled).await && found.finish(filled).await;
         Ok(if sent { PartEnd::Reached } else { PartEnd::NobodyListens })
-    }
-}
-
-/// Documents on their way into segments.
-struct Run {
-    number: (usize, usize),
-    segment_bytes: usize,
-    open: Documents,
-    full: Vec<Documents>,
-    sent: usize,
-    progress: PartProgress,
-}
-
-impl Run {
-    fn new(number: (usize, usize), segment_bytes: usize, progress: &PartProgress) -> Self {
-        let (open, full, progress) = (Documents::default(), Vec::new(), progress.clone());
-        Self { number, segment_bytes, open, full, sent: 0, progress }
-    }
-
-    fn push(&mut self, document: &RawDocument) {
-        if self.open.is_full_for(document, self.segment_bytes) {
-            self.full.push(std::mem::take(&mut self.open));
-        }
-        self.open.push(document);
-    }
-
-    /// Sends the segments that are full; returns whether somebody takes them.
-    async fn send(&mut self, filled: &mpsc::Sender<Filled>) -> bool {
-        let (collection, part) = self.number;
-        for documents in self.full.drain(..) {
-            let position = (part, self.sent);
-            self.sent += 1;
-            let progress = self.progress.clone();
-            if filled.send(Filled { collection, position, documents, progress }).await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn finish(mut self, filled: &mpsc::Sender<Filled>) -> bool {
-        if !self.open.is_empty() {
-            self.full.push(std::mem::take(&mut self.open));
-        }
-        self.send(filled).await
     }
 }

@@ -17,6 +17,7 @@ use super::BackupContext;
 use super::changes::Numbers;
 use super::follow::{Followed, Follower};
 use super::plan::{BackupPlan, PlannedNamespace};
+use super::run::Run;
 use super::store::{Filled, QUEUE, Tally, store};
 use crate::codec::Sealer;
 use crate::error::{Error, Result};
@@ -24,7 +25,6 @@ use crate::format::ClusterTime;
 use crate::format::catalog::{CollectionKind, CollectionRecord, OplogRecord};
 use crate::format::increment::ChangesRecord;
 use crate::format::oplog::Range;
-use crate::format::segment::Documents;
 use crate::mongo::read::{CollectionReader, Reading, SnapshotLoss};
 use crate::mongo::{Namespace, NamespaceKind, Node, retrying};
 use crate::operations::{Collections, Course, Shown};
@@ -198,32 +198,17 @@ async fn read_stretch(
 ) -> Result<PartEnd> {
     let (db, name) = &source.names[collection];
     let mut reader = CollectionReader::new(&source.node, db, name, reading);
-    let mut documents = Documents::default();
-    let mut full = Vec::new();
-    let mut segment = 0;
-    let mut more = true;
-    while more {
-        more = reader
-            .next(|document| {
-                if documents.is_full_for(document, source.segment_bytes) {
-                    full.push(std::mem::replace(&mut documents, Documents::with_capacity(source.segment_bytes)));
-                }
-                documents.push(document);
-            })
-            .await?;
-        if !more && !documents.is_empty() {
-            full.push(std::mem::take(&mut documents));
-        }
-        for documents in full.drain(..) {
-            let position = (part, segment);
-            segment += 1;
-            let progress = progress.clone();
-            if filled.send(Filled { collection, position, documents, progress }).await.is_err() {
-                return Ok(PartEnd::NobodyListens);
-            }
+    let mut run = Run::new((collection, part), source.segment_bytes, progress);
+    while reader.next(|document| run.push(document)).await? {
+        if !run.send(filled).await {
+            return Ok(PartEnd::NobodyListens);
         }
     }
-    Ok(if reader.was_dropped() { PartEnd::CollectionDropped } else { PartEnd::Reached })
+    Ok(match run.finish(filled).await {
+        false => PartEnd::NobodyListens,
+        true if reader.was_dropped() => PartEnd::CollectionDropped,
+        true => PartEnd::Reached,
+    })
 }
 
 fn oplog_record(plan: &BackupPlan, at: Timestamp, tally: Tally, ranges: &[Range]) -> OplogRecord {

@@ -213,8 +213,7 @@ impl Gathering {
         }
         self.read(&plan.node, at).await?;
         let takes: Vec<Take> = plan.namespaces.iter().map(|planned| self.take(planned, repository)).collect();
-        let costs = takes.iter().zip(&plan.namespaces).map(|(take, planned)| cost(take, planned));
-        let (cost, all) = (costs.sum::<u64>(), plan.bytes());
+        let (cost, all) = (cost(&takes, &plan.namespaces), plan.bytes());
         if u128::from(cost) * 100 > u128::from(all) * u128::from(settings.share) {
             let percent = u128::from(cost) * 100 / u128::from(all.max(1));
             return Err(format!("{percent} % has changed, more than the {} % of an increment", settings.share).into());
@@ -261,9 +260,10 @@ impl Take {
 }
 
 /// Returns about how many bytes of documents are read.
-pub(super) fn cost(take: &Take, planned: &PlannedNamespace) -> u64 {
-    match take {
+pub(super) fn cost(takes: &[Take], namespaces: &[PlannedNamespace]) -> u64 {
+    let costs = takes.iter().zip(namespaces).map(|(take, planned)| match take {
         Take::Whole => planned.bytes,
-        Take::Changes(ids) => ids.count() * planned.bytes.checked_div(planned.documents).unwrap_or(0),
-    }
+        Take::Changes(ids) => ids.count() * planned.document_bytes(),
+    });
+    costs.sum()
 }

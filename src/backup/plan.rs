@@ -46,6 +46,14 @@ pub struct PlannedNamespace {
     pub bytes: u64,
 }
 
+impl PlannedNamespace {
+    /// Returns about how many bytes one document has.
+    #[must_use]
+    pub fn document_bytes(&self) -> u64 {
+        self.bytes.checked_div(self.documents).unwrap_or(0)
+    }
+}
+
 /// What is read, from where, and as of when.
 #[derive(Debug, Clone)]
 pub struct BackupPlan {
@@ -155,7 +163,7 @@ impl BackupPlan {
     #[must_use]
     pub fn bytes_to_read(&self) -> u64 {
         let Some(increment) = &self.increment else { return self.bytes() };
-        increment.takes.iter().zip(&self.namespaces).map(|(take, planned)| increment::cost(take, planned)).sum()
+        increment::cost(&increment.takes, &self.namespaces)
     }
 
     /// Returns the `_id`s of the documents that alone are taken of a namespace; none where all of it is.

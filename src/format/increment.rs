@@ -1,5 +1,7 @@
 //! Increments: backups that hold what has changed since another one, and name that.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::backup_id::BackupId;
@@ -7,6 +9,14 @@ use super::catalog::SegmentRef;
 
 /// The most increments behind one full backup: those of a week. Each is one more object that a restore needs.
 pub const MOST_INCREMENTS: u32 = 7;
+
+/// Returns what a backup builds on, the nearest first, where `parents` says what each increment was built on.
+pub fn ancestors<'a>(
+    parents: &'a BTreeMap<BackupId, BackupId>,
+    id: &'a BackupId,
+) -> impl Iterator<Item = &'a BackupId> {
+    std::iter::successors(parents.get(id), |id| parents.get(id)).take(MOST_INCREMENTS as usize)
+}
 
 /// What the manifest of an increment says of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,13 +31,11 @@ impl Repository {
     /// [`Kind::Damaged`](crate::error::Kind::Damaged) when one is missing, was altered, or does not lead to the next.
     pub async fn chain(&self, manifest: &Manifest) -> Result<Vec<Manifest>> {
         let mut chain = vec![manifest.clone()];
-        let mut newest = manifest.clone();
-        while let Some(parent) = newest.parent() {
+        while let Some((newest, parent)) = chain.last().and_then(|newest| Some((newest, newest.parent()?))) {
             let found = self.manifest(parent).await;
-            let parent = found.map_err(|error| broken(manifest, parent, &error.to_string()))?;
-            check_link(&newest, &parent)?;
-            chain.push(parent.clone());
-            newest = parent;
+            let found = found.map_err(|error| broken(manifest, parent, &error.to_string()))?;
+            check_link(newest, &found)?;
+            chain.push(found);
         }
         Ok(chain)
     }

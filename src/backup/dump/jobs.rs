@@ -59,14 +59,11 @@ pub(super) async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>, progres
 
 /// Returns the parts in which the touched documents of a collection are read; none where none was.
 fn touched_jobs(plan: &BackupPlan, collection: usize, progress: &Progress) -> Vec<Job> {
-    let (PlannedNamespace { namespace, documents, bytes }, Some(at), Some(ids)) =
-        (&plan.namespaces[collection], plan.at, plan.changes(collection))
-    else {
-        return Vec::new();
-    };
+    let (Some(at), Some(ids)) = (plan.at, plan.changes(collection)) else { return Vec::new() };
+    let planned = &plan.namespaces[collection];
+    let (namespace, document_bytes) = (&planned.namespace, planned.document_bytes());
     let (node, db, name) = (plan.node.clone(), namespace.db.clone(), namespace.name.clone());
     let lookup = Lookup { node, db, collection: name, uuid: namespace.uuid.unwrap_or_default(), at };
-    let document_bytes = bytes.checked_div(*documents).unwrap_or(0);
     let parts = TouchedPart::split(&lookup, ids, document_bytes).into_iter().enumerate();
     let progress = progress.part(namespace.full_name(), ids.count() * document_bytes);
     let job = |(part, touched)| Job { collection, part, what: What::Touched(touched), progress: progress.clone() };
@@ -101,7 +98,7 @@ async fn split_into_jobs(
     progress: &Progress,
 ) -> Result<Vec<Job>> {
     let planned = &plan.namespaces[collection];
-    let document_bytes = planned.bytes.checked_div(planned.documents).unwrap_or(0);
+    let document_bytes = planned.document_bytes();
     let stretches = stretches(plan, planned, parts, loss).await?.into_iter().enumerate();
     let progress = progress.part(planned.namespace.full_name(), planned.bytes);
     let jobs = stretches.map(|(part, stretch)| {

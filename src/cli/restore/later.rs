@@ -130,16 +130,13 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     if is_merged {
         session.say("  of these, only the documents that it wrote are again what they were before it, and lose what was written");
         session.say("  to them since; those that it added and somebody has changed stay, as do all others:");
-        for namespace in replaced {
-            session.say(format_args!("    {namespace}"));
-        }
     } else if replaced.is_empty() {
         session.say("  what it has loaded is dropped; it has replaced nothing");
     } else {
         session.say("  these are again what they were before it, and lose what was written to them since:");
-        for namespace in replaced {
-            session.say(format_args!("    {namespace}"));
-        }
+    }
+    for namespace in replaced {
+        session.say(format_args!("    {namespace}"));
     }
     confirm(deployment, confirmed)?;
     let undone = restore::undo(deployment, known, &session.random).await?;
