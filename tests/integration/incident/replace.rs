@@ -11,7 +11,9 @@ use crate::round_trip::odd;
 
 #[tokio::test]
 async fn everything_is_replaced_and_nothing_else() {
-    let stage = Stage::new(harness::replica_set()).await;
+    // Nothing of any restore is left in the end, so nobody else may restore there.
+    let servers = harness::own(&Options::default());
+    let stage = Stage::new(&servers).await;
     let refused = stage.restore(&[&stage.backup]).exits(7);
     assert!(
         refused.stderr.contains("5 target namespaces exist already") || refused.stderr.contains("exist already"),
@@ -32,7 +34,9 @@ async fn everything_is_replaced_and_nothing_else() {
 
 #[tokio::test]
 async fn what_was_replaced_is_kept_and_comes_back() {
-    let stage = Stage::new(harness::replica_set()).await;
+    // Nothing of any restore is left in the end, so nobody else may restore there.
+    let servers = harness::own(&Options::default());
+    let stage = Stage::new(&servers).await;
     let answer: Value = stage.restore(&[&stage.backup, "--replace", "--keep-old", "--json"]).exits(0).json();
     let id = answer["restore"].as_str().unwrap();
     assert_eq!(answer["can_be_undone"], true);
@@ -68,7 +72,9 @@ async fn what_was_replaced_is_kept_and_comes_back() {
 
 #[tokio::test]
 async fn what_was_kept_can_be_forgotten() {
-    let stage = Stage::new(harness::replica_set()).await;
+    // Nothing of any restore is left in the end, so nobody else may restore there.
+    let servers = harness::own(&Options::default());
+    let stage = Stage::new(&servers).await;
     let answer: Value = stage.restore(&[&stage.backup, "--replace", "--keep-old", "--json"]).exits(0).json();
     let id = answer["restore"].as_str().unwrap();
     stage.restore(&["--resume", id]).exits(7);
