@@ -2,15 +2,18 @@
 //!
 //! `cargo bench --bench sealing -- FILE.bson` seals the documents of a file that `mongodump` wrote, on one
 //! thread, and prints a table: how much each choice stores, and how fast it
-//! seals and opens. Also what content digests cost, and how large a catalog of 5,000 collections is as BSON and
+//! seals and opens. Also what each step costs by itself, what content digests cost, and how large a catalog of 5,000 collections is as BSON and
 //! as JSON, sealed.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)] // A table of rounded numbers.
+
+#[path = "sealing/budget.rs"]
+mod budget;
 
 use std::time::{Duration, Instant};
 
 use bson::RawDocument;
 use regrow::codec::keys::NewIdentity;
-use regrow::codec::{ContentDigest, Identities, Opener, Recipients, Sealer, sha256};
+use regrow::codec::{ContentDigest, Identities, Level, Opener, Recipients, Sealer, sha256};
 use regrow::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
 use regrow::format::manifest::Encryption;
 use regrow::format::segment::{Documents, Walk};
@@ -24,7 +27,7 @@ const SAMPLE: usize = 256 * MIB;
 const SEGMENT: usize = 8 * MIB;
 
 const SIZES: [usize; 5] = [1, 2, 4, 8, 16];
-const LEVELS: [i32; 4] = [1, 2, 3, 5];
+const LEVELS: [i32; 7] = [1, 2, 3, 4, 5, 9, 19];
 
 fn main() {
     let file = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
@@ -40,6 +43,8 @@ fn main() {
     for level in LEVELS {
         measure(&bytes, 8 * MIB, level);
     }
+    let new = NewIdentity::generate(jiff::Timestamp::UNIX_EPOCH);
+    budget::measure(&bytes, Recipients::parse(&[new.recipient]).expect("it is a recipient"));
     measure_digest(&bytes);
     measure_catalog();
 }
@@ -59,7 +64,7 @@ fn measure(bytes: &[u8], target: usize, level: i32) {
     let new = NewIdentity::generate(jiff::Timestamp::UNIX_EPOCH);
     let recipients = Recipients::parse(&[new.recipient]).expect("it is a recipient");
     let identities = Identities::parse(&new.file).expect("it is an identity");
-    let sealer = Sealer::new(Some(recipients)).with_level(level);
+    let sealer = Sealer::new(Some(recipients)).with_level(Level::new(level).expect("there is such a level"));
     let opener = Opener::new(Encryption::Age, Some(identities), &[]).expect("there is an identity");
     let runs = runs(bytes, target);
     let raw: usize = runs.iter().map(|run| run.as_bytes().len()).sum();

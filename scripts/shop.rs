@@ -17,6 +17,8 @@ mod dice;
 mod documents;
 #[path = "shop/inspect.rs"]
 mod inspect;
+#[path = "shop/large.rs"]
+mod large;
 #[path = "shop/load.rs"]
 mod load;
 #[path = "shop/plan.rs"]
@@ -41,6 +43,7 @@ use crate::plan::Plan;
 
 /// Fills a `MongoDB` server with a sample multi-tenant shop
 #[derive(Debug, Parser)]
+#[allow(clippy::struct_excessive_bools)] // A flag is one.
 struct Arguments {
     /// The server to fill
     #[arg(long, env = "MONGODB_URI", default_value = "mongodb://127.0.0.1:27017")]
@@ -60,6 +63,12 @@ struct Arguments {
     /// Also make this many small collections in the database <DATABASE>_small
     #[arg(long, default_value_t = 0)]
     small_collections: u64,
+    /// Also make this many documents of 15.5 MB in the shop
+    #[arg(long, default_value_t = 0)]
+    large_documents: u64,
+    /// Leave out the secondary indexes
+    #[arg(long)]
+    no_indexes: bool,
     /// Inserts under way at once
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     tasks: u16,
@@ -110,8 +119,11 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         let begin = fresh(&shop).await?;
         schema::create_collections(&shop).await?;
         load::fill(&shop, &plan, tasks).await?;
+        large::fill(&shop, arguments.seed, arguments.large_documents).await?;
         let loaded = begin.elapsed();
-        schema::create_indexes(&shop).await?;
+        if !arguments.no_indexes {
+            schema::create_indexes(&shop).await?;
+        }
         println!("{} in {}", inspect::summary(&shop).await?, Elapsed(begin.elapsed()));
         eprintln!("loading took {}, then indexes {}", Elapsed(loaded), Elapsed(begin.elapsed().saturating_sub(loaded)));
     }

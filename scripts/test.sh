@@ -7,4 +7,6 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 python3 scripts/servers.py fetch
-exec cargo test --release --locked "$@"
+# Most of the time tests wait, for servers and for what they have started.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
+exec cargo test --profile "${REGROW_TEST_PROFILE:-tests}" --locked "$@"

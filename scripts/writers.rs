@@ -1,12 +1,14 @@
-//! Keeps a server busy for the benchmark of the oplog, and applies an oplog the slow way, to compare with.
+//! Keeps a server busy for the benchmarks of the oplog and of impact, and applies an oplog the slow way, to compare with.
 //!
 //! Writers insert documents into ten collections, `$set` and `$push` parts of them, and delete some; each waits
-//! for one answer before it writes again.
+//! for one answer before it writes again, or for its time.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program for people, not part of the library.
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocumentBuf, Timestamp, cstr, doc, rawdoc};
@@ -15,6 +17,7 @@ use futures_util::TryStreamExt;
 use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
 use mongodb::{Client, Database};
 use serde_json::json;
+use tokio::time::Interval;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -36,6 +39,12 @@ struct Arguments {
     /// Documents that each of them inserts; about as many other operations follow
     #[arg(long, default_value_t = 100_000)]
     documents: u64,
+    /// Operations in a second that each of them begins at most, as people do who do not wait in line
+    #[arg(long)]
+    pace: Option<u32>,
+    /// End when the standard input does, if not before
+    #[arg(long)]
+    until_input_ends: bool,
     /// Instead of writing: sends the oplog's operations on the database to this server, one per applyOps command
     #[arg(long, value_name = "URI")]
     apply_to: Option<String>,
@@ -63,11 +72,24 @@ async fn run(arguments: Arguments) -> Outcome<()> {
     if arguments.drop {
         return Ok(database.drop().await?);
     }
-    let (operations, elapsed) = match &arguments.apply_to {
-        Some(target) => apply_singly(&database, &connect(target).await?, arguments.limit).await?,
-        None => write(&database, arguments.writers, arguments.documents).await?,
+    if let Some(target) = &arguments.apply_to {
+        let (operations, elapsed) = apply_singly(&database, &connect(target).await?, arguments.limit).await?;
+        println!("{}", json!({ "operations": operations, "seconds": elapsed.as_secs_f64() }));
+        return Ok(());
+    }
+    let (mut took, elapsed) = write(&database, &arguments).await?;
+    took.sort_unstable();
+    let milliseconds = |percent: usize| {
+        let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
+        took.get(at).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
     };
-    println!("{}", json!({ "operations": operations, "seconds": elapsed.as_secs_f64() }));
+    let (median, slowest) = (milliseconds(50), milliseconds(99));
+    println!(
+        "{}",
+        json!({
+            "operations": took.len(), "seconds": elapsed.as_secs_f64(), "p50_ms": median, "p99_ms": slowest,
+        })
+    );
     Ok(())
 }
 
@@ -78,41 +100,77 @@ async fn connect(uri: &str) -> Outcome<Client> {
     Ok(Client::with_options(options)?)
 }
 
-async fn write(database: &Database, writers: u64, documents: u64) -> Outcome<(u64, Duration)> {
-    let begin = Instant::now();
-    let running: Vec<_> = (0..writers)
-        .map(|writer| tokio::spawn(write_alone(database.clone(), (0..documents).map(move |n| n * writers + writer))))
-        .collect();
-    let mut operations = 0;
-    for writer in running {
-        operations += writer.await??;
+/// Lets all writers write; returns how long each operation took, and all of it.
+async fn write(database: &Database, arguments: &Arguments) -> Outcome<(Vec<Duration>, Duration)> {
+    let (begin, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    if arguments.until_input_ends {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            stop.store(true, Ordering::Relaxed);
+        });
     }
-    Ok((operations, begin.elapsed()))
+    let (writers, documents) = (arguments.writers, arguments.documents);
+    let running: Vec<_> = (0..writers)
+        .map(|writer| {
+            let pace = arguments.pace.map(|pace| tokio::time::interval(Duration::from_secs(1) / pace.max(1)));
+            let writer_alone = Writer { database: database.clone(), pace, took: Vec::new(), stop: Arc::clone(&stop) };
+            tokio::spawn(writer_alone.write((0..documents).map(move |n| n * writers + writer)))
+        })
+        .collect();
+    let mut took = Vec::new();
+    for writer in running {
+        took.extend(writer.await??);
+    }
+    Ok((took, begin.elapsed()))
 }
 
-/// Writes the documents with these numbers; returns how many operations it took.
-async fn write_alone(database: Database, numbers: impl Iterator<Item = u64>) -> Outcome<u64> {
-    let mut operations = 0;
-    for number in numbers {
-        let id = i64::try_from(number)?;
-        let collection = database.collection::<Document>(&format!("c{}", number % COLLECTIONS));
-        let lines = ["twenty characters of"; 5];
-        collection.insert_one(doc! { "_id": id, "a": id, "lines": &lines[..], "c": { "d": id } }).await?;
-        operations += 1;
-        if number.is_multiple_of(2) {
-            collection.update_one(doc! { "_id": id }, doc! { "$set": { "a": id + 1, "lines.1": "other" } }).await?;
-            operations += 1;
+/// One of those who write.
+struct Writer {
+    database: Database,
+    pace: Option<Interval>,
+    took: Vec<Duration>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Writes the documents with these numbers; returns how long each operation took.
+    async fn write(mut self, numbers: impl Iterator<Item = u64>) -> Outcome<Vec<Duration>> {
+        for number in numbers {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let id = i64::try_from(number)?;
+            let collection = self.database.collection::<Document>(&format!("c{}", number % COLLECTIONS));
+            let lines = ["twenty characters of"; 5];
+            let document = doc! { "_id": id, "a": id, "lines": &lines[..], "c": { "d": id } };
+            self.timed(async { collection.insert_one(document).await.map(drop) }).await?;
+            let own = || doc! { "_id": id };
+            if number.is_multiple_of(2) {
+                let set = doc! { "$set": { "a": id + 1, "lines.1": "other" } };
+                self.timed(async { collection.update_one(own(), set).await.map(drop) }).await?;
+            }
+            if number.is_multiple_of(3) {
+                let push = doc! { "$push": { "lines": "one more" } };
+                self.timed(async { collection.update_one(own(), push).await.map(drop) }).await?;
+            }
+            if number.is_multiple_of(5) {
+                self.timed(async { collection.delete_one(own()).await.map(drop) }).await?;
+            }
         }
-        if number.is_multiple_of(3) {
-            collection.update_one(doc! { "_id": id }, doc! { "$push": { "lines": "one more" } }).await?;
-            operations += 1;
-        }
-        if number.is_multiple_of(5) {
-            collection.delete_one(doc! { "_id": id }).await?;
-            operations += 1;
-        }
+        Ok(self.took)
     }
-    Ok(operations)
+
+    /// Does one operation, when it is its time. Who is late is late from then on: what was waited for counts.
+    async fn timed(&mut self, operation: impl Future<Output = mongodb::error::Result<()>>) -> Outcome<()> {
+        let begin = match &mut self.pace {
+            Some(pace) => pace.tick().await.into_std(),
+            None => Instant::now(),
+        };
+        operation.await?;
+        self.took.push(begin.elapsed());
+        Ok(())
+    }
 }
 
 /// Applies the first operations of the newest stretch of the oplog that are about the database, one per command.

@@ -5,43 +5,58 @@
 //! an orderly failure removes what it had stored.
 
 mod changes;
+mod checkpoint;
 mod commit_record;
 mod dump;
 mod follow;
 mod increment;
+mod pace;
 mod parent;
 mod plan;
+mod resume;
 mod run;
 mod store;
+mod take;
 mod touched;
 
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use checkpoint::Checkpoints;
 pub(crate) use commit_record::Origin;
 use commit_record::{manifest, origin};
 use dump::Dumped;
 pub use increment::{DEFAULT_SHARE, IncrementPlan, IncrementSettings, Take, WhyFull, plan};
+pub use pace::ReadLimits;
 pub use parent::Destination;
 pub use plan::{BackupPlan, BackupRequest, PlannedNamespace};
+pub use resume::{Resumption, WhyAnew, resume};
 pub(crate) use store::{Filled, QUEUE, store};
+pub use take::{Taken, execute, execute_or_full};
 
 use crate::clock::Clock;
-use crate::codec::{Recipients, Sealer, SigningKey};
+use crate::codec::{Level, Recipients, Sealer, SigningKey};
 use crate::error::{Error, Kind, Result};
 use crate::format::catalog::Catalog;
-use crate::format::manifest::{Encryption, Manifest};
+use crate::format::manifest::{Encryption, Manifest, PackRecord};
 use crate::format::{BackupId, Subject, layout, pack, segment};
 use crate::mongo::accounts::{self, Accounts};
 use crate::mongo::read::SnapshotLoss;
 use crate::mongo::retrying;
 use crate::progress::Progress;
+use crate::random::Random;
 use crate::repository::{BackupWriter, Repository};
+use crate::units::MIB;
 
 /// An unfinished upload of this age belongs to no backup that still runs.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
+/// What becomes of what a failed backup has noted.
+const KEPT: &str = "what it has stored is kept for now: 'regrow backup --resume' with the same arguments, and the service by itself, go \
+                    on with it as long as the server shows its moment";
+
 /// What a backup needs besides its plan.
+#[derive(Clone)]
 pub struct BackupContext {
     /// Where it goes.
     pub repository: Repository,
@@ -51,10 +66,25 @@ pub struct BackupContext {
     pub signing_key: SigningKey,
     /// The time.
     pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Who takes it, for people: a host and a process.
+    pub who: String,
     /// What shows how far it has come.
     pub progress: Progress,
     /// How large things grow.
     pub targets: Targets,
+    /// What it may cost.
+    pub settings: BackupSettings,
+}
+
+/// What a backup may cost those who use the same machines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// How much work is put into compressing.
+    pub level: Level,
+    /// What it takes of the deployment.
+    pub limits: ReadLimits,
 }
 
 /// How large things grow before the next one begins. Tests choose less, so that little data makes many.
@@ -64,64 +94,20 @@ pub struct Targets {
     pub segment_bytes: usize,
     /// Stored bytes in a pack.
     pub pack_bytes: u64,
+    /// Bytes of documents in a part of a collection that would leave a reader without work. Other collections are read whole:
+    /// finding where parts begin costs the server a look into a cold page for each.
+    pub part_bytes: u64,
+}
+
+impl Targets {
+    /// What is used in earnest.
+    pub const DEFAULT: Self =
+        Self { segment_bytes: segment::TARGET_BYTES, pack_bytes: pack::TARGET_BYTES, part_bytes: 256 * MIB as u64 };
 }
 
 impl Default for Targets {
     fn default() -> Self {
-        Self { segment_bytes: segment::TARGET_BYTES, pack_bytes: pack::TARGET_BYTES }
-    }
-}
-
-/// Takes the planned backup and returns its manifest. `stop` ends it early, cleanly.
-///
-/// # Errors
-/// [`Kind::Interrupted`] when `stop` came first; whatever the server or the storage says otherwise. After
-/// an error no backup exists and what had been stored is removed or named in the log, unless the manifest
-/// was being written: then the error says that the backup may exist, and it is whole if it does.
-pub async fn execute(plan: BackupPlan, context: &BackupContext, stop: impl Future<Output = ()>) -> Result<Manifest> {
-    let mut writer = context.writer(&plan.id);
-    tokio::pin!(stop);
-    let outcome = write(&plan, context, &mut writer, &mut stop).await;
-    commit(outcome, writer, context, stop).await
-}
-
-/// Takes the planned backup; where it is an increment that fails, a full one as `anew` plans it. Returns the manifest, and
-/// why it is no increment after all.
-///
-/// # Errors
-/// As those of [`execute`].
-pub async fn execute_or_full<F: Future<Output = Result<BackupPlan>>>(
-    plan: BackupPlan,
-    anew: impl FnOnce() -> F,
-    context: &BackupContext,
-    stop: impl Future<Output = ()>,
-) -> Result<(Manifest, Option<WhyFull>)> {
-    let mut writer = context.writer(&plan.id);
-    tokio::pin!(stop);
-    match write(&plan, context, &mut writer, &mut stop).await {
-        // The moment is gone, a collection was dropped, the parent has expired: a full backup asks for none of that.
-        Err(error) if plan.increment.is_some() && matches!(error.kind(), Kind::Failed | Kind::NotFound) => {
-            abandon(writer).await;
-            let plan = tokio::select! {
-                plan = anew() => plan?,
-                () = &mut stop => return Err(interrupted()),
-            };
-            Ok((execute(plan, context, stop).await?, Some(error.into())))
-        }
-        outcome => Ok((commit(outcome, writer, context, stop).await?, None)),
-    }
-}
-
-async fn write(
-    plan: &BackupPlan,
-    context: &BackupContext,
-    writer: &mut BackupWriter,
-    stop: impl Future<Output = ()>,
-) -> Result<Manifest> {
-    sweep(&context.repository).await;
-    tokio::select! {
-        outcome = write_data(plan, context, writer) => outcome,
-        () = stop => Err(interrupted()),
+        Self::DEFAULT
     }
 }
 
@@ -131,29 +117,27 @@ pub(crate) fn interrupted() -> Error {
 }
 
 impl BackupContext {
-    /// Begins to write a backup.
-    pub(crate) fn writer(&self, id: &BackupId) -> BackupWriter {
+    /// Begins to write a backup, or goes on with it behind packs that another run has stored.
+    pub(crate) fn writer(&self, id: &BackupId, stored: Vec<PackRecord>) -> BackupWriter {
         let encryption = if self.recipients.is_some() { Encryption::Age } else { Encryption::None };
-        BackupWriter::new(self.repository.clone(), id.clone(), encryption, self.targets.pack_bytes)
+        BackupWriter::behind(stored, self.repository.clone(), id.clone(), encryption, self.targets.pack_bytes)
     }
 }
 
-/// Makes a backup of what was stored, or removes it when something has failed.
+/// Makes a backup of what was stored, or removes it when something has failed and it was not noted.
 ///
 /// # Errors
 /// As those of [`execute`].
 pub(crate) async fn commit(
     outcome: Result<Manifest>,
     mut writer: BackupWriter,
+    checkpoints: Checkpoints,
     context: &BackupContext,
     stop: impl Future<Output = ()>,
 ) -> Result<Manifest> {
     let manifest = match outcome {
         Ok(manifest) => manifest,
-        Err(error) => {
-            abandon(writer).await;
-            return Err(error);
-        }
+        Err(error) => return Err(abandon(writer, checkpoints, error).await),
     };
     // Nothing is removed from here on: the manifest may be there although its answer never came.
     let outcome = tokio::select! {
@@ -161,19 +145,32 @@ pub(crate) async fn commit(
         () = stop => Err(Error::new(Kind::Interrupted, "the backup was interrupted")),
     };
     match outcome {
-        Ok(()) => Ok(manifest),
+        Ok(()) => {
+            checkpoints.are_done().await;
+            Ok(manifest)
+        }
         Err(error) => Err(error
             .context(format!("the commit of {} was cut short", manifest.id))
             .with_hint("'regrow list' shows whether the backup exists; it is whole if it does")),
     }
 }
 
-/// Removes what a backup had stored that failed before its commit.
-async fn abandon(writer: BackupWriter) {
+/// Removes what a backup had stored that failed before its commit, but for what it has noted. Returns the error, with what
+/// becomes of that.
+async fn abandon(writer: BackupWriter, checkpoints: Checkpoints, error: Error) -> Error {
+    let have_begun = checkpoints.have_begun();
+    let are_ours = checkpoints.are_still_ours().await;
+    if !matches!(are_ours, Ok(true)) {
+        // What lies under the keys that it wrote may be somebody else's by now.
+        tracing::info!(?are_ours, "nothing of the failed backup is removed");
+        return error;
+    }
     let remaining = writer.abandon().await;
     if !remaining.is_empty() {
         tracing::warn!(objects = remaining.len(), "leftovers of the failed backup could not be removed");
     }
+    checkpoints.are_left().await;
+    if have_begun && error.hint().is_none() { error.with_hint(KEPT) } else { error }
 }
 
 /// Removes what uploads of killed runs left. A backup that can be taken must not fail for want of tidiness.
@@ -186,14 +183,22 @@ pub(crate) async fn sweep(repository: &Repository) {
 }
 
 /// Stores everything but the manifest, and returns that.
-async fn write_data(plan: &BackupPlan, context: &BackupContext, writer: &mut BackupWriter) -> Result<Manifest> {
-    let sealer = Sealer::new(context.recipients.clone());
+async fn write_data(
+    plan: &BackupPlan,
+    context: &BackupContext,
+    stored: Vec<PackRecord>,
+    writer: &mut BackupWriter,
+    checkpoints: &mut Checkpoints,
+) -> Result<Manifest> {
+    let sealer = Sealer::new(context.recipients.clone()).with_level(context.settings.level);
     // Where the oplog cannot be read, nothing can be read later than planned. Nor is an increment: what is read of others
     // shows their moment and no later one.
     let loss = plan.replay_from.filter(|_| plan.increment.is_none()).map(|_| SnapshotLoss::default());
     // Accounts first: they are small, and a missing privilege shows before hours of reading.
     let accounts = if plan.is_partial() { Accounts::default() } else { read_accounts(plan, loss.as_ref()).await? };
-    let Dumped { collections, oplog } = dump::dump(plan, &sealer, writer, context, loss).await?;
+    let dump = dump::dump(plan, &sealer, writer, context, (loss, checkpoints));
+    // Before anything is stored behind the packs: whoever goes on once more finds nothing that was not noted.
+    let (Dumped { collections, oplog }, ()) = tokio::try_join!(dump, take::confirm_again(&context.repository, stored))?;
     let (users, roles) = (accounts.users, accounts.roles);
     let parent = plan.increment.as_ref().map(|increment| increment.parent.id.clone());
     let catalog = Catalog { source: plan.source.clone(), collections, users, roles, oplog, parent };

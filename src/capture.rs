@@ -16,15 +16,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::start::Start;
 use crate::clock::Clock;
 use crate::codec::{Recipients, SigningKey};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::format::oplog::{MAX_SLICE_BYTES, Range, SliceRecord, Timeline};
 use crate::format::{ClusterTime, TimelineId};
 use crate::mongo::{Deployment, NodePreference};
 use crate::random::Random;
 use crate::repository::Repository;
 use crate::units::MIB;
+
+/// How many times in a row a capture is overtaken by others before it gives way to them.
+const MOST_OVERTAKEN: u32 = 5;
 
 /// What a capture needs.
 pub struct CaptureContext {
@@ -80,6 +84,8 @@ impl Default for CaptureSettings {
 pub enum CaptureEvent {
     /// It goes on from here.
     Resumed(ClusterTime),
+    /// Another capture has stored what this one had in hand; it goes on behind that.
+    Overtaken(String),
     /// A new timeline begins; what was captured before does not lead into it.
     NewTimeline {
         /// The timeline.
@@ -140,31 +146,56 @@ impl CaptureEvent {
 ///
 /// # Errors
 /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the source is no replica set or a privilege is
-/// missing; [`Kind::LeaseHeld`](crate::error::Kind::LeaseHeld) when another capture stores, too. Servers and stores
-/// that are away are waited for.
+/// missing; [`Kind::LeaseHeld`](crate::error::Kind::LeaseHeld) when another capture stores everything before this one
+/// does. Servers and stores that are away are waited for.
 pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Result<()> {
     let (begin_stop, stopping) = watch::channel(false);
-    tokio::pin!(stop);
-    let start = tokio::select! {
-        start = start::find(context) => start?,
-        () = &mut stop => return Ok(()),
-    };
-    let (spool, waiting) = spool::new(context.settings.spool_bytes);
-    let stored = store::Stored::new(start.end());
-    let work = async {
-        let read = read::read(context, start, spool, stopping.clone());
-        let store = store::store(context, waiting, &stored, stopping.clone());
-        tokio::select! {
-            outcome = async { tokio::try_join!(read, store) } => outcome.map(|_| ()),
-            never = window::watch(context, &stored) => match never {},
-        }
-    };
-    tokio::pin!(work);
+    let work = keep_on(context, stopping);
+    tokio::pin!(work, stop);
     tokio::select! {
         outcome = &mut work => outcome,
-        () = &mut stop => {
+        () = stop => {
             let _ = begin_stop.send(true);
             work.await
         }
+    }
+}
+
+/// Captures, and goes on behind what another capture has stored meanwhile: one that runs once is no reason to end, nor to
+/// fail for that one itself. Of two that run on and on, the one that is overtaken [`MOST_OVERTAKEN`] times with nothing
+/// stored between gives way: they would read everything twice.
+async fn keep_on(context: &CaptureContext, mut stopping: watch::Receiver<bool>) -> Result<()> {
+    let mut overtaken = 0;
+    loop {
+        let start = tokio::select! {
+            start = start::find(context) => start?,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let (begin, stored) = (start.end(), store::Stored::new(start.end()));
+        match Box::pin(capture(context, start, &stored, &stopping)).await {
+            Err(error) if error.kind() == Kind::LeaseHeld => {
+                overtaken = if stored.end() > begin { 1 } else { overtaken + 1 };
+                if overtaken == MOST_OVERTAKEN && !context.settings.once {
+                    return Err(error);
+                }
+                (context.report)(&CaptureEvent::Overtaken(error.to_string()));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn capture(
+    context: &CaptureContext,
+    start: Start,
+    stored: &store::Stored,
+    stopping: &watch::Receiver<bool>,
+) -> Result<()> {
+    let (spool, waiting) = spool::new(context.settings.spool_bytes);
+    let read = read::read(context, start, spool, stopping.clone());
+    let store = store::store(context, waiting, stored, stopping.clone());
+    tokio::select! {
+        outcome = async { tokio::try_join!(read, store) } => outcome.map(|_| ()),
+        never = window::watch(context, stored) => match never {},
     }
 }

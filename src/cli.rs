@@ -26,11 +26,13 @@ mod progress;
 mod record;
 mod report;
 mod restore;
+mod session;
 mod show;
 mod status;
 mod undelete;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,17 +40,19 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::backup::Targets;
 use crate::clock::Clock;
-use crate::config::{Config, open_storage};
+use crate::config::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::random::Random;
-use crate::repository::Repository;
+use session::Session;
 
 const HELP: &str = "\
 First steps:
   regrow keygen -o identity.txt    makes a key pair; then write regrow.toml, as the README shows
   regrow init                      creates the repository
   regrow doctor                    says what is wrong, and how to mend it
+  regrow daemon                    captures the oplog and does what the schedules say; or regrow capture
   regrow backup                    takes a backup
   regrow restore latest            brings it back
 
@@ -153,59 +157,45 @@ enum Command {
     Undelete(undelete::Arguments),
 }
 
-/// What every command gets.
-struct Session {
-    config: Option<PathBuf>,
-    json: bool,
-    quiet: bool,
-    progress: progress::Mode,
-    clock: Clock,
-    random: Random,
-}
-
-impl Session {
-    fn config(&self) -> Result<Config> {
-        Config::load(self.config.as_deref())
-    }
-
-    async fn repository(&self, config: &Config) -> Result<Repository> {
-        let storage = open_storage(&config.file.repository, false, &self.clock, &self.random).await?;
-        let trust = config.trust()?;
-        let remembers = trust.witness.is_some();
-        let repository = Repository::open_as(storage, trust).await?;
-        if remembers {
-            for (key, problem) in repository.contradictions().await? {
-                self.say(format_args!("warning: {key}: {problem}"));
-            }
-        }
-        Ok(repository)
-    }
-
-    /// Says something to a person, unless they asked for silence.
-    fn say(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
-            progress::beside(|| eprintln!("{text}"));
-        }
-    }
-}
-
 /// How many threads beside one for each core may compress, encrypt, hash and use files. The C library's allocator keeps
 /// memory that was freed for each thread: with tokio's 512 a replay needs half as much again, and is no faster.
 const MORE_BLOCKING_THREADS: usize = 2;
 
+/// Ends the program quietly when whoever reads stdout has seen enough (`regrow status | head`): `println!` panics then.
+fn end_with_the_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
+}
+
 /// Runs the program and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let (clock, random) = (Clock::system(), Random::system());
+    let stores = Stores::new(clock.clone(), random);
+    run_on(clock, stores, Targets::default(), std::env::args_os().collect())
+}
+
+/// Runs the program with these arguments (the first is its name), by this clock, on these stores and with backups' objects as
+/// large as this, and returns its exit code.
+#[must_use]
+pub fn run_on(clock: Clock, stores: Stores, targets: Targets, arguments: Vec<OsString>) -> ExitCode {
+    end_with_the_reader();
+    let arguments = Arguments::parse_from(arguments);
     let is_service = matches!(arguments.command, Command::Daemon(_));
-    start_logging(arguments.verbose + u8::from(is_service), arguments.quiet);
+    start_logging(arguments.verbose + u8::from(is_service), arguments.quiet, is_service);
     let threads = std::thread::available_parallelism().map_or(1, usize::from) + MORE_BLOCKING_THREADS;
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(threads).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return report(&Error::failed("cannot start").caused_by(error)),
     };
-    let outcome = runtime.block_on(dispatch(arguments));
+    let outcome = runtime.block_on(dispatch(arguments, clock, stores, targets));
     // Nothing that still runs may hold up the end: everything that counts has been waited for. Taking the runtime
     // apart would also make the driver's background tasks panic into a person's terminal.
     std::mem::forget(runtime);
@@ -215,7 +205,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-async fn dispatch(arguments: Arguments) -> Result<()> {
+async fn dispatch(arguments: Arguments, clock: Clock, stores: Stores, targets: Targets) -> Result<()> {
     let session = Session {
         config: arguments.config,
         json: arguments.json,
@@ -225,14 +215,16 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
         } else {
             arguments.progress.settled(arguments.quiet)
         },
-        clock: Clock::system(),
+        clock,
         random: Random::system(),
+        stores,
+        targets,
     };
     match arguments.command {
         Command::Keygen(arguments) => keygen::run(&session, &arguments),
         Command::Init => init::run(&session).await,
         Command::Keys(arguments) => keys::run(&session, &arguments).await,
-        Command::Backup(arguments) => backup::run(&session, arguments).await,
+        Command::Backup(arguments) => Box::pin(backup::run(&session, arguments)).await,
         Command::Import(arguments) => Box::pin(import::run(&session, &arguments)).await,
         Command::Capture(arguments) => capture::run(&session, &arguments).await,
         Command::List => list::run(&session).await,
@@ -254,7 +246,7 @@ async fn dispatch(arguments: Arguments) -> Result<()> {
     }
 }
 
-fn start_logging(verbose: u8, quiet: bool) {
+fn start_logging(verbose: u8, quiet: bool, is_service: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "regrow=error",
         (false, 0) => "regrow=warn",
@@ -264,7 +256,9 @@ fn start_logging(verbose: u8, quiet: bool) {
     let filter = EnvFilter::try_from_env("REGROW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress::Talk::default).with_ansi(colour);
-    log.with_target(false).init();
+    let log = log.with_target(false);
+    // A person at a terminal knows what time it is; whoever reads a service's log does not.
+    if is_service { log.init() } else { log.without_time().init() }
 }
 
 fn report(error: &Error) -> ExitCode {

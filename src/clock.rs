@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// A source of wall-clock time; clones share it.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     System,
+    Ahead(Arc<Mutex<SignedDuration>>),
     Manual(Arc<Mutex<Timestamp>>),
 }
 
@@ -23,6 +24,20 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
+    }
+
+    /// Returns a clock that goes with the machine's and shows a later time: what happens days later, tests see today.
+    #[must_use]
+    pub fn ahead(by: SignedDuration) -> Self {
+        Self(Source::Ahead(Arc::new(Mutex::new(by))))
+    }
+
+    /// Puts a clock that is [ahead](Self::ahead) so far ahead from now on, as whoever sets a machine's clock does; the others ignore
+    /// this.
+    pub fn put_ahead(&self, by: SignedDuration) {
+        if let Source::Ahead(ahead) = &self.0 {
+            *ahead.lock().unwrap_or_else(PoisonError::into_inner) = by;
+        }
     }
 
     /// Returns a clock that stands at `start` until it is [advanced](Self::advance).
@@ -37,6 +52,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Timestamp::now(),
+            Source::Ahead(by) => Timestamp::now() + *by.lock().unwrap_or_else(PoisonError::into_inner),
             Source::Manual(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }

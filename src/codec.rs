@@ -7,14 +7,18 @@ mod compress;
 pub mod digest;
 pub mod keys;
 mod lanes;
+pub mod level;
 pub mod pack_hash;
 pub mod seal;
+mod search;
 pub mod signing;
 
 pub use digest::ContentDigest;
 pub use keys::{Identities, Recipients};
+pub use level::Level;
 pub use pack_hash::PackHasher;
 pub use seal::{Opener, Sealer};
+pub use search::Precedent;
 pub use signing::{SigningKey, TrustedKeys};
 
 use sha2::{Digest, Sha256};

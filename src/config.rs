@@ -9,29 +9,30 @@ mod file;
 mod notify;
 mod place;
 pub mod schedules;
+mod source;
 mod verify;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use drill::DrillSettings;
 pub use file::{EncryptionTable, File};
-pub use place::{open_storage, open_unpatient};
+pub use place::Stores;
 pub use verify::VerifySettings;
 
-use crate::backup::IncrementSettings;
+use crate::backup::{BackupSettings, IncrementSettings, ReadLimits};
 use crate::capture::CaptureSettings;
 use crate::codec::signing::public_key;
-use crate::codec::{Identities, Recipients, SigningKey, TrustedKeys};
+use crate::codec::{Identities, Level, Recipients, SigningKey, TrustedKeys};
 use crate::error::{Error, Result};
 use crate::format::BackupKind;
-use crate::format::evidence::WorkloadRecord;
 use crate::format::manifest::Encryption;
+use crate::mongo::MemberChoice;
 use crate::notify::NotifySettings;
 use crate::policy::Retention;
 use crate::repository::Trust;
 use crate::secret::Secret;
-use crate::status::Objectives;
 use crate::units::Span;
 
 /// Where a configuration is looked for when none is named.
@@ -73,7 +74,11 @@ impl Config {
                 .with_hint("check the path and who may read it")
         })?;
         let file = File::parse(&text, &path.display().to_string())?;
-        Ok(Self { file, path })
+        let mut config = Self { file, path };
+        // Who opens the store is given the table alone.
+        let authorities = config.file.repository.ca_file.take().map(|file| config.beside(Path::new(&file)));
+        config.file.repository.ca_file = authorities;
+        Ok(config)
     }
 
     /// Returns the URI of the source.
@@ -163,6 +168,33 @@ impl Config {
         }
     }
 
+    /// Returns what a backup may cost; `level` is the compression level that the command line names, which counts for more.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](crate::error::Kind::Usage) when that is none,
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when a value of the configuration makes no sense.
+    pub fn backup_settings(&self, level: Option<&str>) -> Result<BackupSettings> {
+        let configured = self.file.compression.as_ref().and_then(|compression| compression.level);
+        let level = match (level, configured) {
+            (Some(named), _) => named.parse()?,
+            (None, Some(number)) => Level::new(number).map_err(|error| {
+                let hint = error.hint().unwrap_or_default().to_owned();
+                Error::configuration(format!("compression.level: {error}")).with_hint(hint)
+            })?,
+            (None, None) => Level::DEFAULT,
+        };
+        let limits = self.file.source.as_ref().map_or_else(|| Ok(ReadLimits::default()), source::Source::limits)?;
+        Ok(BackupSettings { level, limits })
+    }
+
+    /// Returns which member of the source is read.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when keys contradict each other.
+    pub fn source_member(&self) -> Result<MemberChoice> {
+        self.file.source.as_ref().map_or_else(|| Ok(MemberChoice::Any), source::Source::member)
+    }
+
     /// Returns what is known of the repository before it is opened.
     ///
     /// # Errors
@@ -189,22 +221,6 @@ impl Config {
     /// a value makes no sense.
     pub fn notifications(&self) -> Result<NotifySettings> {
         self.file.notify.as_ref().map_or_else(|| Ok(NotifySettings::default()), notify::Notify::resolve)
-    }
-
-    /// Returns the objectives of every workload.
-    #[must_use]
-    pub fn objectives(&self) -> Objectives {
-        let record = |workload: &file::Workload| {
-            let tier = self.file.tiers.get(&workload.tier)?;
-            Some(WorkloadRecord {
-                name: workload.name.clone(),
-                tier: workload.tier.clone(),
-                rpo_seconds: tier.rpo.0.as_secs(),
-                rto_seconds: tier.rto.0.as_secs(),
-            })
-        };
-        let workloads = self.file.workloads.iter().filter_map(record).collect();
-        Objectives { workloads, budget: self.file.repository.budget.map(|budget| budget.0) }
     }
 
     /// Returns how the oplog is captured; none when that is switched off.

@@ -27,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use settings::{ServerSettings, Settings};
 
+use crate::backup::Targets;
 use crate::clock::Clock;
-use crate::config::open_unpatient;
+use crate::config::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::format::lease::Lease;
 use crate::random::Random;
@@ -61,8 +62,12 @@ pub struct Daemon {
     pub clock: Clock,
     /// For ids.
     pub random: Random,
+    /// The way to the repository.
+    pub stores: Stores,
     /// A host and a process, for people.
     pub who: String,
+    /// How large the parts of backups grow.
+    pub targets: Targets,
 }
 
 /// The repository as the service uses it.
@@ -185,27 +190,32 @@ impl Daemon {
 
     async fn try_open(&self) -> Result<Place> {
         let place = &self.settings.config.file.repository;
-        let store = open_unpatient(place, false, &self.clock, &self.random).await?;
+        let store = self.stores.open_unpatient(place, false).await?;
         let patient = Retrying::new(Arc::clone(&store), self.clock.clone(), self.random.clone());
         let repository = Repository::open_as(Arc::new(patient), self.settings.config.trust()?).await?;
         repository.accept_signer(&self.settings.signing_key)?;
         Ok(Place { store, repository })
     }
 
-    /// Takes the lease, if it is free and, where it was not given back, stood still for as long as it lasts: that its time
-    /// is over must not be a matter of this machine's clock alone.
+    /// Takes the lease, if it was given back, or has stood still for as long as it lasts: that its time is over must not be a
+    /// matter of clocks that may be wrong. Only of one that no service holds the time counts as well.
     async fn acquire(&self, place: &Place, settings: &Settings, seen: &mut Option<Seen>) -> Result<HeldLease> {
-        if let Some(lease) = place.repository.lease().await?.filter(|lease| !lease.released) {
+        let applicant =
+            Applicant { description: format!("regrow daemon on {}", self.who), duration: LEASE, service: true };
+        let Place { repository, .. } = place;
+        if let Some(lease) = repository.lease().await?.filter(|lease| !lease.released) {
             let is_same = seen.as_ref().is_some_and(|seen| seen.lease == lease);
             let since = seen.as_ref().filter(|_| is_same).map_or_else(Instant::now, |seen| seen.since);
             *seen = Some(Seen { lease: lease.clone(), since });
             if since.elapsed() < LEASE {
                 return Err(Error::new(Kind::LeaseHeld, format!("{} holds the lease", lease.description)));
             }
+            if lease.service {
+                let with = (&self.clock, &self.random);
+                return repository.take_over(&lease, &applicant, &settings.signing_key, with).await;
+            }
         }
-        let applicant =
-            Applicant { description: format!("regrow daemon on {}", self.who), duration: LEASE, service: true };
-        place.repository.acquire(&applicant, &settings.signing_key, &self.clock, &self.random).await
+        repository.acquire(&applicant, &settings.signing_key, &self.clock, &self.random).await
     }
 
     /// Leads, and returns the settings that were in force at the end.
@@ -231,6 +241,7 @@ impl Daemon {
             clock: self.clock.clone(),
             random: self.random.clone(),
             who: self.who.clone(),
+            targets: self.targets,
         };
         leader.lead(reloads, stop).await
     }

@@ -14,6 +14,7 @@ mod notes;
 mod oplog;
 mod privileges;
 mod program;
+mod proof;
 mod schedules;
 mod server;
 mod store;
@@ -132,11 +133,16 @@ impl Examination<'_> {
         let (check, repository) = store::open(self.installation).await;
         self.note([check]);
         self.found.repository = repository;
-        let checks = [store::by_doing(self.installation).await, keys::signing_key(self.installation, &self.found)];
+        let checks = [
+            store::by_doing(self.installation).await,
+            keys::signing_key(self.installation, &self.found),
+            keys::trusted_keys(self.installation, &self.found),
+        ];
         self.note(checks);
         let (check, newest) = keys::newest_backup(self.installation, &self.found).await;
         self.note([check]);
         self.found.newest = newest;
+        self.note([proof::check(self.installation, &self.found).await]);
     }
 
     async fn source(&mut self) {

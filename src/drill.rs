@@ -27,11 +27,13 @@ use crate::format::ClusterTime;
 use crate::format::catalog::Catalog;
 use crate::format::evidence::{CheckOutcome, DrillResult};
 use crate::format::manifest::Manifest;
+use crate::format::oplog::Range;
 use crate::mongo::Deployment;
 use crate::mongo::scratch as server;
+use crate::policy::history::Soundness;
 use crate::progress::Progress;
 use crate::random::Random;
-use crate::repository::{Repository, SegmentReader, recovery_window};
+use crate::repository::{Repository, SegmentReader};
 use crate::restore::{
     self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary, TargetState, Way, Ways,
 };
@@ -137,13 +139,14 @@ impl Found {
         let repository = context.repository;
         let now = context.clock.now();
         // Evidence that cannot be read is no reason not to try.
-        let damaged = repository.newest_evidence(now).await.map(|log| restore::known_damage(&log)).unwrap_or_default();
-        let ways = Ways { repository, identities: context.identities.clone(), damaged, now };
+        let evidence = repository.newest_evidence(now).await;
+        let soundness = evidence.map(|log| Soundness::of(log.records())).unwrap_or_default();
+        let ways = Ways { repository, identities: context.identities.clone(), soundness, now };
         let way = match wanted {
             Wanted::Backup(name) => ways.to_backup(name).await?,
             Wanted::Moment(to) => ways.to_moment(*to, None).await?,
             Wanted::Newest => ways.to_newest(None).await?,
-            Wanted::Any => match any_moment(repository, context.random).await? {
+            Wanted::Any => match any_moment(&ways.window().await?, context.random) {
                 Some(to) => ways.to_moment(to, None).await?,
                 // Of a standalone server: there are no moments.
                 None => ways.to_newest(None).await?,
@@ -169,22 +172,20 @@ impl Found {
 
 /// Returns any moment that can be restored, each second as likely as any other; none where there are
 /// only backups of standalone servers.
-async fn any_moment(repository: &Repository, random: &Random) -> Result<Option<ClusterTime>> {
-    let (listing, captured) = (repository.list().await?, repository.captured().await?);
-    let window = recovery_window(listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok()), &captured);
-    let seconds = |range: &crate::format::oplog::Range| u64::from(range.end.t - range.begin.t) + 1;
+fn any_moment(window: &[Range], random: &Random) -> Option<ClusterTime> {
+    let seconds = |range: &Range| u64::from(range.end.t - range.begin.t) + 1;
     let all: u64 = window.iter().map(seconds).sum();
     let mut chosen = random.next_u64().checked_rem(all).unwrap_or_default();
-    for range in &window {
+    for range in window {
         if let Some(rest) = chosen.checked_sub(seconds(range)) {
             chosen = rest;
             continue;
         }
         let t = range.begin.t + u32::try_from(chosen).unwrap_or_default();
         let whole = ClusterTime { t, i: u32::MAX };
-        return Ok(Some(whole.clamp(range.begin, range.end)));
+        return Some(whole.clamp(range.begin, range.end));
     }
-    Ok(None)
+    None
 }
 
 impl Find {
@@ -354,7 +355,7 @@ async fn compare(
         finding.count();
         let restored = if plan.recovery.is_some() || item.changes.is_some() {
             progress.expect_more(item.bytes);
-            let part = progress.part(item.target(), item.bytes);
+            let part = progress.part(item.record.namespace(), item.bytes);
             let digest = restore::read_back(&target.deployment, item, &part).await?;
             (digest.documents, digest.to_bytes())
         } else {

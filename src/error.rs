@@ -141,6 +141,8 @@ impl Error {
             _ if self.transient => "a server or the store was away; the log says more",
             Kind::Configuration | Kind::Usage => "a configuration, a key or a privilege is wrong; the log says more",
             Kind::Damaged => "something is not as it was written; the log says more",
+            Kind::Interrupted => "it was interrupted",
+            Kind::NotFound => "there was nothing to do it with; the log says more",
             Kind::Refused => "it was refused, because it would have harmed something; the log says more",
             _ => "it did not succeed; the log says more",
         }

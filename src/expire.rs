@@ -8,26 +8,36 @@ mod doubt;
 mod oplog;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil};
 
 use crate::clock::Clock;
 use crate::codec::SigningKey;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{BackupSummary, Event, RemovedOplog, Run};
 use crate::format::increment::ancestors;
+use crate::format::lease::Lease;
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::oplog::Range;
 use crate::format::{BackupId, TimelineId};
 use crate::policy::Retention;
 use crate::policy::history::Soundness;
 use crate::policy::retention::{BackupFacts, Refusal, RetentionPlan, Verdict};
-use crate::repository::{EvidenceLog, HeldLease, Listing, Repository};
+use crate::random::Random;
+use crate::repository::{Applicant, EvidenceLog, HeldLease, Listing, Repository};
 use crate::storage::{StorageError, StorageResult};
 
 /// What an interrupted backup has left belongs to none that still runs when it is this old.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How long after its lease an interrupted backup is kept, so that it can be resumed: no server keeps a moment readable for
+/// longer.
+const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long the lease of such a backup is held while it is removed.
+const REMOVAL: Duration = Duration::from_mins(10);
 
 /// How far back evidence of verifications is looked for at first: everything is verified each week.
 const VERIFIED_WITHIN: SignedDuration = SignedDuration::from_hours(100 * 24);
@@ -41,6 +51,8 @@ pub struct ExpiryPlan {
     pub damaged: Vec<BackupId>,
     /// Removals that were interrupted, and what interrupted backups have left.
     pub remains: Vec<BackupId>,
+    /// The leases of backups that are or were being taken, as they were seen.
+    pub leases: BTreeMap<BackupId, Lease>,
     /// Keys of the oplog's objects that nothing needs any more, in the order in which they may go.
     pub oplog: Vec<String>,
     /// The slices that those are, by timeline, in order.
@@ -49,6 +61,8 @@ pub struct ExpiryPlan {
     pub parents: BTreeMap<BackupId, BackupId>,
     /// What is known of each good backup.
     pub summaries: BTreeMap<BackupId, BackupSummary>,
+    /// The newest moment that is stored, where ages were taken at it and this machine's clock alone would let more go.
+    pub held_back_to: Option<Timestamp>,
 }
 
 impl ExpiryPlan {
@@ -115,6 +129,8 @@ pub struct ExpiryContext<'a> {
     pub lease: &'a HeldLease,
     /// The time.
     pub clock: &'a Clock,
+    /// Randomness.
+    pub random: &'a Random,
 }
 
 /// Finds out what retention would do now. Changes nothing.
@@ -137,19 +153,22 @@ pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp
         })
         .collect();
     let doubts = doubt::find(repository, &listing).await?;
-    let in_gap = oplog::in_gap(&captured, &facts);
-    let RetentionPlan { mut backups, oplog_until } = retention.plan(&facts, in_gap, now).map_err(refused)?;
+    let decided = retention.plan(&facts, oplog::facts(&captured, &facts), now).map_err(refused)?;
+    let RetentionPlan { mut backups, oplog_until, measured_at, keeps_more } = decided;
     let (oplog, slices) = match oplog_until {
         Some(until) => oplog::unneeded(repository, &captured, until).await?,
         None => (Vec::new(), Vec::new()),
     };
     let parents = facts.iter().filter_map(|backup| Some((backup.id.clone(), backup.parent.clone()?))).collect();
-    doubt::spare(&mut backups, &parents, &doubts, now);
+    doubt::spare(&mut backups, &parents, &doubts, measured_at);
     let summaries = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
     let summaries = summaries.map(|manifest| (manifest.id.clone(), manifest.into())).collect();
     let damaged = listing.backups.iter().filter(|backup| backup.manifest.is_err()).map(|backup| backup.id.clone());
-    let (damaged, remains) = (damaged.collect(), remains(&listing, &expired, now));
-    Ok(ExpiryPlan { backups, damaged, remains, oplog, slices, parents, summaries })
+    let leases = repository.backup_leases().await?;
+    let (damaged, [remains, by_clock]) =
+        (damaged.collect(), [measured_at, now].map(|at| remains(&listing, &expired, &leases, at)));
+    let held_back_to = (keeps_more || remains.len() < by_clock.len()).then_some(measured_at);
+    Ok(ExpiryPlan { backups, damaged, remains, leases, oplog, slices, parents, summaries, held_back_to })
 }
 
 /// Returns which backups are verified: as far as the last months tell, and all the evidence where those tell of none.
@@ -179,16 +198,25 @@ fn refused(refusal: Refusal) -> Error {
 }
 
 /// Returns what is no backup any more, or never was.
-fn remains(listing: &Listing, expired: &BTreeMap<BackupId, Mark>, now: Timestamp) -> Vec<BackupId> {
+fn remains(
+    listing: &Listing,
+    expired: &BTreeMap<BackupId, Mark>,
+    leases: &BTreeMap<BackupId, Lease>,
+    now: Timestamp,
+) -> Vec<BackupId> {
     let begun = |id: &BackupId| civil::DateTime::strptime("%Y%m%dT%H%M%SZ", id.second()).ok();
     let is_abandoned = |id: &BackupId| {
         let begun = begun(id).and_then(|begun| TimeZone::UTC.to_timestamp(begun).ok());
         begun.is_some_and(|begun| now.duration_since(begun) > ABANDONED_AFTER)
     };
     let leftovers = listing.leftovers.iter().map(|leftover| &leftover.id);
-    let leftovers = leftovers.filter(|id| expired.contains_key(id) || is_abandoned(id));
+    let leftovers = leftovers.filter(|id| expired.contains_key(id) || (is_abandoned(id) && !leases.contains_key(id)));
+    // Somebody has taken it, or may still go on with it.
+    let is_over = |lease: &Lease| lease.is_free(now) && now.duration_since(lease.expires_at) > RESUMED_WITHIN;
+    let leased = leases.iter().filter(|(_, lease)| is_over(lease)).map(|(id, _)| id);
     let exists = |id: &&BackupId| listing.backups.iter().any(|backup| backup.id == **id);
-    let mut remains: Vec<BackupId> = leftovers.chain(expired.keys().filter(|id| !exists(id))).cloned().collect();
+    let gone = expired.keys().chain(leased).filter(|id| !exists(id));
+    let mut remains: Vec<BackupId> = leftovers.chain(gone).cloned().collect();
     remains.sort();
     remains.dedup();
     remains
@@ -216,6 +244,9 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
             spared.extend(ancestors(&plan.parents, id));
             continue;
         }
+        if plan.remains.contains(id) && !is_ours_to_remove(id, plan.leases.get(id), context).await? {
+            continue;
+        }
         if !removed(context.repository.remove_backup(id).await, done)? {
             return Ok(());
         }
@@ -240,6 +271,19 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
         done.oplog_objects += 1;
     }
     Ok(())
+}
+
+/// Takes the lease of what an interrupted backup has left, where there was one, so that nobody goes on with it; it is removed with
+/// everything else. Then nothing is removed of what somebody has gone on with, and made a backup of, since it was looked at.
+async fn is_ours_to_remove(id: &BackupId, seen: Option<&Lease>, context: &ExpiryContext<'_>) -> Result<bool> {
+    let Some(seen) = seen else { return Ok(!context.repository.has_backup(id).await?) };
+    let applicant = Applicant { description: "regrow expire".into(), duration: REMOVAL, service: false };
+    let with = (context.clock, context.random);
+    match context.repository.acquire_remains(id, seen, &applicant, context.signing_key, with).await {
+        Ok(lease) => Ok(lease.is_some()),
+        Err(error) if matches!(error.kind(), Kind::LeaseHeld | Kind::Configuration) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a removal succeeded; one that is not allowed is noted.

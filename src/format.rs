@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod backup_id;
 pub mod bounds;
 pub mod catalog;
+pub mod checkpoint;
 pub mod descriptor;
 pub mod evidence;
 pub mod extended_json;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 pub use dump::Dump;
 use fill::{Filler, Read};
 
-use crate::backup::{self, BackupContext, Origin, QUEUE};
+use crate::backup::{self, BackupContext, Checkpoints, Origin, QUEUE};
 use crate::codec::Sealer;
 use crate::error::{Error, Result};
 use crate::format::catalog::{Catalog, CollectionRecord, OplogRecord, SourceRecord};
@@ -56,14 +56,14 @@ pub async fn execute(
 ) -> Result<Manifest> {
     let started_at = context.clock.now();
     let id = BackupId::generate(started_at, request.kind, random);
-    let mut writer = context.writer(&id);
+    let mut writer = context.writer(&id, Vec::new());
     tokio::pin!(stop);
     backup::sweep(&context.repository).await;
     let outcome = tokio::select! {
         outcome = write_data(dump, request, (id, started_at), &context, random, &mut writer) => outcome,
         () = &mut stop => Err(backup::interrupted()),
     };
-    backup::commit(outcome, writer, &context, stop).await
+    backup::commit(outcome, writer, Checkpoints::none(), &context, stop).await
 }
 
 /// Stores everything but the manifest, and returns that.
@@ -75,7 +75,7 @@ async fn write_data(
     random: &Random,
     writer: &mut BackupWriter,
 ) -> Result<Manifest> {
-    let sealer = Sealer::new(context.recipients.clone());
+    let sealer = Sealer::new(context.recipients.clone()).with_level(context.settings.level);
     context.progress.expect(dump.bytes());
     if dump.listing.has_oplog() {
         dump.listing.name_all(random);
@@ -85,7 +85,8 @@ async fn write_data(
     let filler = Filler::new(&dump.listing, filled, context)?;
     let reading = tokio::task::spawn_blocking(move || dump.read(filler));
     let read = async { reading.await.map_err(|error| Error::failed("reading the dump stopped").caused_by(error))? };
-    let store = backup::store(&id, records.len(), queue, &sealer, writer);
+    let mut checkpoints = Checkpoints::none();
+    let store = backup::store(&id, records.len(), queue, &sealer, writer, &mut checkpoints);
     let (mut tallies, read) = tokio::try_join!(store, read)?;
     let of_oplog = tallies.pop().unwrap_or_default();
     let Read { accounts, oplog, feature_compatibility_version } = read;

@@ -63,6 +63,8 @@ pub struct Snapshot {
 pub enum Step {
     /// Its documents are read.
     Reading,
+    /// They would be, if the server had not so much to do for others.
+    Yielding,
     /// Its documents are written into the target.
     Loading,
     /// What was written is read back.

@@ -6,8 +6,10 @@
 //! recorded hash before it is believed.
 
 mod alerts;
+mod backup_lease;
 mod bounds;
 mod chain;
+mod checkpoints;
 mod evidence;
 mod keys;
 mod lease;
@@ -34,8 +36,8 @@ pub use oplog::{CapturedTimeline, SealedSlice, SliceReader};
 pub use superseded::{Remaining, Superseded};
 #[cfg(test)]
 pub(crate) use window::tests as window_tests;
-pub use window::{Route, Stretch, Unreachable, merged, reach, recovery_window, routes};
-pub use writer::BackupWriter;
+pub use window::{Route, Stretch, Unreachable, merged, reach, recovery_window, routes, sound_oplog};
+pub use writer::{BackupWriter, ClosedPack};
 
 use crate::clock::Clock;
 use crate::codec::signing::MANIFEST_PURPOSE;
@@ -86,14 +88,19 @@ impl Repository {
     ) -> Result<(Self, Abilities)> {
         let abilities = storage.probe().await?;
         let descriptor = Descriptor::new(RepositoryId::generate(random), clock.now(), signing_key.entry());
-        match storage.create(layout::DESCRIPTOR, descriptor.to_json().into()).await {
-            Ok(_) => Ok((Self::open(storage).await?, abilities)),
+        let json = Bytes::from(descriptor.to_json());
+        match storage.create(layout::DESCRIPTOR, json.clone()).await {
+            Ok(_) => {}
+            // Something on the way may have made the request twice. Whoever took that for another's repository would throw its
+            // only key away.
+            Err(StorageError::AlreadyExists { .. }) if storage.read(layout::DESCRIPTOR, None).await? == json => {}
             Err(StorageError::AlreadyExists { .. }) => {
-                Err(Error::refused(format!("there is a repository at {} already", storage.location()))
-                    .with_hint("nothing was changed; use it as it is, or choose another repository.url"))
+                return Err(Error::refused(format!("there is a repository at {} already", storage.location()))
+                    .with_hint("nothing was changed; use it as it is, or choose another repository.url"));
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        Ok((Self::open(storage).await?, abilities))
     }
 
     /// Opens the repository that lies in `storage`, believing its own word about whose signatures count.
@@ -309,7 +316,7 @@ fn opener(manifest: &Manifest, identities: Option<Identities>) -> Result<Opener>
 /// Adds what helps against damage, unless the error knows better.
 fn with_remedy(error: Error) -> Error {
     match error.hint() {
-        None => error.with_hint("run 'regrow verify' to see what else is damaged, and restore another backup"),
+        None => error.with_hint("'regrow verify' names all that is damaged, 'regrow list' what can be restored"),
         Some(_) => error,
     }
 }
@@ -318,7 +325,7 @@ fn with_remedy(error: Error) -> Error {
 fn missing_is_damage(error: StorageError, key: &str) -> Error {
     match error {
         StorageError::NotFound { .. } => Error::damaged(format!("{key} is missing"))
-            .with_hint("run 'regrow verify' to see what else is missing, and restore another backup"),
+            .with_hint("'regrow verify' names all that is missing, 'regrow list' what can be restored"),
         error => error.into(),
     }
 }

@@ -14,9 +14,11 @@ mod journal;
 mod load;
 mod merge;
 mod only;
+mod order;
 mod phases;
 mod plan;
 mod replay;
+mod streams;
 mod survey;
 mod target;
 mod undo;
@@ -33,20 +35,20 @@ pub use entries::Entries;
 pub use execute::execute;
 pub use journal::{ItemRecord, Journal, Known, Past, Record, RestoreId, Stage, list as known_restores};
 pub use load::read_back;
-pub use merge::Merged;
+pub use merge::{ChangedSince, Merged};
 pub use only::{Mode, Only};
-pub use plan::{RestoreItem, RestorePlan, RestoreRequest, estimate, is_staged};
+pub use plan::{First, RestoreItem, RestorePlan, RestoreRequest, estimate, is_staged};
 pub use replay::Replayed;
 pub use survey::Recovery;
 pub use target::TargetState;
-pub use undo::{Undone, forget, undo};
-pub use way::{LeadsOn, Remarks, Way, Ways, known_damage};
+pub use undo::{Undone, changed_since, forget, undo};
+pub use way::{LeadsOn, Remarks, Way, Ways};
 
 use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
 use crate::format::evidence;
 use crate::mongo::{Deployment, accounts, load as mongo_load};
-use crate::progress::Progress;
+use crate::progress::{PartProgress, Progress};
 use crate::repository::SegmentReader;
 use exchange::Exchange;
 use journal::{Event, ItemPast};
@@ -103,6 +105,15 @@ pub struct RestoreContext {
     pub journal: Option<Journal>,
     /// What an earlier run of the same restore has done.
     pub past: Past,
+}
+
+impl RestoreContext {
+    /// Begins to show how far an item has come: under its new name, unless that is only a scratch one, which says nothing to
+    /// anybody.
+    fn part(&self, item: &RestoreItem, expected_bytes: u64) -> PartProgress {
+        let name = if self.journal.is_some() { item.target() } else { item.record.namespace() };
+        self.progress.part(name, expected_bytes)
+    }
 }
 
 /// One restore under way, in steps: between [`load`](Self::load) and [`finish`](Self::finish) everything is there, and the
@@ -185,7 +196,7 @@ impl<'a> Restore<'a> {
             Some(accounts) => accounts::add(&client.database("admin"), accounts).await?,
             None => 0,
         };
-        self.phases.time("indexes", self.limits()).await?;
+        self.phases.time("indexes", load::limits(self)).await?;
         Ok(self.summary(added))
     }
 
@@ -245,17 +256,6 @@ impl<'a> Restore<'a> {
         }
     }
 
-    async fn limits(&self) -> Result<()> {
-        // What only passes through a collection needs no limits there.
-        for item in self.plan.items.iter().filter(|item| !item.is_view() && self.plan.request.only.is_none()) {
-            let database = self.context.deployment.client().database(&item.db);
-            let expiring = item.record.indexes.iter().filter(|index| mongo_load::expires(index));
-            self.create_indexes(item, expiring.cloned().collect()).await?;
-            mongo_load::set_limits(&database, item.loading_name(), &item.record.options).await?;
-        }
-        Ok(())
-    }
-
     /// Creates an item's collection, time series or view, and remembers that this run did.
     async fn create(&self, number: usize, item: &RestoreItem) -> Result<()> {
         let database = self.context.deployment.client().database(&item.db);
@@ -266,8 +266,12 @@ impl<'a> Restore<'a> {
             if let Some(journal) = &journal {
                 journal.note(Event::Creating { item: number }).await?;
             }
-            mongo_load::create(&database, &name, &options, &indexes).await?;
-            created.remember(database.name(), &name);
+            let outcome = mongo_load::create(&database, &name, &options, &indexes).await;
+            // Where only the answer was lost, it may be there, and whoever takes the restore back must look for it.
+            if outcome.as_ref().err().is_none_or(Error::is_transient) {
+                created.remember(database.name(), &name);
+            }
+            outcome?;
             match journal {
                 Some(journal) => journal.note_progress(Event::Created { item: number }).await,
                 None => Ok(()),
@@ -315,11 +319,21 @@ impl<'a> Restore<'a> {
             let state = "what it replaces is wholly as it was, or wholly restored, because going back failed too";
             return self.left_over(error.context(format!("{state} ({cause})")));
         }
-        if let (Some(merges), Some(only)) = (self.merges.get(), &self.plan.request.only)
-            && let Err(cause) = merge::backward(&self.context.deployment, only, merges).await
-        {
-            let state = "some of the documents are restored, because going back failed too";
-            return self.left_over(error.context(format!("{state} ({cause})")));
+        if let (Some(merges), Some(only)) = (self.merges.get(), &self.plan.request.only) {
+            match merge::backward(&self.context.deployment, only, merges).await {
+                Ok(changed) if changed.is_nothing() => {}
+                Ok(changed) => tracing::warn!(
+                    overwritten = changed.overwritten,
+                    kept = changed.kept,
+                    documents = changed.examples.join(", "),
+                    "others have changed documents since the failed restore wrote them: going back overwrote those that it had \
+                     replaced, and kept those that it had added"
+                ),
+                Err(cause) => {
+                    let state = "some of the documents are restored, because going back failed too";
+                    return self.left_over(error.context(format!("{state} ({cause})")));
+                }
+            }
         }
         let mut remaining = self.drop_created().await;
         remaining.extend(self.drop_replaced().await);

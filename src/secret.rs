@@ -3,9 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -15,6 +17,12 @@ const OPEN: u32 = 0o027;
 
 /// The largest key file: many identities, and no more than that.
 const LARGEST_KEY_FILE: u64 = 1024 * 1024;
+
+/// What a value begins with that is the name of an environment variable.
+const ENVIRONMENT: &str = "env:";
+
+/// What a value begins with that is a file's path.
+const IN_FILE: &str = "file:";
 
 /// A string that never shows its content in `Debug` or `Display`, and leaves none of it in memory.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,12 +75,12 @@ impl Secret {
     /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the variable is not set, the file
     /// cannot be read, or the value is empty.
     pub fn resolve(setting: &str, value: &str) -> Result<Self> {
-        let text = Zeroizing::new(if let Some(name) = value.strip_prefix("env:") {
+        let text = Zeroizing::new(if let Some(name) = value.strip_prefix(ENVIRONMENT) {
             std::env::var(name).map_err(|_| {
                 Error::configuration(format!("{setting} names the environment variable {name}, which is not set"))
                     .with_hint(format!("set {name}, or change {setting}"))
             })?
-        } else if let Some(path) = value.strip_prefix("file:") {
+        } else if let Some(path) = value.strip_prefix(IN_FILE) {
             let path = path.strip_prefix("//").unwrap_or(path);
             std::fs::read_to_string(Path::new(path)).map_err(|error| {
                 Error::configuration(format!("cannot read {path}, which {setting} names"))
@@ -89,6 +97,26 @@ impl Secret {
             );
         }
         Ok(Self::new(text.to_owned()))
+    }
+}
+
+/// What a configuration says of a secret: `env:NAME`, `file:/path`, or the secret itself, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretReference(String);
+
+impl Deref for SecretReference {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_elsewhere = [ENVIRONMENT, IN_FILE].iter().any(|place| self.0.starts_with(place));
+        f.write_str(if is_elsewhere { &self.0 } else { "[redacted]" })
     }
 }
 
@@ -113,6 +141,13 @@ mod tests {
         let secret = Secret::new("hunter2".into());
         assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn of_what_is_configured_only_the_place_is_printed() {
+        let shown = |text: &str| format!("{:?}", SecretReference(text.into()));
+        let expected = ["env:URI", "file:/run/uri", "[redacted]"].map(str::to_owned);
+        assert_eq!(["env:URI", "file:/run/uri", "mongodb://u:hunter2@h"].map(shown), expected);
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub struct BackupStatus {
     pub cluster_time: Option<ClusterTime>,
     /// Since when every byte of it is known to be as it was written.
     pub verified_at: Option<Timestamp>,
+    /// Since when something of it is known to be damaged.
+    pub damaged_since: Option<Timestamp>,
 }
 
 /// A backup and its state.
@@ -249,6 +251,7 @@ fn newest(facts: &Facts) -> Option<BackupStatus> {
         finished_at: newest.finished_at,
         cluster_time: newest.cluster_time,
         verified_at: facts.soundness.verified.get(&newest.id).copied(),
+        damaged_since: facts.soundness.damaged.get(&newest.id).copied(),
     })
 }
 

@@ -27,11 +27,11 @@ use bytes::Bytes;
 
 pub use backoff::Backoff;
 pub use error::{StorageError, StorageResult};
-pub use faulty::{Fault, Faulty};
+pub use faulty::{Fault, Faulty, Met, Seed};
 pub use fenced::{Fenced, Gate};
 pub use local::Local;
 pub use retry::Retrying;
-pub use s3::{S3, S3Credentials, S3Options};
+pub use s3::{LockMode, ObjectLock, S3, S3Credentials, S3Options};
 pub use throttle::Throttled;
 
 /// The largest object that every store takes through [`Storage::upload`]: 10,000 parts of 8 MiB.

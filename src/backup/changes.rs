@@ -8,6 +8,7 @@ use bson::RawDocument;
 use tokio::sync::mpsc;
 
 use super::dump::PartEnd;
+use super::pace::Pace;
 use super::run::Run;
 use super::store::Filled;
 use super::touched::TouchedIds;
@@ -72,7 +73,7 @@ impl TouchedPart {
         &self,
         numbers: Numbers,
         segment_bytes: usize,
-        progress: &PartProgress,
+        (pace, progress): (&Pace, &PartProgress),
         filled: &mpsc::Sender<Filled>,
     ) -> Result<PartEnd> {
         let Numbers { collection, touched, part } = numbers;
@@ -81,11 +82,14 @@ impl TouchedPart {
         let mut named = Run::new((touched, part), segment_bytes, progress);
         let mut found = Run::new((collection, part), segment_bytes, progress);
         for asked in ids.chunks(self.asked) {
+            pace.turn(progress).await;
             for id in asked {
                 named.push(id);
             }
+            let before = found.taken();
             let identity = |document: &RawDocument| self.ids.identity(document);
             self.lookup.read(asked, identity, |document| found.push(document)).await?;
+            pace.has_read(found.taken() - before);
             if !(named.send(filled).await && found.send(filled).await) {
                 return Ok(PartEnd::NobodyListens);
             }

@@ -9,13 +9,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bson::Timestamp;
-use jobs::{Job, READERS, What, jobs};
+use jobs::{Job, What, jobs};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::BackupContext;
 use super::changes::Numbers;
+use super::checkpoint::Checkpoints;
 use super::follow::{Followed, Follower};
+use super::pace::{Pace, ReadLimits};
 use super::plan::{BackupPlan, PlannedNamespace};
 use super::run::Run;
 use super::store::{Filled, QUEUE, Tally, store};
@@ -45,15 +47,18 @@ pub(super) async fn dump(
     sealer: &Sealer,
     writer: &mut BackupWriter,
     context: &BackupContext,
-    loss: Option<SnapshotLoss>,
+    (loss, checkpoints): (Option<SnapshotLoss>, &mut Checkpoints),
 ) -> Result<Dumped> {
     let progress = &context.progress;
     progress.expect(plan.bytes_to_read());
-    let jobs = Arc::new(Mutex::new(jobs(plan, loss.as_ref(), progress).await?));
+    let limits = &context.settings.limits;
+    let jobs = jobs(plan, (limits.readers, context.targets.part_bytes), loss.as_ref(), progress, checkpoints).await?;
+    let jobs = Arc::new(Mutex::new(jobs));
+    let (pace, watcher) = Pace::of(plan, limits);
     let (filled, queue) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
-    for _ in 0..READERS {
-        let source = Source::of(plan, context.targets.segment_bytes);
+    for _ in 0..limits.readers {
+        let source = Source::of(plan, context.targets.segment_bytes, limits, &pace);
         readers.spawn(read_jobs(source, Arc::clone(&jobs), filled.clone()));
     }
     let (ended, target) = watch::channel(None);
@@ -69,8 +74,12 @@ pub(super) async fn dump(
     };
     let follow = follow(plan, loss.as_ref(), target, filled, context);
     // Whichever fails first ends the others: a reader's error must not wait for hours of reading.
-    let store = store(&plan.id, plan.oplog_number(), queue, sealer, writer);
-    let (tallies, dropped, followed) = tokio::try_join!(store, read, follow)?;
+    let store = store(&plan.id, plan.oplog_number(), queue, sealer, writer, checkpoints);
+    let reading = async { tokio::try_join!(store, read, follow) };
+    let (tallies, dropped, followed) = tokio::select! {
+        outcome = reading => outcome?,
+        never = watcher.watch() => never,
+    };
     let (collections, of_oplog) = records(plan, tallies);
     let (Some(followed), Some(at)) = (followed, plan.at) else { return Ok(Dumped { collections, oplog: None }) };
     let outlook = followed.course.finish()?;
@@ -141,14 +150,17 @@ struct Source {
     names: Vec<(String, String)>,
     oplog_number: usize,
     segment_bytes: usize,
+    batch_bytes: u64,
+    pace: Pace,
 }
 
 impl Source {
-    fn of(plan: &BackupPlan, segment_bytes: usize) -> Self {
+    fn of(plan: &BackupPlan, segment_bytes: usize, limits: &ReadLimits, pace: &Pace) -> Self {
         let names =
             plan.namespaces.iter().map(|planned| (planned.namespace.db.clone(), planned.namespace.name.clone()));
         let (node, oplog_number) = (plan.node.clone(), plan.oplog_number());
-        Self { node, names: names.collect(), oplog_number, segment_bytes }
+        let (batch_bytes, pace) = (limits.batch_bytes(), pace.clone());
+        Self { node, names: names.collect(), oplog_number, segment_bytes, batch_bytes, pace }
     }
 }
 
@@ -166,10 +178,13 @@ async fn read_jobs(
         let (part, segment_bytes, progress) = (job.part, source.segment_bytes, &job.progress);
         progress.step(Step::Reading);
         let end = match job.what {
-            What::Stretch(reading) => read_stretch(&source, (collection, part), reading, progress, &filled).await?,
+            What::Stretch(reading) => {
+                let run = Run::new((collection, part), segment_bytes, progress).behind(job.begin);
+                read_stretch(&source, collection, reading, run, (progress, &filled)).await?
+            }
             What::Touched(touched) => {
                 let numbers = Numbers { collection, touched: source.oplog_number + 1 + collection, part };
-                touched.read(numbers, segment_bytes, progress, &filled).await?
+                touched.read(numbers, segment_bytes, (&source.pace, progress), &filled).await?
             }
         };
         match end {
@@ -191,15 +206,23 @@ pub(super) enum PartEnd {
 /// Reads one stretch.
 async fn read_stretch(
     source: &Source,
-    (collection, part): (usize, usize),
+    collection: usize,
     reading: Reading,
-    progress: &PartProgress,
-    filled: &mpsc::Sender<Filled>,
+    mut run: Run,
+    (progress, filled): (&PartProgress, &mpsc::Sender<Filled>),
 ) -> Result<PartEnd> {
     let (db, name) = &source.names[collection];
-    let mut reader = CollectionReader::new(&source.node, db, name, reading);
-    let mut run = Run::new((collection, part), source.segment_bytes, progress);
-    while reader.next(|document| run.push(document)).await? {
+    let mut reader = CollectionReader::new(&source.node, db, name, reading).in_batches_of(source.batch_bytes);
+    loop {
+        source.pace.turn(progress).await;
+        let before = run.taken();
+        run.reads_behind(reader.position());
+        let may_go_on = reader.next(|document| run.push(document)).await?;
+        run.check(reader.is_exact(), !may_go_on)?;
+        source.pace.has_read(run.taken() - before);
+        if !may_go_on {
+            break;
+        }
         if !run.send(filled).await {
             return Ok(PartEnd::NobodyListens);
         }

@@ -14,6 +14,7 @@ use super::plan::BackupPlan;
 use super::store::Filled;
 use crate::error::{Error, Result};
 use crate::format::ClusterTime;
+use crate::format::checkpoint::Position;
 use crate::format::oplog::{OpenRun, Range};
 use crate::format::segment::Documents;
 use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
@@ -156,6 +157,6 @@ impl<'a> Follower<'a> {
         let position = (0, self.ranges.len());
         self.ranges.push(range);
         let (collection, progress) = (self.plan.oplog_number(), self.progress.clone());
-        let _ = self.filled.send(Filled { collection, position, documents, progress }).await;
+        let _ = self.filled.send(Filled { collection, position, documents, end: Position::default(), progress }).await;
     }
 }

@@ -152,7 +152,8 @@ impl Gathering {
         };
         let node = deployment.node_to_read().await?;
         let replica_set_id = oplog::replica_set_id(&node).await?;
-        let (parent, reached) = parent::find(request, destination, &replica_set_id).await?;
+        let wall = ClusterTime::from(now).wall();
+        let (parent, reached) = parent::find(request, destination, &replica_set_id, wall).await?;
         node.wait_for(now).await?;
         let has_moment = parent.cluster_time == Some(reached);
         let mut gathering = Self { parent, touched: Touched::new(random), reached, read: 0, has_moment };

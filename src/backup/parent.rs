@@ -1,5 +1,7 @@
 //! The backup that an increment builds on: found by what stands in manifests, without opening any.
 
+use jiff::Timestamp;
+
 use super::increment::WhyFull;
 use super::plan::BackupRequest;
 use crate::codec::{Recipients, Sealer, sha256};
@@ -29,11 +31,11 @@ pub(super) async fn find(
     request: &BackupRequest,
     Destination { repository, recipients }: Destination<'_>,
     replica_set_id: &str,
+    now: Timestamp,
 ) -> Result<(Manifest, ClusterTime), WhyFull> {
     let (listing, expired) = (repository.list().await?, repository.marks(MarkKind::Expired).await?);
     let sealer = Sealer::new(recipients.cloned());
-    let sound = listing.backups.into_iter().filter_map(|backup| backup.manifest.ok());
-    let of_source = sound.filter(|manifest| {
+    let of_source = listing.manifests().filter(|manifest| {
         manifest.source == request.source
             && manifest.replica_set_id.as_deref() == Some(replica_set_id)
             && manifest.consistency == Consistency::Snapshot
@@ -46,8 +48,11 @@ pub(super) async fn find(
     let Some((_, parent, from)) = newest.max_by_key(|(shows, manifest, _)| (*shows, manifest.started_at)) else {
         return Err("there is no full backup of this source that one could build on".to_owned().into());
     };
-    let id = &parent.id;
-    let why = if parent.increments() == MOST_INCREMENTS {
+    let (parent, id) = (parent.clone(), &parent.id);
+    let damaged = listing.soundness(&repository.newest_evidence(now).await?).damaged;
+    let why = if damaged.contains_key(id) {
+        format!("a verification found {id} damaged")
+    } else if parent.increments() == MOST_INCREMENTS {
         format!("{id} is the last of {MOST_INCREMENTS} increments in a row")
     } else if parent.encryption != sealer.encryption() || parent.recipients != sealer.recipients() {
         format!("{id} is encrypted to others")

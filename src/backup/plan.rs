@@ -63,6 +63,8 @@ pub struct BackupPlan {
     pub started_at: WallTime,
     /// The node that everything is read from.
     pub node: Node,
+    /// Whichever node is the primary.
+    pub primary: Node,
     /// The cluster time of every document; none on a standalone server.
     pub at: Option<Timestamp>,
     /// From where on the oplog must be read to go on from there; none on a standalone server, and where the user may
@@ -97,12 +99,13 @@ impl BackupPlan {
             Some(_) => if_allowed(oplog::replica_set_id(&node).await)?,
             None => None,
         };
-        let (at, listed) = settle(deployment, &node, request.patterns.is_empty()).await?;
-        let namespaces = choose(listed, &request.patterns)?;
+        let (at, namespaces) = settle(deployment, &node, &request.patterns).await?;
+        check_all_match(&namespaces, &request.patterns)?;
         Ok(Self {
             id: BackupId::generate(started_at, request.kind, random),
             started_at,
             namespaces: with_sizes(&node, namespaces).await?,
+            primary: deployment.primary(),
             at,
             replay_from,
             replica_set_id,
@@ -197,12 +200,18 @@ fn if_allowed<T>(found: Result<T>) -> Result<Option<T>> {
 ///
 /// Listings show the present, not a cluster time. So the time is taken between two listings: if both show
 /// the same collections, options and indexes, that is what there was at the time between them.
-async fn settle(deployment: &Deployment, node: &Node, complete: bool) -> Result<(Option<Timestamp>, Vec<Namespace>)> {
-    let mut before = namespaces::list(node, complete).await?;
+///
+/// What nobody asked for may change meanwhile.
+async fn settle(
+    deployment: &Deployment,
+    node: &Node,
+    patterns: &[NamespacePattern],
+) -> Result<(Option<Timestamp>, Vec<Namespace>)> {
+    let mut before = list(node, patterns).await?;
     for _ in 0..MAX_LISTINGS {
         let Some(time) = deployment.committed_time().await? else { return Ok((None, before)) };
         node.wait_for(time).await?;
-        let after = namespaces::list(node, complete).await?;
+        let after = list(node, patterns).await?;
         if before == after {
             return Ok((Some(time), after));
         }
@@ -212,16 +221,21 @@ async fn settle(deployment: &Deployment, node: &Node, complete: bool) -> Result<
         .with_hint("run the backup again when that has stopped"))
 }
 
-fn choose(listed: Vec<Namespace>, patterns: &[NamespacePattern]) -> Result<Vec<Namespace>> {
-    // A misspelt pattern beside a right one would leave a collection out without a word.
+async fn list(node: &Node, patterns: &[NamespacePattern]) -> Result<Vec<Namespace>> {
+    let listed = namespaces::list(node, patterns.is_empty()).await?;
+    let is_chosen = |one: &Namespace| NamespacePattern::any(patterns, &one.db, visible_name(&one.name));
+    Ok(listed.into_iter().filter(is_chosen).collect())
+}
+
+/// A misspelt pattern beside a right one would leave a collection out without a word.
+fn check_all_match(listed: &[Namespace], patterns: &[NamespacePattern]) -> Result<()> {
     let matches =
         |pattern: &NamespacePattern| listed.iter().any(|one| pattern.matches(&one.db, visible_name(&one.name)));
     if let Some(pattern) = patterns.iter().find(|pattern| !matches(pattern)) {
         return Err(Error::not_found(format!("no namespace matches {pattern}"))
             .with_hint("check the spelling; a pattern is db, db.collection or db.*"));
     }
-    let chosen = |listed: &Namespace| NamespacePattern::any(patterns, &listed.db, visible_name(&listed.name));
-    Ok(listed.into_iter().filter(chosen).collect())
+    Ok(())
 }
 
 async fn with_sizes(node: &Node, namespaces: Vec<Namespace>) -> Result<Vec<PlannedNamespace>> {

@@ -3,13 +3,17 @@
 //! Memory is bounded by the constants below: each sealer holds a segment raw, compressed and encrypted, and the channel
 //! its capacity.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
-use crate::codec::{ContentDigest, Sealer};
+use super::checkpoint::Checkpoints;
+use crate::codec::{ContentDigest, Precedent, Sealer};
 use crate::error::{Error, Result};
 use crate::format::catalog::{CollectionRecord, OplogSegment, SegmentRef};
+use crate::format::checkpoint::Position;
 use crate::format::oplog::Range;
 use crate::format::segment::Documents;
 use crate::format::{BackupId, Subject};
@@ -30,6 +34,8 @@ pub(crate) struct Filled {
     /// The part and the number within it: the reading order.
     pub position: (usize, usize),
     pub documents: Documents,
+    /// Where reading goes on behind it.
+    pub end: Position,
     /// What shows how far the collection has come.
     pub progress: PartProgress,
 }
@@ -41,6 +47,7 @@ struct Ready {
     segment: SegmentRef,
     sealed: Bytes,
     digest: ContentDigest,
+    end: Position,
     progress: PartProgress,
 }
 
@@ -52,6 +59,16 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Counts a segment that is stored, or several with their digest together.
+    pub(super) fn add(
+        &mut self,
+        digest: &ContentDigest,
+        segments: impl IntoIterator<Item = ((usize, usize), SegmentRef)>,
+    ) {
+        self.digest.merge(digest);
+        self.segments.extend(segments);
+    }
+
     /// Returns a collection's record with what has been stored of it.
     pub(crate) fn into_record(self, record: CollectionRecord) -> CollectionRecord {
         let ContentDigest { documents, bytes, .. } = self.digest;
@@ -92,19 +109,22 @@ pub(crate) async fn store(
     queue: mpsc::Receiver<Filled>,
     sealer: &Sealer,
     writer: &mut BackupWriter,
+    checkpoints: &mut Checkpoints,
 ) -> Result<Vec<Tally>> {
     let sealers = std::thread::available_parallelism().map_or(1, usize::from).saturating_add(1).min(MAX_SEALERS);
+    let (first, mut tallies) = checkpoints.stored(oplog + 1);
+    let mut precedents: HashMap<usize, Precedent> = HashMap::new();
     let filled = stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|next| (next, queue)) });
     let mut ready = std::pin::pin!(
         filled
-            .zip(stream::iter(1_u64..))
+            .zip(stream::iter(first..))
             .map(|(filled, number)| {
                 let (sealer, backup) = (sealer.clone(), backup.clone());
-                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, filled))
+                let precedent = precedents.entry(filled.collection).or_default().clone();
+                tokio::task::spawn_blocking(move || seal(&sealer, &backup, number, filled, &precedent))
             })
             .buffered(sealers)
     );
-    let mut tallies: Vec<Tally> = std::iter::repeat_with(Tally::default).take(oplog + 1).collect();
     while let Some(next) = ready.next().await {
         let next = next.map_err(|error| Error::failed("cannot seal a segment").caused_by(error))??;
         // What is expected are documents of collections.
@@ -114,18 +134,26 @@ pub(crate) async fn store(
         if next.collection >= tallies.len() {
             tallies.resize_with(next.collection + 1, Tally::default);
         }
-        let tally = &mut tallies[next.collection];
-        tally.digest.merge(&next.digest);
-        tally.segments.push((next.position, next.segment));
-        writer.append(next.segment.n, next.sealed).await?;
+        tallies[next.collection].add(&next.digest, [(next.position, next.segment)]);
+        checkpoints.note(next.collection, next.position, next.segment, &next.digest, next.end);
+        if let Some(closed) = writer.append(next.segment.n, next.sealed).await? {
+            checkpoints.write(closed, writer).await?;
+        }
+    }
+    // Whoever has noted nothing yet is done soon, and need not begin.
+    if checkpoints.have_begun()
+        && let Some(closed) = writer.close_pack().await?
+    {
+        checkpoints.write(closed, writer).await?;
     }
     Ok(tallies)
 }
 
-fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: Filled) -> Result<Ready> {
+fn seal(sealer: &Sealer, backup: &BackupId, number: u64, filled: Filled, precedent: &Precedent) -> Result<Ready> {
     let digest = ContentDigest::of(filled.documents.as_bytes())?;
-    let sealed = sealer.seal(Subject::Segment { backup: backup.clone(), number }, &filled.documents)?;
+    let subject = Subject::Segment { backup: backup.clone(), number };
+    let sealed = sealer.seal_like(subject, &filled.documents, precedent)?;
     let segment = SegmentRef { n: number, documents: digest.documents, bytes: digest.bytes, layer: 0 };
-    let Filled { collection, position, progress, .. } = filled;
-    Ok(Ready { collection, position, segment, sealed, digest, progress })
+    let Filled { collection, position, end, progress, .. } = filled;
+    Ok(Ready { collection, position, segment, sealed, digest, end, progress })
 }

@@ -82,12 +82,25 @@ impl Spool {
         // One that is larger than the whole spool may wait alone.
         let room =
             Arc::clone(&self.room).acquire_many_owned(units(size as u64).min(self.units)).await.map_err(closed)?;
-        let memory = Arc::clone(&self.memory).try_acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX)).ok();
+        let mut memory = Arc::clone(&self.memory).try_acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX)).ok();
         let mut file = None;
         if let (None, Order::Slice { sealed, .. }) = (&memory, &mut order) {
-            file = Some(to_disk(std::mem::take(sealed)).await?);
+            match to_disk(sealed.clone()).await {
+                Ok(spooled) => (*sealed, file) = (Bytes::new(), Some(spooled)),
+                // Then it waits for memory, and the server's own oplog is the buffer.
+                Err(error) => {
+                    tracing::warn!(%error, hint = error.hint(), "what waits for the repository stays in memory");
+                    memory = Some(self.memory_for(size).await?);
+                }
+            }
         }
         Ok(self.queue.send(Waiting { order, file, room, memory }).is_ok())
+    }
+
+    /// Waits for memory, for all of it where something is larger.
+    async fn memory_for(&self, size: usize) -> Result<OwnedSemaphorePermit> {
+        let size = u32::try_from(size.min(IN_MEMORY)).unwrap_or(u32::MAX);
+        Arc::clone(&self.memory).acquire_many_owned(size).await.map_err(closed)
     }
 }
 

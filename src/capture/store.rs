@@ -49,7 +49,8 @@ pub(super) async fn store(
             if error.kind() == Kind::LeaseHeld {
                 return Err(error);
             }
-            if *stopping.borrow() {
+            // Whoever captures once comes again by itself, and must not find this one still waiting for room or a permission.
+            if *stopping.borrow() || context.settings.once && !error.is_transient() {
                 return Err(not_stored(error, stored.end()));
             }
             let waiting = orders.waiting();

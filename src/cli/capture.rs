@@ -10,7 +10,6 @@ use super::{Session, stop_requested};
 use crate::capture::{self, CaptureContext, CaptureEvent, CaptureSettings};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::mongo::Deployment;
 use crate::repository::Repository;
 use crate::units::{ByteSize, Elapsed};
 
@@ -37,7 +36,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let repository = session.repository(&config).await?;
     repository.accept_signer(&signing_key)?;
     refuse_beside_the_service(session, &repository).await?;
-    let deployment = Deployment::connect(&config.source_uri()?).await?;
+    let deployment = session.connect(&config.source_uri()?).await?;
     let (json, quiet, has_stored) = (session.json, session.quiet, Arc::new(AtomicBool::new(false)));
     let context = CaptureContext {
         deployment,
@@ -106,6 +105,7 @@ fn report(event: &CaptureEvent, json: bool, quiet: bool) {
 fn warning(event: &CaptureEvent) -> Option<String> {
     let text = match event {
         CaptureEvent::Resumed(_)
+        | CaptureEvent::Overtaken(_)
         | CaptureEvent::NewTimeline { .. }
         | CaptureEvent::Stored { .. }
         | CaptureEvent::Window { .. } => return None,
@@ -128,6 +128,7 @@ fn warning(event: &CaptureEvent) -> Option<String> {
 fn remark(event: &CaptureEvent) -> Option<String> {
     let text = match event {
         CaptureEvent::Resumed(end) => format!("going on from {}", moment(*end)),
+        CaptureEvent::Overtaken(reason) => format!("{reason}; this one goes on behind that"),
         CaptureEvent::NewTimeline { timeline, .. } => {
             format!("beginning timeline {} at {}: {}", timeline.id, moment(timeline.begin), timeline.cause)
         }

@@ -47,7 +47,9 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         path: session.config.clone(),
         clock: session.clock.clone(),
         random: session.random.clone(),
+        stores: session.stores.clone(),
         who: who(),
+        targets: session.targets,
     };
     Box::pin(daemon.run(stop, hang_ups())).await
 }

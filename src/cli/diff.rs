@@ -7,7 +7,7 @@ use super::{Session, progress, stop_requested};
 use crate::diff::{self, DiffContext, DiffPlan, DiffRequest};
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest::{Consistency, Manifest};
-use crate::mongo::Deployment;
+use crate::mongo::{Deployment, MemberChoice};
 use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
 use crate::secret::Secret;
@@ -56,16 +56,16 @@ pub(super) struct Arguments {
 pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
     let config = session.config()?;
     let request = request(arguments)?;
-    let uri = match &arguments.to {
-        Some(to) => Secret::resolve("--to", to)?,
-        None => config.source_uri()?,
+    let (uri, member) = match &arguments.to {
+        Some(to) => (Secret::resolve("--to", to)?, MemberChoice::Any),
+        None => (config.source_uri()?, config.source_member()?),
     };
     let identities = config.identities()?;
     let repository = session.repository(&config).await?;
     let manifest = repository.manifest(&repository.resolve(&arguments.backup).await?).await?;
     let segments = repository.segments(&manifest, identities.clone()).await?;
     let catalog = repository.catalog(&manifest, identities.as_ref()).await?;
-    let deployment = Deployment::connect(&uri).await?;
+    let deployment = session.connect(&uri).await?.reading_from(member);
     let plan = DiffPlan::make(&deployment, manifest, catalog, &request).await?;
     say_what(session, &plan, &deployment);
     let context = DiffContext { deployment, segments, progress: Progress::default(), random: session.random.clone() };
@@ -119,8 +119,9 @@ fn say_what(session: &Session, plan: &DiffPlan, deployment: &Deployment) {
     if manifest.consistency == Consistency::None {
         session.say("note: the backup is of a standalone server; its collections show different moments");
     }
-    if manifest.outside_snapshot > 0 {
-        let number = counted(manifest.outside_snapshot, "capped collection");
+    let capped = plan.pairs.iter().filter(|pair| pair.is_read_later()).count() as u64;
+    if capped > 0 && manifest.outside_snapshot > 0 {
+        let number = counted(capped, "capped collection");
         session.say(format_args!("note: {number} of the backup may show a moment shortly after that"));
     }
     if !plan.kept.is_empty() {

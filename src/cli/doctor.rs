@@ -107,7 +107,7 @@ fn summary(checks: &[Check]) -> String {
     let all = counted(checks.len() as u64, "check");
     match warnings {
         0 => format!("Nothing is wrong: {all}."),
-        _ => format!("Nothing is wrong: {all}, {}.", counted(warnings as u64, "warning")),
+        _ => format!("{all}, {}; nothing stands in the way of backups.", counted(warnings as u64, "warning")),
     }
 }
 

@@ -102,6 +102,10 @@ fn intact(log: &EvidenceLog) -> Result<()> {
 
 impl Selection {
     fn choose(&self, log: &EvidenceLog) -> Result<Vec<Stored>> {
+        if let Some(kind) = self.kind.as_deref().filter(|kind| !Event::KINDS.contains(kind)) {
+            return Err(Error::new(Kind::Usage, format!("there are no records of the kind '{kind}'"))
+                .with_hint(format!("write one of {}", Event::KINDS.join(", "))));
+        }
         let (from, to) = (self.from.as_deref().map(day).transpose()?, self.to.as_deref().map(day).transpose()?);
         let to = to.and_then(|to| to.checked_add(std::time::Duration::from_hours(24)).ok());
         let records = log.stored().map(|(key, sha256, evidence)| Stored { key, sha256, evidence });

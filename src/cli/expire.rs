@@ -13,7 +13,8 @@ use crate::policy::retention::{Reason, Verdict};
 pub(super) const HELP: &str = "\
 Keeps what [retention] says, and always: the newest good backup, what is under hold, what was taken by hand, and what \
 every second of the last [retention] oplog begins with; and with an increment everything that it builds on. What expires is marked first and stays for three days, in which \
-'regrow undelete' brings it back; then its bytes go.
+'regrow undelete' brings it back; then its bytes go. How old something is, is counted up to the newest moment that is stored, as the server told it, or to now, where \
+that is earlier: a clock that is ahead lets nothing go too early.
 
 Examples:
   regrow expire --dry-run      # what would happen
@@ -41,8 +42,13 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let signing_key = config.signing_key()?;
     repository.accept_signer(&signing_key)?;
     let lease = lease::take(session, &repository, &signing_key, "regrow expire").await?;
-    let context =
-        ExpiryContext { repository: &repository, signing_key: &signing_key, lease: &lease, clock: &session.clock };
+    let context = ExpiryContext {
+        repository: &repository,
+        signing_key: &signing_key,
+        lease: &lease,
+        clock: &session.clock,
+        random: &session.random,
+    };
     let started_at = session.clock.now();
     let outcome = apply(&context, &retention).await;
     lease::give_back(&lease).await;
@@ -79,6 +85,12 @@ fn answer(session: &Session, plan: &ExpiryPlan, done: Option<&Expired>) {
         }
     } else {
         session.say("nothing was changed (--dry-run)");
+    }
+    if let Some(newest) = plan.held_back_to {
+        session.say(format_args!(
+            "note: {} is the newest moment that is stored, and nothing counts as older than it was then; by this machine's clock more would go",
+            time(newest)
+        ));
     }
     for id in &plan.damaged {
         session.say(format_args!("warning: {id} is damaged and was left alone; 'regrow verify' says more"));
@@ -147,6 +159,7 @@ fn as_json(plan: &ExpiryPlan, done: Option<&Expired>) -> Value {
         "backups": backups.collect::<Vec<_>>(),
         "remains": plan.remains,
         "damaged": plan.damaged,
+        "held_back_to": plan.held_back_to,
         "oplog_slices": plan.slice_count(),
         "oplog_objects": plan.oplog.len(),
         "expired": done.map(|done| &done.expired),

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::output::{backup_json, moment};
 use super::{Session, progress, record, stop_requested};
-use crate::backup::{BackupContext, Targets};
 use crate::error::Result;
 use crate::format::evidence::Event;
 use crate::format::manifest::{Encryption, Manifest};
@@ -46,14 +45,8 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let dump = import::open(&arguments.path).await?;
     remarks(session, &dump);
     let progress = Progress::default();
-    let context = BackupContext {
-        repository: repository.clone(),
-        recipients,
-        signing_key: signing_key.clone(),
-        clock: session.clock.clone(),
-        progress: progress.clone(),
-        targets: Targets::default(),
-    };
+    let settings = config.backup_settings(None)?;
+    let context = session.backup_context(&repository, (recipients, &signing_key), &progress, settings);
     let request = ImportRequest { source: config.source_name().into(), kind };
     let importing = Box::pin(import::execute(dump, request, context, &session.random, stop_requested()));
     let manifest = progress::show(session, "import", &progress, importing).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::keygen::write_secret;
 use super::{Session, record};
 use crate::codec::{SigningKey, TrustedKeys};
-use crate::config::{Config, open_storage};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::format::evidence::Event;
 use crate::format::layout;
@@ -21,7 +21,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     // Wrong recipients would show only at the first backup; here they cost nothing.
     let recipients = config.recipients()?;
     let trust = config.trust()?;
-    let storage = open_storage(&config.file.repository, true, &session.clock, &session.random).await?;
+    let storage = session.stores.open(&config.file.repository, true).await?;
     // What is wrong with the place shows here, before there is a key.
     if let Err(error) = Repository::open(Arc::clone(&storage)).await
         && error.kind() != Kind::NotFound
@@ -80,7 +80,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
         "\nSo that nobody who can write to the store exchanges it, add to [repository], here and where restores run:\n  \
          trusted_keys = [\"{public}\"]"
     ));
-    session.say("\nNext: regrow backup");
+    session.say("\nNext: regrow doctor; then let 'regrow daemon' (or 'regrow capture') run, and take a first backup: regrow backup");
     Ok(())
 }
 

@@ -6,14 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::marks::Marks;
-use super::output::{backup_json, encryption, gap_json, leftovers_json, name_leftovers, table, time};
+use super::output::{backup_json, gap_json, leftovers_json, name_leftovers, table, time};
 use super::{Session, record};
 use crate::error::Result;
 use crate::format::BackupId;
-use crate::format::manifest::{Encryption, Manifest};
+use crate::format::manifest::{Consistency, Encryption, Manifest};
 use crate::format::oplog::{Gap, Range};
-use crate::repository::{CapturedTimeline, ListedBackup, Listing, Repository, recovery_window};
-use crate::restore::known_damage;
+use crate::repository::{CapturedTimeline, ListedBackup, Listing, Repository, recovery_window, sound_oplog};
 use crate::units::ByteSize;
 
 /// Backups that are known to be damaged, each with since when.
@@ -23,15 +22,16 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     let config = session.config()?;
     let repository = session.repository(&config).await?;
     let (listing, captured) = (repository.list().await?, repository.captured().await?);
-    let damage = record::of_late(session, &repository).await.as_ref().map(known_damage).unwrap_or_default();
-    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
-    let sound = sound.filter(|manifest| !damage.contains_key(&manifest.id));
-    let window = recovery_window(sound, &captured);
+    let evidence = record::of_late(session, &repository).await;
+    let soundness = evidence.map(|log| listing.soundness(&log)).unwrap_or_default();
+    let damage = &soundness.damaged;
+    let sound = listing.manifests().filter(|manifest| !damage.contains_key(&manifest.id));
+    let window = recovery_window(sound, &sound_oplog(&captured, soundness.oplog_damage.as_ref()));
     let gaps = gaps(&repository, &captured).await?;
     let marks = Marks::read(&repository).await;
     if session.json {
         let answer = json!({
-            "backups": listing.backups.iter().map(|backup| item(backup, &marks, &damage)).collect::<Vec<_>>(),
+            "backups": listing.backups.iter().map(|backup| item(backup, &marks, damage)).collect::<Vec<_>>(),
             "recovery_window": window,
             "gaps": gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "leftovers": leftovers_json(&listing.leftovers),
@@ -42,7 +42,7 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     if listing.backups.is_empty() {
         session.say("No backups yet. Take one with 'regrow backup'.");
     } else {
-        print(session, &listing, &damage);
+        print(session, &listing, damage, &marks);
         print_window(&window, &gaps);
     }
     name_leftovers(session, &listing.leftovers);
@@ -54,8 +54,15 @@ pub(super) async fn run(session: &Session) -> Result<()> {
     }
     for (id, since) in listing.backups.iter().filter_map(|backup| damage.get_key_value(&backup.id)) {
         session.say(format_args!(
-            "warning: the verification of {} found {id} damaged; 'regrow verify {id}' names what of it",
+            "warning: {id} is damaged, as the verification of {} found; 'regrow verify {id}' names what of it",
             time(*since)
+        ));
+    }
+    if let Some(damage) = &soundness.oplog_damage {
+        session.say(format_args!(
+            "warning: a part of the captured oplog is damaged, as the verification of {} found; moments that need it are not in \
+             the window",
+            time(damage.since)
         ));
     }
     Ok(())
@@ -88,10 +95,10 @@ async fn gaps(repository: &Repository, captured: &[CapturedTimeline]) -> Result<
 
 /// Says which moments can be restored.
 fn print_window(window: &[Range], gaps: &[Gap]) {
-    if window.is_empty() {
-        return;
-    }
     println!("\nRECOVERY WINDOW");
+    if window.is_empty() {
+        println!("none: no backup of everything that shows one moment, and that nothing is known against");
+    }
     for Range { begin, end } in window {
         if begin == end {
             println!("{}  this moment only", time(begin.wall()));
@@ -104,21 +111,18 @@ fn print_window(window: &[Range], gaps: &[Gap]) {
     }
 }
 
-fn print(session: &Session, listing: &Listing, damage: &Damage) {
-    let heading =
-        ["BACKUP", "STATE AS OF", "CONSISTENCY", "NAMESPACES", "DOCUMENTS", "DATA", "STORED", "ENCRYPTION", ""];
-    let mut rows = vec![heading.map(str::to_owned)];
+fn print(session: &Session, listing: &Listing, damage: &Damage, marks: &Marks) {
+    let mut rows = vec![["BACKUP", "", "STATE AS OF", "DOCUMENTS", "DATA", "STORED"].map(str::to_owned)];
     rows.extend(listing.backups.iter().map(|backup| match &backup.manifest {
-        Ok(manifest) => row(manifest, damage),
-        Err(_) => [backup.id.as_str(), "DAMAGED", "", "", "", "", "", "", ""].map(str::to_owned),
+        Ok(manifest) => row(manifest, damage, marks),
+        Err(_) => [backup.id.as_str(), "DAMAGED", "", "", "", ""].map(str::to_owned),
     }));
-    table(&rows, [false, false, false, true, true, true, true, false, false]);
+    table(&rows, [false, false, false, true, true, true]);
     let unencrypted = listing
         .backups
         .iter()
         .filter(|backup| backup.manifest.as_ref().is_ok_and(|manifest| manifest.encryption == Encryption::None));
-    let sound = listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
-    if sound.into_iter().any(|manifest| manifest.increments() > 0) {
+    if listing.manifests().any(|manifest| manifest.increments() > 0) {
         session.say("+1, +2 …: an increment, the first, the second … behind a full backup, with which it is restored");
     }
     let count = unencrypted.count();
@@ -128,23 +132,33 @@ fn print(session: &Session, listing: &Listing, damage: &Damage) {
     }
 }
 
-fn row(manifest: &Manifest, damage: &Damage) -> [String; 9] {
+fn row(manifest: &Manifest, damage: &Damage, marks: &Marks) -> [String; 6] {
     [
         match manifest.increments() {
             0 => manifest.id.to_string(),
             number => format!("{} +{number}", manifest.id),
         },
+        state(manifest, damage, marks),
         match manifest.cluster_time {
             Some(at) => time(at.wall()),
             None if manifest.imported.is_some() => "unknown: imported".into(),
             None => time(manifest.started_at),
         },
-        manifest.consistency.as_str().into(),
-        manifest.namespaces.to_string(),
         manifest.documents.to_string(),
         ByteSize(manifest.bytes_raw).to_string(),
         ByteSize(manifest.bytes_stored).to_string(),
-        encryption(manifest.encryption).into(),
-        if damage.contains_key(&manifest.id) { "DAMAGED".into() } else { String::new() },
     ]
+}
+
+/// Returns what somebody must know of a backup before its size.
+fn state(manifest: &Manifest, damage: &Damage, marks: &Marks) -> String {
+    let said = [
+        (damage.contains_key(&manifest.id), "DAMAGED"),
+        (marks.has_expired(&manifest.id), "expired"),
+        (manifest.encryption == Encryption::None, "NOT ENCRYPTED"),
+        (manifest.partial, "partial"),
+        (manifest.consistency == Consistency::None, "inconsistent"),
+    ];
+    let said: Vec<&str> = said.into_iter().filter(|(holds, _)| *holds).map(|(_, word)| word).collect();
+    said.join(", ")
 }

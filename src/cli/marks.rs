@@ -39,10 +39,15 @@ impl Marks {
         Self { held, expired, problems }
     }
 
+    /// Whether a backup has expired.
+    pub(super) fn has_expired(&self, id: &BackupId) -> bool {
+        self.expired.contains_key(id)
+    }
+
     /// Adds to a backup's JSON whether it is held or has expired.
     pub(super) fn add_to(&self, backup: &mut Value, id: &BackupId) {
         backup["held"] = self.held.contains_key(id).into();
-        if self.expired.contains_key(id) {
+        if self.has_expired(id) {
             backup["state"] = "expired".into();
         }
     }

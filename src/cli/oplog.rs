@@ -203,7 +203,11 @@ fn remarks(session: &Session, searchable: &Searchable, searched: &Searched) {
     let last = searchable.stretches.iter().map(|stretch| stretch.end).max();
     if let (Some(first), Some(last)) = (first, last) {
         let (first, last) = (time(first.wall()), time(last.wall()));
-        let searched = entries(searched.entries);
-        session.say(format_args!("Found {found} in {searched}; captured are {first} to {last}."));
+        let later = match searched.found {
+            0 => " 'regrow capture --once' captures what was written since.",
+            _ => "",
+        };
+        let read = entries(searched.entries);
+        session.say(format_args!("Found {found} in {read}; captured are {first} to {last}.{later}"));
     }
 }

@@ -43,9 +43,10 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
 
 /// Says what interrupted runs have left, so that nobody wonders about the space.
 pub(super) fn name_leftovers(session: &Session, leftovers: &[Leftover]) {
-    for Leftover { id, objects, bytes } in leftovers {
+    for Leftover { id, objects, bytes, is_noted } in leftovers {
         let (objects, bytes) = (counted(*objects, "object"), ByteSize(*bytes));
-        session.say(format_args!("note: {id} was never finished and left {objects} ({bytes}); it is no backup"));
+        let may = if *is_noted { "; 'regrow backup --resume' may go on with it" } else { "" };
+        session.say(format_args!("note: {id} was never finished and left {objects} ({bytes}); it is no backup{may}"));
     }
 }
 
@@ -53,7 +54,9 @@ pub(super) fn name_leftovers(session: &Session, leftovers: &[Leftover]) {
 pub(super) fn leftovers_json(leftovers: &[Leftover]) -> Value {
     leftovers
         .iter()
-        .map(|Leftover { id, objects, bytes }| json!({ "id": id, "objects": objects, "bytes": bytes }))
+        .map(|Leftover { id, objects, bytes, is_noted }| {
+            json!({ "id": id, "objects": objects, "bytes": bytes, "may_be_resumed": is_noted })
+        })
         .collect()
 }
 

@@ -129,6 +129,7 @@ fn show_until<D: Display>(end: &Receiver<bool>, mut display: D, operation: &'sta
 fn in_words(step: Step) -> &'static str {
     match step {
         Step::Reading => "reading",
+        Step::Yielding => "waiting for the server",
         Step::Loading => "loading",
         Step::Checking => "reading back",
         Step::Replaying => "replaying",

@@ -75,6 +75,12 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
 
 fn format(session: &Session, arguments: &Arguments) -> Result<Format> {
     let of_file = arguments.output.as_ref().and_then(|file| Format::of_file(&file.to_string_lossy()));
+    if let Some(file) = arguments.output.as_ref().filter(|_| arguments.format.is_none() && !session.json)
+        && of_file.is_none()
+    {
+        return Err(Error::new(Kind::Usage, format!("the name {} tells no format", file.display()))
+            .with_hint("let it end with .html, .pdf, .json, .md or .csv, or say which with --format"));
+    }
     let format = match (arguments.format, session.json) {
         (Some(format), false) => format,
         (None | Some(Format::Json), true) => Format::Json,

@@ -25,20 +25,23 @@ use crate::secret::Secret;
 use ready::{Asked, Ready, begin_elsewhere};
 use show::{Estimate, Shown};
 
+/// What a dry run ends with.
+const DRY_RUN: &str = "Dry run: nothing was changed.";
+
 pub(super) const HELP: &str = "\
-The plan is shown first; --dry-run stops there. Without --replace nothing that exists is touched: the restore refuses
-when a target namespace exists. With --replace everything is loaded beside what exists and checked, then exchanged for
-it all at once; --keep-old keeps what was replaced, so that --undo can bring it back. A restore that fails or is
-interrupted (Ctrl-C) leaves the target as it was. One that was killed, or that lost its target for good, is finished with --resume
-or taken back with --undo; --unfinished lists such restores.
+The plan is shown first; --dry-run stops there. Without --replace nothing that exists is touched: the restore refuses when a \
+target namespace exists. With --replace everything is loaded beside what exists and checked, then exchanged for it all at \
+once; --keep-old keeps what was replaced, so that --undo can bring it back. A restore that fails or is interrupted (Ctrl-C) \
+leaves the target as it was. One that was killed, or that lost its target for good, is finished with --resume or taken back \
+with --undo; --unfinished lists such restores.
 
-With --where, only the documents that match are restored, into collections that others go on using: with --mode insert
-none of them may be there, upsert puts the backup's in the place of those that are, missing leaves those as they are.
+With --where, only the documents that match are restored, into collections that others go on using: with --mode insert none \
+of them may be there, upsert puts the backup's in the place of those that are, missing leaves those as they are.
 
-With --at or --before, the newest backup at or before that moment is restored, and the captured oplog is replayed on
-top of it; a backup that a verification found damaged is passed over, and --from names another one. A time is RFC 3339
-(--at includes the whole second, --before stops short of it) or an exact seconds,increment; --at latest is the newest
-moment that can be restored, where 'regrow restore latest' is the newest backup.
+With --at or --before, the newest backup at or before that moment is restored, and the captured oplog is replayed on top of \
+it; a backup that a verification found damaged is passed over, and --from names another one. A time is RFC 3339 (--at \
+includes the whole second, --before stops short of it) or an exact seconds,increment; --at latest is the newest moment that \
+can be restored, where 'regrow restore latest' is the newest backup.
 
 Examples:
   regrow restore latest                            the whole newest backup, to the source
@@ -77,6 +80,10 @@ pub(super) struct Arguments {
     /// Restore under another name: db=other, db.collection=other.collection or db.*=other.* (may be repeated)
     #[arg(long = "map", value_name = "FROM=TO", conflicts_with = "later")]
     maps: Vec<String>,
+    /// Load, check and index these namespaces of the backup before all others (may be repeated: the first before the second)
+    /// [default: those of the workloads, the shortest recovery time objective first]
+    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["undo", "forget", "unfinished"])]
+    first: Vec<String>,
     /// Restore users and roles too; those that exist stay as they are
     #[arg(long, conflicts_with = "later")]
     users: bool,
@@ -85,11 +92,22 @@ pub(super) struct Arguments {
     #[command(flatten)]
     later: later::Arguments,
     /// Show the plan and change nothing
-    #[arg(long, conflicts_with = "later")]
+    #[arg(long, conflicts_with = "unfinished")]
     dry_run: bool,
+    /// With --undo and --confirm, undo what others have changed since in documents that the restore had replaced, too
+    #[arg(long, requires = "undo")]
+    discard_changes: bool,
     /// Confirm by the target's replica set name (or: standalone), instead of being asked for it
     #[arg(long, value_name = "NAME")]
     confirm: Option<String>,
+}
+
+impl Arguments {
+    /// Returns the moment that was asked for, as it was typed.
+    fn moment(&self) -> Option<String> {
+        let (at, before) = (self.at.as_ref(), self.before.as_ref());
+        at.map(|at| format!("--at {at}")).or(before.map(|before| format!("--before {before}")))
+    }
 }
 
 /// What becomes of what exists.
@@ -129,26 +147,35 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     if arguments.later.is_given() {
         return Box::pin(later::run(session, &config, &uri, &arguments)).await;
     }
-    let asked = Asked::parse(&arguments)?;
+    let asked = Asked::parse(&arguments, &config)?;
     let repository = session.repository(&config).await?;
     let evidence = record::of_late(session, &repository).await;
     let ready = Ready::find(session, &config, &repository, evidence.as_ref(), &asked).await?;
-    let deployment = Deployment::connect(&uri).await?;
+    let deployment = session.connect(&uri).await?;
     let target = TargetState::look(&deployment, &ready.plan).await?;
     target.check(&ready.plan)?;
     let now = session.clock.now();
     let estimate = Estimate::of(evidence.as_ref(), &ready.plan);
     let Ready { plan, segments, moment, remarks } = ready;
-    let shown = Shown { plan: &plan, deployment: &deployment, target: &target, remarks: &remarks, estimate, now };
+    let asked_for = arguments.moment();
+    let shown = Shown {
+        plan: &plan,
+        asked_for: asked_for.as_deref(),
+        deployment: &deployment,
+        target: &target,
+        remarks: &remarks,
+        estimate,
+        now,
+    };
     show::plan(session, &shown);
     if arguments.dry_run {
         if session.json {
             println!("{}", show::plan_json(&shown));
         }
-        session.say("Dry run: nothing was changed.");
+        session.say(DRY_RUN);
         return Ok(());
     }
-    confirm(&deployment, arguments.confirm.as_deref())?;
+    confirm(&deployment, arguments.confirm.as_deref()).await?;
     let id = RestoreId::generate(now, &session.random);
     let plan = if plan.is_staged() { plan.beside(&id) } else { plan };
     let journal = Journal::begin(&deployment, id, Record::of(&plan, moment), &session.random).await?;
@@ -160,7 +187,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
         past: Past::default(),
     };
     let carried_out = execute(session, &config, &repository, evidence, &plan, &context).await;
-    carried_out.map_err(|error| begin_elsewhere(error, remarks.other.as_ref()))
+    carried_out.map_err(|error| begin_elsewhere(error, &remarks))
 }
 
 /// Carries the plan out, records that as evidence, and answers.
@@ -218,11 +245,11 @@ async fn survey(session: &Session, way: &Way, segments: &SegmentReader, catalog:
 }
 
 /// Makes sure that the person means this deployment: by its name, which nobody types by accident.
-fn confirm(deployment: &Deployment, given: Option<&str>) -> Result<()> {
+async fn confirm(deployment: &Deployment, given: Option<&str>) -> Result<()> {
     let name = deployment.name();
     let typed = match given {
         Some(given) => given.to_owned(),
-        None if std::io::stdin().is_terminal() => ask(name)?,
+        None if std::io::stdin().is_terminal() => ask(name).await?,
         None => {
             return Err(Error::refused("the restore was not confirmed")
                 .with_hint(format!("to restore into this deployment, add --confirm {name}")));
@@ -232,13 +259,20 @@ fn confirm(deployment: &Deployment, given: Option<&str>) -> Result<()> {
         return Ok(());
     }
     Err(Error::refused(format!("'{typed}' is not the target's name, which is '{name}'"))
-        .with_hint("nothing was changed; make sure that --to points where you think it does"))
+        .with_hint(format!("nothing was changed; the target is the deployment at {}", deployment.addresses())))
 }
 
-fn ask(name: &str) -> Result<String> {
+async fn ask(name: &str) -> Result<String> {
+    let cannot = |error| Error::new(Kind::Refused, "cannot ask for confirmation").caused_by(error);
     eprint!("Type the target's name ({name}) to go on: ");
-    let mut line = String::new();
-    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().lock().read_line(&mut line));
-    read.map_err(|error| Error::new(Kind::Refused, "cannot ask for confirmation").caused_by(error))?;
-    Ok(line.trim().to_owned())
+    std::io::stderr().flush().map_err(cannot)?;
+    let typed = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let line = tokio::select! {
+        typed = typed => typed.unwrap_or_else(|panic| Err(std::io::Error::other(panic))),
+        () = stop_requested() => return Err(Error::new(Kind::Interrupted, "interrupted; nothing was changed")),
+    };
+    line.map(|line| line.trim().to_owned()).map_err(cannot)
 }

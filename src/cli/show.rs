@@ -1,5 +1,7 @@
 //! `regrow show`: one backup, and with an identity what it holds.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -33,11 +35,13 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         Err(error) => return Err(error),
     };
     let marks = Marks::about(&repository, &manifest.id).await;
-    let (verified_at, drilled_at) = proved(&repository, &manifest, session.clock.now()).await?;
+    let Proved { verified_at, damaged_since, drilled_at, failed_at } =
+        proved(&repository, &manifest, session.clock.now()).await?;
     if session.json {
         let mut answer = backup_json(&manifest);
         answer["verified_at"] = json!(verified_at);
         answer["drilled_at"] = json!(drilled_at);
+        answer["damaged_since"] = json!(damaged_since);
         marks.add_to(&mut answer, &manifest.id);
         answer["packs"] = json!(manifest.packs.iter().map(|pack| &pack.object).collect::<Vec<_>>());
         answer["catalog"] = json!(manifest.catalog);
@@ -64,13 +68,15 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         return Ok(());
     }
     print_manifest(&manifest);
-    match verified_at {
-        Some(at) => println!("verified     {}: every byte was as it was written", time(at)),
-        None => println!("verified     not yet ('regrow verify {}')", manifest.id),
+    match (damaged_since, verified_at) {
+        (Some(since), _) => println!("verified     DAMAGED, as the verification of {} found", time(since)),
+        (None, Some(at)) => println!("verified     {}: every byte was as it was written", time(at)),
+        (None, None) => println!("verified     not yet ('regrow verify {}')", manifest.id),
     }
-    match drilled_at {
-        Some(at) => println!("drilled      {}: it was restored, and every check passed", time(at)),
-        None => println!("drilled      not yet ('regrow drill {}')", manifest.id),
+    match (failed_at, drilled_at) {
+        (Some(at), _) => println!("drilled      {}: it did NOT pass ('regrow drill {}')", time(at), manifest.id),
+        (None, Some(at)) => println!("drilled      {}: it was restored, and every check passed", time(at)),
+        (None, None) => println!("drilled      not yet ('regrow drill {}')", manifest.id),
     }
     match (&catalog, closed) {
         (Some(catalog), _) => print_catalog(catalog),
@@ -90,20 +96,39 @@ async fn catalog(config: &Config, repository: &Repository, manifest: &Manifest) 
     repository.catalog(manifest, identities.as_ref()).await.map(Some)
 }
 
-/// Returns when every byte of a backup was last found as it was written, and when it was last restored in a drill that
-/// passed.
-async fn proved(
-    repository: &Repository,
-    manifest: &Manifest,
-    now: Timestamp,
-) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+/// What is known of a backup.
+struct Proved {
+    /// When every byte of it was last found as it was written.
+    verified_at: Option<Timestamp>,
+    /// Since when it, or what it builds on, is known to be damaged.
+    damaged_since: Option<Timestamp>,
+    /// When it was last restored in a drill that passed.
+    drilled_at: Option<Timestamp>,
+    /// When its newest drill did not pass.
+    failed_at: Option<Timestamp>,
+}
+
+async fn proved(repository: &Repository, manifest: &Manifest, now: Timestamp) -> Result<Proved> {
     let mut evidence = EvidenceLog::since(manifest.started_at);
     evidence.refresh(repository, now).await?;
-    let drilled = evidence.records().rev().find_map(|record| match &record.event {
-        Event::Drill { run, result } if result.passed && result.backup == manifest.id => Some(run.finished_at),
-        _ => None,
-    });
-    Ok((Soundness::of(evidence.records()).verified.get(&manifest.id).copied(), drilled))
+    let drills: Vec<_> = evidence
+        .records()
+        .filter_map(|record| match &record.event {
+            Event::Drill { run, result } if result.backup == manifest.id => Some((run.finished_at, result.passed)),
+            _ => None,
+        })
+        .collect();
+    let parents = match manifest.parent() {
+        Some(_) => repository.list().await?.parents(),
+        None => BTreeMap::new(),
+    };
+    let known = Soundness::of(evidence.records()).spread(&parents);
+    Ok(Proved {
+        verified_at: known.verified.get(&manifest.id).copied(),
+        damaged_since: known.damaged.get(&manifest.id).copied(),
+        drilled_at: drills.iter().rev().find(|(_, passed)| *passed).map(|(at, _)| *at),
+        failed_at: drills.last().filter(|(_, passed)| !passed).map(|(at, _)| *at),
+    })
 }
 
 /// Returns what a person calls collections, each with the record that counts its documents.

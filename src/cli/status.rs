@@ -104,10 +104,12 @@ fn print(session: &Session, status: &Status, has_schedules: bool) {
         table(&rows, [false, false, true, false, false]);
     }
     if status.problems.is_empty() {
-        session.say(if has_schedules && status.service.is_none() {
-            "\nNothing is wrong, but no service is running: what the schedules ask for is not done ('regrow daemon')."
-        } else {
-            "\nAll is well."
+        session.say(match (has_schedules && status.service.is_none(), status.workloads.is_empty()) {
+            (true, _) => {
+                "\nNothing is wrong, but no service is running: what the schedules ask for is not done ('regrow daemon')."
+            }
+            (false, true) => "\nNothing is wrong; no objectives are configured ([[workloads]]) that it could be held against.",
+            (false, false) => "\nAll is well: every objective is met. ('regrow doctor' looks at the servers, too.)",
         });
         return;
     }
@@ -125,8 +127,11 @@ fn print_summary(status: &Status) {
     }
     match &status.newest_backup {
         Some(backup) => {
-            let verified =
-                backup.verified_at.map_or_else(|| "not verified yet".into(), |at| format!("verified {}", time(at)));
+            let verified = match (backup.damaged_since, backup.verified_at) {
+                (Some(since), _) => format!("DAMAGED, as verified {}", time(since)),
+                (None, Some(at)) => format!("verified {}", time(at)),
+                (None, None) => "not verified yet".into(),
+            };
             println!("newest backup    {}, finished {}, {verified}", backup.id, time(backup.finished_at));
         }
         None => println!("newest backup    there is none"),
@@ -134,6 +139,10 @@ fn print_summary(status: &Status) {
     match status.recovery_window.last() {
         Some(window) => println!("restorable up to {}", moment(window.end)),
         None => println!("restorable up to nothing can be restored"),
+    }
+    match status.capture_lag_seconds {
+        Some(seconds) => println!("oplog captured   up to {} ago", Elapsed(Duration::from_secs(seconds))),
+        None => println!("oplog captured   never: only the moments of backups can be restored"),
     }
     if let Some(seconds) = status.exposure_seconds {
         println!("could be lost    the last {}", Elapsed(Duration::from_secs(seconds)));

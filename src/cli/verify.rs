@@ -100,10 +100,20 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     damaged.dedup();
     let objects = are(findings.len() as u64, "object");
     let error = Error::damaged(format!("{objects} not as written; affected: {}", damaged.join(", ")));
-    Err(error.with_hint(if findings.iter().any(|finding| finding.object == layout::DESCRIPTOR) {
-        "bring regrow-repository.json back from a copy first: while it is not what it was, nothing that is signed can be believed"
-    } else {
-        "take a new backup now, and restore from one that is not affected"
+    if findings.iter().any(|finding| finding.object == layout::DESCRIPTOR) {
+        return Err(error.with_hint(
+            "bring regrow-repository.json back from a copy first: while it is not what it was, nothing that is signed can be believed",
+        ));
+    }
+    let sound: Vec<String> =
+        verification.backups.iter().map(ToString::to_string).filter(|id| !damaged.contains(id)).collect();
+    Err(error.with_hint(match sound.iter().max() {
+        _ if request.subset.is_some() => "take a new backup now, and verify the other parts".to_owned(),
+        Some(newest) => {
+            format!("take a new backup now; of those that were checked, {newest} is the newest that is not affected")
+        }
+        None if request.backups.is_empty() => "take a new backup now: there is none that is not affected".into(),
+        None => "take a new backup now; 'regrow verify' tells which others are not affected".into(),
     }))
 }
 

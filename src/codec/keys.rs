@@ -4,9 +4,13 @@ use std::str::FromStr;
 
 use age::secrecy::ExposeSecret;
 use age::x25519;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+/// What an identity begins with as text.
+const IDENTITY: bech32::Hrp = bech32::Hrp::parse_unchecked("age-secret-key-");
 
 /// The public keys that backups are encrypted to: at least one.
 #[derive(Clone)]
@@ -84,6 +88,14 @@ impl Identities {
     pub(super) fn as_dyn(&self) -> impl Iterator<Item = &dyn age::Identity> {
         self.0.iter().map(|identity| identity as &dyn age::Identity)
     }
+}
+
+/// Returns the pair of keys that a secret makes.
+pub(super) fn pair_of(secret: &[u8; 32]) -> (Recipients, Identities) {
+    // age takes a key as text alone.
+    let text = bech32::encode_upper::<bech32::Bech32>(IDENTITY, secret).expect("32 bytes are few enough");
+    let identity = x25519::Identity::from_str(&Zeroizing::new(text)).expect("any 32 bytes are a key");
+    (Recipients(vec![identity.to_public()]), Identities(vec![identity]))
 }
 
 impl std::fmt::Debug for Identities {

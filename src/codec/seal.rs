@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::compress::{DEFAULT_LEVEL, compress_behind};
+use super::compress::compress_behind;
 use super::keys::{Identities, Recipients};
+use super::level::Level;
+use super::search::Precedent;
 use super::sha256;
 use crate::error::{Error, Result};
 use crate::format::manifest::Encryption;
@@ -20,19 +22,19 @@ const AGE_OVERHEAD: usize = 4096;
 #[derive(Clone)]
 pub struct Sealer {
     recipients: Option<Recipients>,
-    level: i32,
+    level: Level,
 }
 
 impl Sealer {
     /// Makes a sealer; `recipients` is none only where encryption is switched off.
     #[must_use]
     pub fn new(recipients: Option<Recipients>) -> Self {
-        Self { recipients, level: DEFAULT_LEVEL }
+        Self { recipients, level: Level::DEFAULT }
     }
 
-    /// Chooses another zstd level than the default.
+    /// Chooses how much work is put into compressing.
     #[must_use]
-    pub fn with_level(self, level: i32) -> Self {
+    pub fn with_level(self, level: Level) -> Self {
         Self { level, ..self }
     }
 
@@ -53,10 +55,18 @@ impl Sealer {
     /// # Errors
     /// Only when the machine has no memory or no randomness left.
     pub fn seal(&self, subject: Subject, documents: &Documents) -> Result<Bytes> {
+        self.seal_like(subject, documents, &Precedent::default())
+    }
+
+    /// As [`seal`](Self::seal), for one of many runs of documents of one kind.
+    ///
+    /// # Errors
+    /// As those of [`seal`](Self::seal).
+    pub fn seal_like(&self, subject: Subject, documents: &Documents, precedent: &Precedent) -> Result<Bytes> {
         let raw = documents.as_bytes();
         let header = Header { subject, documents: documents.count(), bytes: raw.len() as u64 };
         let subject = header.subject.clone();
-        let compressed = compress_behind(&header.to_frame(), raw, self.level)
+        let compressed = compress_behind(&header.to_frame(), raw, self.level, precedent)
             .map_err(|error| Error::failed("cannot compress").caused_by(error))?;
         let sealed = match &self.recipients {
             Some(recipients) => encrypt(recipients, &compressed)?,
@@ -131,7 +141,7 @@ impl Opener {
 /// Returns how many bytes something sealed may claim to hold.
 fn limit(subject: &Subject, sealed: &[u8]) -> u64 {
     match subject {
-        Subject::Segment { .. } | Subject::Slice { .. } => MAX_BYTES as u64,
+        Subject::Segment { .. } | Subject::Checkpoint { .. } | Subject::Slice { .. } => MAX_BYTES as u64,
         // A catalog grows with the number of collections and segments; zstd expands zeros 10,000-fold,
         // real catalogs less than 100-fold.
         Subject::Catalog { .. } => (sealed.len() as u64).saturating_mul(1000).min(catalog::MAX_BYTES),
@@ -153,7 +163,7 @@ fn decrypt(identities: &Identities, recipients: &[String], sealed: &[u8]) -> Res
         age::Decryptor::new(sealed).map_err(|error| Error::damaged("it is no age file").caused_by(error))?;
     let mut reader = decryptor.decrypt(identities.as_dyn()).map_err(|error| match error {
         age::DecryptError::NoMatchingKeys => Error::configuration(format!(
-            "none of the configured identities opens it; they belong to {}",
+            "none of the configured identities opens it; those are of {}",
             identities.recipients().join(", ")
         ))
         .with_hint(needed(recipients)),

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer, Verifier, VerifyingKey};
 
+use super::keys::{self, Identities, Recipients};
 use super::sha256;
 use crate::error::{Error, Kind, Result};
 use crate::format::SigningKeyEntry;
@@ -41,6 +42,12 @@ pub const ALERTS_PURPOSE: &str = "regrow-alerts-v1";
 
 /// The purpose that the signature of an accepted key's record is made for.
 pub const KEY_PURPOSE: &str = "regrow-key-v1";
+
+/// The purpose that a checkpoint's signature is made for.
+pub const CHECKPOINT_PURPOSE: &str = "regrow-checkpoint-v1";
+
+/// What sets the secret that opens checkpoints apart from everything else that is made of a signing key.
+const CHECKPOINT_KEY: &[u8] = b"regrow-checkpoint-key-v1\n";
 
 /// What the key file begins with, so that nobody takes it for something else.
 const FILE_PREFIX: &str = "REGROW-SIGNING-KEY-1 ";
@@ -80,6 +87,14 @@ impl SigningKey {
         let entry = self.entry();
         let comment = format!("# Regrow signing key {}: whoever holds it can sign backups. Keep it secret.", entry.id);
         Secret::new(format!("{comment}\n{FILE_PREFIX}{}\n", BASE64.encode(self.0.to_bytes())))
+    }
+
+    /// Returns the key pair that checkpoints are encrypted with. Only who takes backups has it: they must be able to read
+    /// what they noted, and cannot open what is encrypted to the recipients.
+    #[must_use]
+    pub fn checkpoint_keys(&self) -> (Recipients, Identities) {
+        let secret = Zeroizing::new([CHECKPOINT_KEY, &*Zeroizing::new(self.0.to_bytes())].concat());
+        keys::pair_of(&Zeroizing::new(sha256(&secret)))
     }
 
     /// Returns the public half as a descriptor lists it.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::drill::{CheckQuery, Expectation, TargetSettings};
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretReference};
 use crate::units::Span;
 
 /// The names of checks that every drill makes.
@@ -21,7 +21,7 @@ const WRITING: [&str; 2] = ["$out", "$merge"];
 #[serde(deny_unknown_fields)]
 pub struct Drill {
     /// The server whose scratch databases drills restore into: `env:NAME`, `file:/path`, or the URI itself.
-    target: Option<String>,
+    target: Option<SecretReference>,
     /// The mongod that each drill starts for itself: a path, or a name on `PATH`.
     mongod: Option<String>,
     /// The folder in which that server's data lies.

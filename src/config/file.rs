@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::drill::Drill;
 use super::explain::explain;
 use super::notify::Notify;
+use super::source::Source;
 use super::verify::Verify;
 use crate::error::{Error, Result};
 use crate::mongo::NodePreference;
+use crate::pattern::NamespacePattern;
+use crate::secret::SecretReference;
+use crate::storage::LockMode;
 use crate::units::{ByteSize, Span};
 
 /// The whole file.
@@ -23,6 +29,8 @@ pub struct File {
     pub repository: Repository,
     /// How backups are taken.
     pub backup: Option<Backup>,
+    /// How much work is put into making them small.
+    pub compression: Option<Compression>,
     /// Whom they are encrypted to.
     pub encryption: Option<EncryptionTable>,
     /// What signs them.
@@ -51,16 +59,6 @@ pub struct File {
     pub schedules: Option<String>,
 }
 
-/// `[source]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// The name in manifests and reports.
-    pub name: String,
-    /// `env:NAME`, `file:/path`, or the URI itself.
-    pub uri: String,
-}
-
 /// `[repository]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +69,12 @@ pub struct Repository {
     pub region: Option<String>,
     /// The URL of an S3-compatible store.
     pub endpoint: Option<String>,
+    /// Against whom objects are locked, in a bucket with Object Lock.
+    pub object_lock: Option<LockMode>,
+    /// For how long, from when they are written.
+    pub object_lock_for: Option<Span>,
+    /// The file of the authorities that may issue the store's certificate, besides those that the system trusts.
+    pub ca_file: Option<PathBuf>,
     /// How much it may hold before that is said.
     pub budget: Option<ByteSize>,
     /// The public keys whose signatures count, instead of those that the repository lists itself.
@@ -87,6 +91,14 @@ pub struct Backup {
     pub incremental: Option<bool>,
     /// How much of what there is an increment may cost, in percent; a full backup is taken where it would be more.
     pub largest_increment: Option<u8>,
+}
+
+/// `[compression]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compression {
+    /// The zstd level.
+    pub level: Option<i32>,
 }
 
 /// `encryption = "none"`, or `[encryption]`.
@@ -189,9 +201,15 @@ pub struct Workload {
     /// Its name.
     pub name: String,
     /// Its namespaces.
-    pub namespaces: Vec<String>,
+    #[serde(deserialize_with = "patterns")]
+    pub namespaces: Vec<NamespacePattern>,
     /// Its tier.
     pub tier: String,
+}
+
+fn patterns<'de, D: Deserializer<'de>>(texts: D) -> Result<Vec<NamespacePattern>, D::Error> {
+    let texts = Vec::<String>::deserialize(texts)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 /// `[report]`
@@ -209,7 +227,7 @@ pub struct Server {
     /// Address and port.
     pub listen: Option<SocketAddr>,
     /// What those who read metrics and status must show: `env:NAME`, `file:/path`, or the token itself.
-    pub token: Option<String>,
+    pub token: Option<SecretReference>,
 }
 
 impl File {
@@ -293,6 +311,13 @@ mod tests {
     fn a_workload_needs_its_tier() {
         let text = format!("{REPOSITORY}[[workloads]]\nname = \"a\"\nnamespaces = []\ntier = \"gold\"\n");
         assert!(File::parse(&text, "regrow.toml").unwrap_err().to_string().contains("gold"));
+    }
+
+    #[test]
+    fn a_workload_names_namespaces() {
+        let text = format!("{REPOSITORY}[[workloads]]\nname = \"a\"\nnamespaces = [\".orders\"]\ntier = \"gold\"\n");
+        let error = File::parse(&text, "regrow.toml").unwrap_err();
+        assert_eq!(error.to_string(), "regrow.toml, line 5: '.orders' is no namespace pattern");
     }
 
     #[test]

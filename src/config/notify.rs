@@ -9,7 +9,7 @@ use crate::notify::{
     EmailSettings, Endpoint, HeartbeatSettings, Login, MailServer, NotifySettings, Pace, PagerDutySettings, Patience,
     Severity, SlackSettings, WebhookSettings, mailbox,
 };
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretReference};
 use crate::units::Span;
 
 /// Nothing is said more often than this, whatever is configured.
@@ -49,9 +49,9 @@ pub struct Notify {
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// `env:NAME`, `file:/path`, or the URL itself.
-    pub url: String,
+    pub url: SecretReference,
     /// The same for a bearer token.
-    pub token: Option<String>,
+    pub token: Option<SecretReference>,
     /// The least severe alerts that it is told of.
     pub severity: Option<Severity>,
 }
@@ -61,7 +61,7 @@ pub struct Webhook {
 #[serde(deny_unknown_fields)]
 pub struct Slack {
     /// `env:NAME`, `file:/path`, or the URL itself.
-    pub url: String,
+    pub url: SecretReference,
     /// The least severe alerts that it is told of.
     pub severity: Option<Severity>,
 }
@@ -71,9 +71,9 @@ pub struct Slack {
 #[serde(deny_unknown_fields)]
 pub struct PagerDuty {
     /// `env:NAME`, `file:/path`, or the key itself.
-    pub routing_key: String,
+    pub routing_key: SecretReference,
     /// Where events go, for Europe or a proxy.
-    pub url: Option<String>,
+    pub url: Option<SecretReference>,
     /// The least severe alerts that it is told of.
     pub severity: Option<Severity>,
 }
@@ -83,11 +83,11 @@ pub struct PagerDuty {
 #[serde(deny_unknown_fields)]
 pub struct Email {
     /// `smtps://host` or `smtp://host:port`.
-    pub server: String,
+    pub server: SecretReference,
     /// As whom to log in, with a password.
-    pub user: Option<String>,
+    pub user: Option<SecretReference>,
     /// `env:NAME`, `file:/path`, or the password itself.
-    pub password: Option<String>,
+    pub password: Option<SecretReference>,
     /// The sender.
     pub from: String,
     /// The readers.
@@ -101,7 +101,7 @@ pub struct Email {
 #[serde(deny_unknown_fields)]
 pub struct Heartbeat {
     /// `env:NAME`, `file:/path`, or the URL itself.
-    pub url: String,
+    pub url: SecretReference,
     /// How often at most.
     pub interval: Option<Span>,
 }

@@ -174,6 +174,7 @@ impl Supervisor {
 fn note(event: &CaptureEvent, board: &Board, requests: &mpsc::Sender<Request>, clock: &Clock) {
     match event {
         CaptureEvent::Resumed(end) => tracing::info!(%end, "capture goes on"),
+        CaptureEvent::Overtaken(reason) => tracing::warn!(reason, "capture goes on behind another one's"),
         CaptureEvent::NewTimeline { timeline, .. } => {
             tracing::info!(timeline = %timeline.id, begin = %timeline.begin, cause = timeline.cause, "a timeline begins");
         }

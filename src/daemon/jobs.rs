@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
-use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, Targets};
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, Resumption, Taken};
 use crate::browser;
 use crate::compliance::model::Period;
 use crate::compliance::{Facts, assess};
@@ -100,11 +100,12 @@ impl Bench {
     }
 
     async fn back_up(self, kind: BackupKind, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
-        let Leader { settings, repository, clock, random, .. } = self.leader;
+        let Leader { settings, repository, clock, random, who, targets, .. } = self.leader;
         let request = BackupRequest { source: settings.source.clone(), kind, patterns: Vec::new() };
+        let (costs, member) = (settings.config.backup_settings(None)?, settings.config.source_member()?);
         let destination = Destination { repository: &repository, recipients: settings.recipients.as_ref() };
         let planned = async {
-            let deployment = Deployment::connect(&settings.source_uri).await?;
+            let deployment = Deployment::connect(&settings.source_uri).await?.reading_from(member);
             let increments = settings.config.increments(kind)?;
             let (request, with) = (request.clone(), (&clock, &random));
             let planned = backup::plan(&deployment, request, increments, destination, with).await?;
@@ -112,13 +113,40 @@ impl Bench {
         };
         let (deployment, (plan, why_full)) = unless_stopped(stop, planned).await?;
         let (recipients, signing_key) = (settings.recipients.clone(), settings.signing_key.clone());
-        let (progress, targets) = (Progress::default(), Targets::default());
+        let progress = Progress::default();
         let (repository, clock) = (repository.clone(), clock.clone());
-        let context = BackupContext { repository, recipients, signing_key, clock: clock.clone(), progress, targets };
+        let context = BackupContext {
+            repository,
+            recipients,
+            signing_key,
+            clock: clock.clone(),
+            random: random.clone(),
+            who,
+            progress,
+            targets,
+            settings: costs,
+        };
         let anew = || async { BackupPlan::make(&deployment, request, &clock, &random).await };
-        let (manifest, failed) = backup::execute_or_full(plan, anew, &context, stop.cancelled()).await?;
+        let resuming = async {
+            // One that is taken out of turn is to show what is there now, unless any is better than none.
+            let may_resume = run().due.is_some() || context.repository.unfinished().await?.1.is_none();
+            Ok(if may_resume {
+                Box::pin(backup::resume(plan, &deployment, &context)).await
+            } else {
+                (plan, None, None)
+            })
+        };
+        let (plan, resumption, not_resumed) = unless_stopped(stop, resuming).await?;
+        if let Some(Resumption { bytes, at, .. }) = &resumption {
+            tracing::info!(backup = %plan.id, bytes, at = %at.wall(), "resuming an interrupted backup");
+        }
+        let taking = backup::execute_or_full((plan, resumption), anew, &context, stop.cancelled());
+        let Taken { manifest, why_full: failed, why_anew, .. } = Box::pin(taking).await?;
         if let Some(why) = why_full.or(failed) {
             tracing::info!(%why, "a full backup instead of an increment");
+        }
+        if let Some(why) = not_resumed.or(why_anew) {
+            tracing::info!(%why, "a backup that begins anew");
         }
         tracing::info!(backup = %manifest.id, documents = manifest.documents, bytes_stored = manifest.bytes_stored, "backup committed");
         Ok(Event::Backup { run: run(), backup: manifest.id, imported: false })
@@ -206,8 +234,16 @@ impl Bench {
         let expired = async {
             let plan = expire::plan(&self.leader.repository, &retention, self.leader.clock.now()).await?;
             let (repository, signing_key) = (&self.leader.repository, &self.leader.settings.signing_key);
-            let context =
-                ExpiryContext { repository, signing_key, lease: &self.leader.lease, clock: &self.leader.clock };
+            let context = ExpiryContext {
+                repository,
+                signing_key,
+                lease: &self.leader.lease,
+                clock: &self.leader.clock,
+                random: &self.leader.random,
+            };
+            if let Some(newest) = plan.held_back_to {
+                tracing::info!(%newest, "ages are counted up to the newest moment that is stored; by this machine's clock more would go");
+            }
             expire::execute(&plan, &context, &mut done).await
         };
         // Each step is whole, so it may be broken off between any two.

@@ -19,6 +19,7 @@ use super::desk::{Desk, Ended, Lane, Order, Orders, Request};
 use super::monitor::Monitor;
 use super::recorder::{self, Scribe};
 use super::settings::Settings;
+use crate::backup::Targets;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::format::evidence::Event;
@@ -50,6 +51,7 @@ pub(super) struct Leader {
     pub(super) clock: Clock,
     pub(super) random: Random,
     pub(super) who: String,
+    pub(super) targets: Targets,
 }
 
 impl Leader {

@@ -84,6 +84,8 @@ impl Settings {
             ));
         }
         config.increment_settings()?;
+        config.backup_settings(None)?;
+        config.source_member()?;
         let (drill, verify) = (drill(&config, &schedules)?, config.verify()?);
         let identities = identities(&config, drill.is_some(), verify)?;
         let notify = config.notifications()?;

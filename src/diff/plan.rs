@@ -107,6 +107,12 @@ impl DiffPlan {
 }
 
 impl Pair {
+    /// Whether the backup shows it as of a moment shortly after its own.
+    #[must_use]
+    pub fn is_read_later(&self) -> bool {
+        self.backup.as_ref().is_some_and(|item| item.record.ordered)
+    }
+
     /// Returns its live name.
     pub(super) fn namespace(&self) -> String {
         match (&self.backup, &self.live) {

@@ -50,7 +50,9 @@ pub(super) async fn check(installation: &Installation, found: &Found) -> Check {
             "nothing captures now: what is written now can be restored only from a later backup on",
             "run 'regrow daemon' (or 'regrow capture'), then 'regrow doctor' again",
         ),
-        Ok(Some(capturer)) => follow_marker(&capturer, source, repository, installation).await,
+        Ok(Some(capturer)) => {
+            follow_marker(&capturer, source, repository, (installation, settings.slice_interval)).await
+        }
     }
 }
 
@@ -58,11 +60,20 @@ async fn follow_marker(
     capturer: &Capturer,
     source: &Deployment,
     repository: &Repository,
-    installation: &Installation,
+    (installation, slice_interval): (&Installation, Duration),
 ) -> Check {
     let doing = doing("capture", "wrote a marker into the source's oplog and waited for it in the repository");
     match follow(source, repository, installation).await {
         Err(error) => doing.failed(&error),
+        Ok((marker, None)) if installation.wait <= slice_interval => doing.warning(
+            format!(
+                "after {} the marker ({}) is not in the repository, and a slice is stored only every {}",
+                Elapsed(installation.wait),
+                marker.at,
+                Elapsed(slice_interval)
+            ),
+            format!("wait for longer than that: --wait {}s", (slice_interval * 2).as_secs().max(1)),
+        ),
         Ok((marker, took)) => tell(doing, capturer, &marker, took, installation.wait),
     }
 }
@@ -83,9 +94,12 @@ fn tell(doing: Doing, capturer: &Capturer, marker: &Marker, took: Option<Duratio
             );
         }
         return doing.problem(
-            format!("{who} captures, and after {} the marker ({}) is not in the repository", Elapsed(waited), marker.at),
-            "look into the log of the service; 'regrow status' tells how far it is. Where oplog.slice_interval is longer than \
-             that, wait for longer: --wait 10m",
+            format!(
+                "{who} captures, and after {} the marker ({}) is not in the repository",
+                Elapsed(waited),
+                marker.at
+            ),
+            "look into the log of the service; 'regrow status' tells how far it is",
         );
     };
     let found = format!("{who} captures; it was there after {}", Elapsed(took));

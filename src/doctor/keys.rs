@@ -84,6 +84,25 @@ pub(super) fn signing_key(installation: &Installation, found: &Found) -> Check {
     }
 }
 
+/// Asks for the repository's keys to be named outside of the store, where they are not.
+pub(super) fn trusted_keys(installation: &Installation, found: &Found) -> Check {
+    let doing = doing("trusted keys", "looked for repository.trusted_keys");
+    let is_pinned = match &installation.trust {
+        Err(_) => return doing.skipped("it is wrong, which opening the repository tells"),
+        Ok(trust) => trust.keys.is_some(),
+    };
+    let Some(repository) = &found.repository else { return doing.skipped("the repository cannot be opened") };
+    if is_pinned {
+        return doing.ok("only what the keys there sign counts, and what they accept");
+    }
+    let keys = repository.signing_keys().into_iter().map(|key| format!("\"{}\"", key.public_key));
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    doing.warning(
+        "whose signatures count is what the store itself says: whoever can write to it can exchange the keys, and forge backups",
+        format!("add to [repository], if 'regrow init' and the other backup hosts have shown these keys: trusted_keys = [{keys}]"),
+    )
+}
+
 /// Opens the newest backup, as far as this host can, and returns its manifest.
 pub(super) async fn newest_backup(installation: &Installation, found: &Found) -> (Check, Option<Manifest>) {
     let doing = doing("newest backup", "checked its signature and opened its catalog");

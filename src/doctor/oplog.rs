@@ -8,6 +8,7 @@ use super::{Found, Installation};
 use crate::capture::CaptureSettings;
 use crate::error::Result;
 use crate::mongo::health::{self, OplogSize};
+use crate::mongo::roles::BACKUP;
 use crate::mongo::{Deployment, Node};
 use crate::units::{ByteSize, Elapsed, MIB};
 
@@ -26,6 +27,8 @@ struct Known {
     reach: Duration,
     /// None where the user may not ask.
     size: Option<OplogSize>,
+    /// The free bytes of the disk that it lies on; none where the user may not ask.
+    free: Option<u64>,
 }
 
 pub(super) async fn window(installation: &Installation, found: &Found) -> Check {
@@ -48,7 +51,8 @@ pub(super) async fn window(installation: &Installation, found: &Found) -> Check 
 async fn known(source: &Deployment, settings: &CaptureSettings) -> Result<Known> {
     let node: Node = source.node_to_tail(&settings.preference).await?;
     let reach = reach(&node).await?;
-    Ok(Known { reach, size: health::oplog_size(&node).await.ok() })
+    let free = health::free_space(source, BACKUP.name).await.ok().flatten().map(|(_, free)| free);
+    Ok(Known { reach, size: health::oplog_size(&node).await.ok(), free })
 }
 
 fn longest_backup(found: &Found) -> Duration {
@@ -66,7 +70,7 @@ fn judge(doing: Doing, known: Known, settings: &CaptureSettings, backup: Duratio
         return if known.reach >= COMFORTABLE {
             doing.ok(found)
         } else {
-            doing.warning(found, enlarge(known.reach, None))
+            doing.warning(found, enlarge(known.reach, known))
         };
     };
     let (used, limit) = (ByteSize(size.used), ByteSize(size.limit));
@@ -76,20 +80,19 @@ fn judge(doing: Doing, known: Known, settings: &CaptureSettings, backup: Duratio
         // What was measured over moments says little of days.
         let is_measured = known.reach >= Duration::from_hours(1);
         return if is_measured && expected < COMFORTABLE {
-            doing.warning(found, enlarge(expected, Some(size)))
+            doing.warning(found, enlarge(expected, known))
         } else {
             doing.ok(found)
         };
     }
     let found = format!("{reaches} with {limit}, and a slice is stored every {}", Elapsed(interval));
     if known.reach < needed {
-        return doing
-            .problem(format!("{found}: that is too short, entries will be lost"), enlarge(known.reach, Some(size)));
+        return doing.problem(format!("{found}: that is too short, entries will be lost"), enlarge(known.reach, known));
     }
     if known.reach < COMFORTABLE {
         let found =
             format!("{found}: a capture that stands still for longer loses entries, and a new backup is needed");
-        return doing.warning(found, enlarge(known.reach, Some(size)));
+        return doing.warning(found, enlarge(known.reach, known));
     }
     doing.ok(found)
 }
@@ -100,17 +103,27 @@ fn grown(reach: Duration, size: OplogSize) -> Duration {
     reach.saturating_mul(u32::try_from(factor).unwrap_or(u32::MAX))
 }
 
-/// Returns the command that makes it large enough; the server takes between 990 MB and 1 PB.
-fn enlarge(reach: Duration, size: Option<OplogSize>) -> String {
+/// Returns the command that makes it large enough, or as large as half of what its disk has free allows; the server takes
+/// between 990 MB and 1 PB.
+fn enlarge(reach: Duration, Known { size, free, .. }: Known) -> String {
     const SMALLEST: u64 = 990;
-    let wanted = size.map_or(16 * 1024, |size| {
+    let (hours, limit) = (COMFORTABLE.as_secs() / 3600, size.map_or(0, |size| size.limit / MIB as u64));
+    let wanted = size.map_or(16 * 1024, |_| {
         let factor = COMFORTABLE.as_secs() / reach.as_secs().max(1) + 1;
-        (size.limit / MIB as u64).saturating_mul(factor.min(1000))
+        limit.saturating_mul(factor.min(1000))
     });
+    let room = free.map_or(u64::MAX, |free| limit + free / 2 / MIB as u64);
+    let command = |megabytes: u64, retention: &str| {
+        format!("db.adminCommand({{ replSetResizeOplog: 1, size: Double({}){retention} }})", megabytes.max(SMALLEST))
+    };
+    if wanted <= room {
+        return format!("on each member: {}", command(wanted, &format!(", minRetentionHours: {hours}")));
+    }
     format!(
-        "on each member: db.adminCommand({{ replSetResizeOplog: 1, size: Double({}), minRetentionHours: {} }})",
-        wanted.max(SMALLEST),
-        COMFORTABLE.as_secs() / 3600
+        "{hours} h of what is written now would take {}, more than the disk has room for: get a larger disk, or on each member as far \
+         as it goes: {}",
+        ByteSize(wanted.saturating_mul(MIB as u64)),
+        command(room, "")
     )
 }
 
@@ -121,7 +134,7 @@ mod tests {
 
     fn judged(reach_hours: u64, used: u64, backup_hours: u64) -> Check {
         let size = Some(OplogSize { used: used * MIB as u64, limit: 1000 * MIB as u64 });
-        let known = Known { reach: Duration::from_hours(reach_hours), size };
+        let known = Known { reach: Duration::from_hours(reach_hours), size, free: None };
         judge(doing("oplog window", ""), known, &CaptureSettings::default(), Duration::from_hours(backup_hours))
     }
 
@@ -136,5 +149,13 @@ mod tests {
         assert_eq!(short.outcome, Outcome::Warning);
         assert!(short.fix.unwrap().contains("size: Double(5000), minRetentionHours: 24"));
         assert_eq!(judged(0, 1000, 0).outcome, Outcome::Problem);
+    }
+
+    #[test]
+    fn an_oplog_is_not_made_larger_than_its_disk() {
+        let size = Some(OplogSize { used: 1000 * MIB as u64, limit: 1000 * MIB as u64 });
+        let known = Known { reach: Duration::from_hours(1), size, free: Some(4000 * MIB as u64) };
+        let fix = enlarge(known.reach, known);
+        assert!(fix.contains("would take 24.4 GiB") && fix.contains("size: Double(3000) }"), "{fix}");
     }
 }

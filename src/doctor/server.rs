@@ -144,7 +144,7 @@ async fn skews(source: &Deployment, clock: &Clock) -> Result<Vec<(String, Skew)>
 }
 
 fn judge_clock(address: &str, skew: Skew, notes: &mut Notes) {
-    let difference = skew.milliseconds.abs().saturating_sub(skew.inexact);
+    let difference = skew.milliseconds.abs().saturating_sub(skew.inexact).max(0);
     let side = if skew.milliseconds < 0 { "behind" } else { "ahead of" };
     let by = Elapsed(Duration::from_millis(skew.milliseconds.unsigned_abs()));
     let found = format!("{address} is {by} {side} this machine");

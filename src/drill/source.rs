@@ -39,7 +39,10 @@ impl Unknown {
             Self::Other => "the configured source is another deployment than the one that was backed up",
             Self::NoMoment => "the backup shows no single moment",
             Self::Unreadable => "the source could not be read; the log says why",
-            Self::Past => "the source cannot show that moment any more: it keeps about five minutes",
+            Self::Past => {
+                "the source cannot show that moment any more: it keeps about five minutes, and nothing of a collection from before its \
+                 options or indexes were changed"
+            }
         }
     }
 }

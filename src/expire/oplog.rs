@@ -9,7 +9,7 @@ use crate::format::evidence::RemovedOplog;
 use crate::format::layout::{self, OplogObject};
 use crate::format::oplog::{Range, SliceRecord};
 use crate::format::{ClusterTime, TimelineId};
-use crate::policy::retention::BackupFacts;
+use crate::policy::retention::{BackupFacts, CapturedFacts};
 use crate::repository::{CapturedTimeline, Repository};
 
 /// How many objects are removed before the lease is renewed.
@@ -18,8 +18,14 @@ pub(super) const REMOVED_PER_RENEWAL: usize = 16;
 /// How many records are read at once: they are small, and the time is all latency.
 const PARALLEL_RECORDS: usize = 8;
 
+/// Returns what retention must know of what is captured.
+pub(super) fn facts(captured: &[CapturedTimeline], backups: &[BackupFacts]) -> CapturedFacts {
+    let until = captured.iter().filter_map(|captured| captured.slices.last()).map(|slice| slice.end).max();
+    CapturedFacts { until, in_gap: in_gap(captured, backups) }
+}
+
 /// Whether oplog was lost, or another history began, and no backup has been taken since.
-pub(super) fn in_gap(captured: &[CapturedTimeline], backups: &[BackupFacts]) -> bool {
+fn in_gap(captured: &[CapturedTimeline], backups: &[BackupFacts]) -> bool {
     let Some(last) = captured.last() else { return false };
     let begin = last.unbroken_from();
     let leads_on = |backup: &BackupFacts| backup.leads_on.is_some_and(|(_, replay_from)| replay_from >= begin);

@@ -284,17 +284,17 @@ mod count {
 }
 
 /// Cluster times are timestamps in BSON.
-mod timestamp {
+pub(super) mod timestamp {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::ClusterTime;
 
     #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so.
-    pub(super) fn serialize<S: Serializer>(value: &ClusterTime, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::format) fn serialize<S: Serializer>(value: &ClusterTime, serializer: S) -> Result<S::Ok, S::Error> {
         bson::Timestamp::from(*value).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClusterTime, D::Error> {
+    pub(in crate::format) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClusterTime, D::Error> {
         bson::Timestamp::deserialize(deserializer).map(ClusterTime::from)
     }
 }

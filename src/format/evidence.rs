@@ -197,6 +197,21 @@ impl Run {
 }
 
 impl Event {
+    /// The names of all kinds.
+    pub const KINDS: [&str; 11] = [
+        "creation",
+        "backup",
+        "drill",
+        "restore",
+        "report",
+        "verification",
+        "expiry",
+        "failure",
+        "missed",
+        "gap",
+        "configuration",
+    ];
+
     /// Returns its name, as in keys.
     #[must_use]
     pub fn kind(&self) -> &'static str {

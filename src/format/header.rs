@@ -31,6 +31,13 @@ pub enum Subject {
         /// The backup it belongs to.
         backup: BackupId,
     },
+    /// The content of one of a backup's checkpoints.
+    Checkpoint {
+        /// The backup it belongs to.
+        backup: BackupId,
+        /// Its number in that backup, from 1.
+        number: u32,
+    },
     /// Oplog entries behind `begin`, up to and with `end`.
     Slice {
         /// The timeline it belongs to.
@@ -47,6 +54,7 @@ impl Subject {
         match self {
             Self::Segment { .. } => "regrow-segment",
             Self::Catalog { .. } => "regrow-catalog",
+            Self::Checkpoint { .. } => "regrow-checkpoint",
             Self::Slice { .. } => "regrow-slice",
         }
     }
@@ -60,6 +68,10 @@ impl Subject {
             Self::Catalog { backup } => {
                 header.append(cstr!("backup"), backup.as_str());
                 header.append(cstr!("number"), 0_i64);
+            }
+            Self::Checkpoint { backup, number } => {
+                header.append(cstr!("backup"), backup.as_str());
+                header.append(cstr!("number"), i64::from(*number));
             }
             Self::Slice { timeline, begin, end } => {
                 header.append(cstr!("timeline"), timeline.as_str());
@@ -75,6 +87,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Segment { backup, number } => write!(f, "segment {number} of {backup}"),
             Self::Catalog { backup } => write!(f, "the catalog of {backup}"),
+            Self::Checkpoint { backup, number } => write!(f, "checkpoint {number} of {backup}"),
             Self::Slice { timeline, begin, end } => write!(f, "the slice from {begin} to {end} of {timeline}"),
         }
     }
@@ -131,6 +144,10 @@ fn subject(fields: &RawDocument) -> Result<Subject> {
     let subject = match format {
         "regrow-segment" => Subject::Segment { backup: backup(fields)?, number: count(fields, "number")? },
         "regrow-catalog" => Subject::Catalog { backup: backup(fields)? },
+        "regrow-checkpoint" => {
+            let number = u32::try_from(count(fields, "number")?).map_err(wrong)?;
+            Subject::Checkpoint { backup: backup(fields)?, number }
+        }
         "regrow-slice" => Subject::Slice {
             timeline: fields.get_str("timeline").map_err(wrong)?.parse().map_err(wrong)?,
             begin: fields.get_timestamp("begin").map_err(wrong)?.into(),
@@ -163,13 +180,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn headers() -> [Header; 3] {
+    fn headers() -> [Header; 4] {
         let backup: BackupId = "20261123T020000Z-daily-7f3a".parse().unwrap();
         let (begin, end) = (ClusterTime { t: 1, i: 2 }, ClusterTime { t: 3, i: 4 });
         let timeline = "20261123T020000Z-7f3a".parse().unwrap();
         [
             Subject::Segment { backup: backup.clone(), number: 7 },
-            Subject::Catalog { backup },
+            Subject::Catalog { backup: backup.clone() },
+            Subject::Checkpoint { backup, number: 2 },
             Subject::Slice { timeline, begin, end },
         ]
         .map(|subject| Header { subject, documents: 3, bytes: 99 })

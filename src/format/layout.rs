@@ -16,6 +16,21 @@ pub const DESCRIPTOR: &str = "regrow-repository.json";
 /// The lease's key.
 pub const LEASE: &str = "control/lease.json";
 
+/// The folder of the leases of backups that are being taken.
+pub const BACKUP_LEASES: &str = "control/backups/";
+
+/// Returns the key of the lease of a backup that is being taken.
+#[must_use]
+pub fn backup_lease(id: &BackupId) -> String {
+    format!("{BACKUP_LEASES}{id}.json")
+}
+
+/// Returns the id of the backup whose lease a key is that of, if it is that of any.
+#[must_use]
+pub fn leased_backup(key: &str) -> Option<BackupId> {
+    key.strip_prefix(BACKUP_LEASES)?.strip_suffix(".json")?.parse().ok()
+}
+
 /// Returns the folder of all marks of a kind.
 #[must_use]
 pub fn marks(kind: MarkKind) -> &'static str {
@@ -126,6 +141,19 @@ pub fn backup(id: &BackupId) -> String {
 #[must_use]
 pub fn pack(id: &BackupId, number: u32) -> String {
     format!("{BACKUPS}{id}/packs/{number:04}.tar")
+}
+
+/// Returns the key of the checkpoint that names a pack.
+#[must_use]
+pub fn checkpoint(id: &BackupId, number: u32) -> String {
+    format!("{BACKUPS}{id}/checkpoints/{number:04}.json")
+}
+
+/// Whether a key is that of a checkpoint.
+#[must_use]
+pub fn is_checkpoint(key: &str) -> bool {
+    let name = backup_of(key).and_then(|id| key.strip_prefix(&backup(&id)));
+    name.is_some_and(|name| name.starts_with("checkpoints/"))
 }
 
 /// Returns the key of a backup's catalog.

@@ -1,4 +1,4 @@
-//! The lease: who may do what only one may do at a time.
+//! Leases: who may do what only one may do at a time, in a repository and with one backup.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::descriptor::RepositoryId;
 use super::{check_version, malformed};
 use crate::error::Result;
+use crate::owner::Owner;
 
 /// By how much the clocks of two machines may differ without one of them taking a lease that the other still holds.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// The payload of `control/lease.json`.
+/// The payload of `control/lease.json`, and of `control/backups/<id>.json`.
 ///
 /// No two are the same: a new holder has a new generation, and each renewal another number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Lease {
     /// Whether the holder is the service, and not a single command.
     #[serde(default)]
     pub service: bool,
+    /// The holder's process, where a machine can tell of it that it is gone: then nobody has to wait until the lease runs out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
     /// Since when the holder has it.
     pub acquired_at: Timestamp,
     /// Up to when it is the holder's, unless it is renewed.
@@ -61,6 +65,12 @@ impl Lease {
     /// Whether somebody else may take it.
     #[must_use]
     pub fn is_free(&self, now: Timestamp) -> bool {
-        self.released || now.duration_since(self.expires_at) > CLOCK_SKEW
+        self.is_over() || now.duration_since(self.expires_at) > CLOCK_SKEW
+    }
+
+    /// Whether it was given back, or its holder's process is known to have ended: whatever any clock says.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.released || self.process.as_deref().and_then(Owner::parse).is_some_and(|process| process.is_gone())
     }
 }

@@ -9,6 +9,9 @@ use super::manifest::Encryption;
 /// find, and 8 MiB parts stay far below S3's limit of 10,000.
 pub const TARGET_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// The most segments of a pack: what is noted of it stays small where segments are.
+pub const MOST_SEGMENTS: usize = 20_000;
+
 /// The unit of tar: headers and padding.
 const BLOCK: usize = 512;
 

@@ -10,6 +10,7 @@ use super::oplog::{DumpedOplog, OplogFollower};
 use crate::backup::{BackupContext, Filled};
 use crate::error::{Error, Result};
 use crate::format::catalog::CollectionRecord;
+use crate::format::checkpoint::Position;
 use crate::format::segment::Documents;
 use crate::mongo::accounts::Accounts;
 use crate::progress::{OPLOG, PartProgress, Progress, Step};
@@ -169,7 +170,8 @@ impl Filler {
         *segment += 1;
         // Storing has failed, and says itself why.
         let progress = self.part(collection);
-        let sent = self.filled.blocking_send(Filled { collection, position, documents, progress });
+        let sent =
+            self.filled.blocking_send(Filled { collection, position, documents, end: Position::default(), progress });
         sent.map_err(|_| Error::failed("what is read is not stored any more"))
     }
 

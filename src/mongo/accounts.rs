@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use mongodb::Database;
 
+use super::answer::{self, Pace};
 use super::client::{LOOK, Node, snapshot_at};
 use super::error::{Attempt, RESTORE_ROLES, explain};
 use super::load;
@@ -77,7 +78,7 @@ async fn stage_and_merge(admin: &Database, users: &[&RawDocument], roles: &[&Raw
     }
     command.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
     let attempt = Attempt { doing: "restore users and roles", action: "createUser", roles: RESTORE_ROLES };
-    admin.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+    answer::run(admin, command, Pace::Soon).await.map(drop).map_err(|error| explain(&error, attempt))
 }
 
 async fn drop_staged(admin: &Database) -> Result<()> {

@@ -6,6 +6,7 @@
 use bson::raw::{CStr, RawArrayBuf};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
 
+use super::answer::{self, Pace};
 use super::client::Deployment;
 use super::error::{Attempt, EXCHANGE_ROLES, RENAME_BY_OPERATION, REPLAY_ROLES, explain, is_connection_loss};
 use super::load::{MAX_RETRIES, RETRY_DELAY, majority};
@@ -91,7 +92,7 @@ impl Batch {
         async move {
             let mut delay = RETRY_DELAY;
             for retry in 0..=MAX_RETRIES {
-                match admin.run_raw_command(self.command(would_upsert)).await {
+                match answer::run(&admin, self.command(would_upsert), Pace::Soon).await {
                     Ok(reply) => return all_applied(&reply),
                     Err(error) if is_connection_loss(&error) && retry < MAX_RETRIES => {
                         tracing::warn!(%error, "connection lost while replaying; sending again");
@@ -165,6 +166,7 @@ async fn send_commands(target: &Deployment, operations: &[RawDocumentBuf]) -> Re
     let mut command = rawdoc! { "applyOps": operations.iter().cloned().collect::<RawArrayBuf>() };
     majority(&mut command);
     let attempt = Attempt { doing: "exchange the collections", action: RENAME_BY_OPERATION, roles: EXCHANGE_ROLES };
-    let reply = target.client().database("admin").run_raw_command(command).await;
+    // It is never broken off: half of an exchange is worse than a wait.
+    let reply = answer::run(&target.client().database("admin"), command, Pace::WhenDone).await;
     all_applied(&reply.map_err(|error| explain(&error, attempt))?)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
-use futures_util::StreamExt;
 
+use super::answer;
 use super::client::{LOOK, Node, snapshot_at};
 use super::error::{Attempt, explain};
 use crate::error::{Error, Result};
@@ -76,9 +76,8 @@ impl Lookup {
         if let Some(criteria) = database.selection_criteria().cloned() {
             command = command.selection_criteria(criteria);
         }
-        let mut cursor = command.batch().await.map_err(|error| explain(&error, attempt))?;
-        while let Some(batch) = cursor.next().await {
-            let batch = batch.map_err(|error| explain(&error, attempt))?;
+        let mut cursor = answer::soon(command.batch()).await.map_err(|error| explain(&error, attempt))?;
+        while let Some(batch) = answer::next(&mut cursor).await.map_err(|error| explain(&error, attempt))? {
             for document in batch.doc_slices().map_err(|error| explain(&error, attempt))? {
                 document.map_err(malformed)?.as_document().into_iter().for_each(&mut found);
             }

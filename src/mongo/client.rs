@@ -8,7 +8,9 @@ use mongodb::error::Error as DriverError;
 use mongodb::options::{ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress, Tls};
 use mongodb::{Client, Database};
 
+use super::answer;
 use super::error::{Attempt, BACKUP_ROLES, explain};
+use super::member::MemberChoice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -19,7 +21,7 @@ const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_LAG: Duration = Duration::from_secs(30);
 
 /// How long a secondary is looked for before the primary is asked.
-const SECONDARY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const SECONDARY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a node is waited for until it has the cluster time that is to be read.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(1);
@@ -52,15 +54,17 @@ pub struct Hello {
     /// The replica set's name; none for a standalone server.
     pub replica_set: Option<String>,
     /// The address the server knows itself by.
-    me: Option<String>,
+    pub(super) me: Option<String>,
     /// Whether it is a secondary.
     pub secondary: bool,
+    /// Whether it is a primary or a secondary.
+    pub(super) holds_data: bool,
     /// The addresses of the members that hold data.
     members: Vec<String>,
     /// The newest majority-committed operation; none for a standalone server.
-    majority: Option<Timestamp>,
+    pub(super) majority: Option<Timestamp>,
     /// The newest operation, committed or not; none for a standalone server.
-    applied: Option<Timestamp>,
+    pub(super) applied: Option<Timestamp>,
     wire_version: i32,
     sharded: bool,
     /// What each start of a server makes anew: no two processes have the same.
@@ -70,12 +74,14 @@ pub struct Hello {
 impl Hello {
     fn parse(reply: &Document) -> Self {
         let text = |key| reply.get_str(key).ok().map(str::to_owned);
+        let is = |key| reply.get_bool(key).unwrap_or(false);
         let last_write = |key| reply.get_document("lastWrite").ok()?.get_document(key).ok()?.get_timestamp("ts").ok();
         Self {
             replica_set: text("setName"),
             me: text("me"),
             members: ["hosts", "passives"].into_iter().flat_map(|key| addresses(reply, key)).collect(),
-            secondary: reply.get_bool("secondary").unwrap_or(false),
+            secondary: is("secondary"),
+            holds_data: is("secondary") || is("isWritablePrimary"),
             majority: last_write("majorityOpTime"),
             applied: last_write("opTime"),
             wire_version: reply.get_i32("maxWireVersion").unwrap_or(0),
@@ -124,6 +130,7 @@ impl NodePreference {
 pub struct Deployment {
     client: Client,
     options: ClientOptions,
+    pub(super) choice: MemberChoice,
     /// What the primary, or whoever answers in its place, says of itself.
     pub hello: Hello,
 }
@@ -150,7 +157,7 @@ impl Deployment {
             return Err(Error::failed("this is a mongos: sharded clusters are not supported yet")
                 .with_hint("back up each shard's replica set by itself, or wait for a version that knows sharding"));
         }
-        Ok(Self { client, options, hello })
+        Ok(Self { client, options, choice: MemberChoice::Any, hello })
     }
 
     /// Whether another deployment is this one, as far as what answers there says of itself: the same process, or a member
@@ -207,15 +214,18 @@ impl Deployment {
         })
     }
 
-    /// Picks the node to read from: a secondary that is not far behind, else the primary.
+    /// Picks the node to read from: the chosen one, or else a secondary that is not far behind, or else the primary.
     ///
     /// All reads of a dump go to this one node, because positions in a collection are a node's own.
     ///
     /// # Errors
     /// When nobody answers.
     pub async fn node_to_read(&self) -> Result<Node> {
+        if let Some(chosen) = self.chosen_member().await? {
+            return Ok(chosen);
+        }
         let preferred = self.secondary_or_primary().await?;
-        if self.options.direct_connection == Some(true) || preferred.me.is_none() {
+        if self.is_direct() || preferred.me.is_none() {
             let address = preferred.me.clone().unwrap_or_else(|| self.addresses());
             return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: preferred.me });
         }
@@ -236,7 +246,7 @@ impl Deployment {
     ///
     /// The driver alone does not do: while it is still getting to know the set, it takes whoever it has met first.
     async fn secondary_or_primary(&self) -> Result<Hello> {
-        if self.hello.members.len() > 1 && self.options.direct_connection != Some(true) {
+        if self.hello.members.len() > 1 && !self.is_direct() {
             let secondary = hello(&self.client, ReadPreference::Secondary { options: None });
             if let Ok(Ok(found)) = tokio::time::timeout(SECONDARY_TIMEOUT, secondary).await {
                 return Ok(found);
@@ -254,7 +264,7 @@ impl Deployment {
             NodePreference::SecondaryPreferred => self.secondary_or_primary().await?,
             other => hello(&self.client, other.criteria()).await?,
         };
-        if self.options.direct_connection == Some(true) || hello.me.is_none() {
+        if self.is_direct() || hello.me.is_none() {
             let address = hello.me.clone().unwrap_or_else(|| self.addresses());
             return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: hello.me });
         }
@@ -267,14 +277,19 @@ impl Deployment {
     /// When nobody answers.
     pub async fn members(&self) -> Result<Vec<Node>> {
         let hello = hello(&self.client, PRIMARY_PREFERRED).await?;
-        if self.options.direct_connection == Some(true) {
+        if self.is_direct() {
             let (client, address) = (self.client.clone(), self.addresses());
             return Ok(vec![Node { client, address, preference: ANY_NODE, me: hello.me }]);
         }
         hello.members.into_iter().map(|address| self.direct(Some(address))).collect()
     }
 
-    fn direct(&self, address: Option<String>) -> Result<Node> {
+    /// Whether the URI names one member that alone is spoken to.
+    pub(super) fn is_direct(&self) -> bool {
+        self.options.direct_connection == Some(true)
+    }
+
+    pub(super) fn direct(&self, address: Option<String>) -> Result<Node> {
         let me = address.clone();
         let address = address.unwrap_or_else(|| self.addresses());
         let parsed = ServerAddress::parse(&address).map_err(|error| explain(&error, LOOK))?;
@@ -291,10 +306,10 @@ impl Deployment {
     /// When nobody answers.
     pub async fn versions(&self) -> Result<(String, String)> {
         let admin = self.client.database("admin");
-        let info = admin.run_command(doc! { "buildInfo": 1 }).await.map_err(|error| explain(&error, LOOK))?;
-        let compatibility = admin
-            .collection::<Document>("system.version")
-            .find_one(doc! { "_id": "featureCompatibilityVersion" })
+        let info =
+            answer::soon(admin.run_command(doc! { "buildInfo": 1 })).await.map_err(|error| explain(&error, LOOK))?;
+        let versions = admin.collection::<Document>("system.version");
+        let compatibility = answer::soon(versions.find_one(doc! { "_id": "featureCompatibilityVersion" }))
             .await
             .ok()
             .flatten()
@@ -352,7 +367,7 @@ impl Node {
     /// When another one does, or none.
     pub async fn is_itself(&self) -> Result<()> {
         let Some(me) = &self.me else { return Ok(()) };
-        let found = hello(&self.client, self.preference.clone()).await?.me;
+        let found = self.hello().await?.me;
         if found.as_ref() == Some(me) {
             return Ok(());
         }
@@ -361,12 +376,17 @@ impl Node {
             .with_hint("give the addresses of the servers themselves in the URI, then run it again"))
     }
 
+    /// Asks the node what it is.
+    pub(super) async fn hello(&self) -> Result<Hello> {
+        hello(&self.client, self.preference.clone()).await
+    }
+
     /// Returns the time of the newest operation that the node has applied, committed or not.
     ///
     /// # Errors
     /// When it does not answer, or is a standalone server.
     pub async fn applied_time(&self) -> Result<Timestamp> {
-        let applied = hello(&self.client, self.preference.clone()).await?.applied;
+        let applied = self.hello().await?.applied;
         applied.ok_or_else(|| Error::failed(format!("{} does not say what it has applied", self.address)))
     }
 
@@ -400,10 +420,10 @@ async fn explain_uri(uri: &Secret, error: &DriverError) -> Error {
     }
 }
 
-async fn hello(client: &Client, from: ReadPreference) -> Result<Hello> {
+pub(super) async fn hello(client: &Client, from: ReadPreference) -> Result<Hello> {
     let admin = client.database("admin");
     let command = admin.run_command(doc! { "hello": 1 });
-    let reply = command.selection_criteria(SelectionCriteria::ReadPreference(from)).await;
+    let reply = answer::soon(command.selection_criteria(SelectionCriteria::ReadPreference(from))).await;
     reply.map(|reply| Hello::parse(&reply)).map_err(|error| explain(&error, LOOK))
 }
 

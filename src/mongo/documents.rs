@@ -5,6 +5,7 @@
 use bson::{Document, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongodb::Database;
 
+use super::answer::Pace;
 use super::error::Attempt;
 use super::load::{self, INSERT_BYTES, majority, run_retrying};
 use super::namespaces;
@@ -38,7 +39,7 @@ pub async fn remove(database: &Database, collection: &str, documents: &[RawDocum
     let delete = rawdoc! { "q": ids_filter(documents, &doing)?, "limit": 0 };
     let mut command = rawdoc! { "delete": collection, "deletes": [delete] };
     majority(&mut command);
-    let (reply, _) = run_retrying(database, command, attempt).await?;
+    let (reply, _) = run_retrying(database, command, Pace::Soon, attempt).await?;
     Ok(count(&reply))
 }
 

@@ -1,8 +1,9 @@
 //! What a server or the driver says, turned into one cause and one remedy.
 
-use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 
 use crate::error::{Error, Kind};
+use crate::handshake::Refusal;
 
 /// The server's code for "not authorized".
 pub(super) const UNAUTHORIZED: i32 = 13;
@@ -55,6 +56,7 @@ pub struct Attempt<'a> {
 pub fn code(error: &DriverError) -> Option<i32> {
     match *error.kind {
         ErrorKind::Command(ref command) => Some(command.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(ref unconfirmed)) => Some(unconfirmed.code),
         _ => None,
     }
 }
@@ -62,7 +64,6 @@ pub fn code(error: &DriverError) -> Option<i32> {
 /// Whether a document was refused because another has its `_id`.
 #[must_use]
 pub fn is_duplicate(error: &DriverError) -> bool {
-    use mongodb::error::WriteFailure;
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(refused)) if refused.code == DUPLICATE_KEY)
 }
 
@@ -70,12 +71,12 @@ pub fn is_duplicate(error: &DriverError) -> bool {
 #[must_use]
 pub fn is_connection_loss(error: &DriverError) -> bool {
     // Codes of a server that shuts down, steps down or has just come back: the retryable errors of the driver
-    // specification, and that nothing is known yet of what the majority has.
-    const NODE_GOES_AWAY: [i32; 13] = [6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436];
+    // specification, that nothing is known yet of what the majority has, that it took longer than is waited for, and that the
+    // operation was interrupted, which elections do as well as people.
+    const NODE_GOES_AWAY: [i32; 15] = [6, 7, 50, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436];
     match *error.kind {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
-        ErrorKind::Command(ref command) => NODE_GOES_AWAY.contains(&command.code),
-        _ => false,
+        _ => code(error).is_some_and(|code| NODE_GOES_AWAY.contains(&code)),
     }
 }
 
@@ -85,6 +86,11 @@ pub fn is_cursor_loss(error: &DriverError) -> bool {
     const CURSOR_NOT_FOUND: i32 = 43;
     const CURSOR_KILLED: i32 = 237;
     matches!(code(error), Some(CURSOR_NOT_FOUND | CURSOR_KILLED))
+}
+
+/// Whether a write was carried out, and the majority has not confirmed it.
+fn is_unconfirmed(error: &DriverError) -> bool {
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteConcernError(_)))
 }
 
 /// What stands in the way of reading a collection on.
@@ -120,7 +126,8 @@ impl Obstacle {
 #[must_use]
 pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
     let explained = explain_to_people(error, attempt);
-    if is_connection_loss(error) || is_cursor_loss(error) { explained.transient() } else { explained }
+    let may_pass = is_connection_loss(error) || is_cursor_loss(error) || is_unconfirmed(error);
+    if may_pass { explained.transient() } else { explained }
 }
 
 fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
@@ -139,10 +146,17 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
         }
         _ => match &*error.kind {
             ErrorKind::Authentication { .. } => refused_credentials(doing),
-            ErrorKind::ServerSelection { message, .. } => cannot(Kind::Failed, &unreachable(message))
-                .with_hint("check that the servers of the URI run and can be reached from here"),
+            ErrorKind::ServerSelection { message, .. } => unreachable(doing, message),
             ErrorKind::Command(command) => cannot(Kind::Failed, &format!("the server says: {}", command.message)),
-            ErrorKind::InvalidArgument { message, .. } | ErrorKind::InvalidTlsConfig { message, .. } => {
+            ErrorKind::Write(WriteFailure::WriteConcernError(unconfirmed)) => {
+                cannot(Kind::Failed, &format!("the majority has not confirmed it: {}", unconfirmed.message))
+                    .with_hint("check that most members of the replica set run and keep up, then run it again")
+            }
+            ErrorKind::Io(cause) => lost(doing, &cause.to_string()),
+            ErrorKind::ConnectionPoolCleared { message, .. } => lost(doing, message),
+            ErrorKind::InvalidTlsConfig { message, .. } => cannot(Kind::Configuration, message)
+                .with_hint("check tlsCAFile and tlsCertificateKeyFile in the URI: PEM files that Regrow may read"),
+            ErrorKind::InvalidArgument { message, .. } => {
                 cannot(Kind::Configuration, message)
                     .with_hint("write mongodb://USER:PASSWORD@HOST:PORT/?replicaSet=NAME, or mongodb+srv://…")
             }
@@ -178,12 +192,43 @@ fn refused_credentials(doing: &str) -> Error {
         .with_hint("check user, password and authSource in the URI")
 }
 
+fn lost(doing: &str, cause: &str) -> Error {
+    Error::failed(format!("cannot {doing}: the connection was lost: {cause}"))
+        .with_hint("check the network from here to the servers and their logs, then run it again")
+}
+
+/// Says why no server answers.
+fn unreachable(doing: &str, message: &str) -> Error {
+    let reason = summary(message);
+    let Some(refusal) = Refusal::find(message) else {
+        let unanswered = Error::failed(format!("cannot {doing}: {reason}"));
+        let closed = ["unexpected end of file", "early eof", "reset by peer"].iter().any(|said| message.contains(said));
+        return unanswered.with_hint(if closed {
+            "check that the servers of the URI run; those that require TLS close connections without it: add tls=true"
+        } else {
+            "check that the servers of the URI run and can be reached from here"
+        });
+    };
+    Error::configuration(format!("cannot {doing}: {reason}: {}", refusal.cause())).with_hint(match refusal {
+        Refusal::UnknownIssuer => {
+            "name the file of the authority that has issued it in the URI: tlsCAFile=/path/ca.pem"
+        }
+        Refusal::Expired | Refusal::NotYetValid => "renew the server's certificate, or set this machine's clock right",
+        Refusal::OtherName => "write the servers in the URI by names that their certificates hold",
+        Refusal::Ours => {
+            "name the file of a certificate that it accepts, with its key, in the URI: tlsCertificateKeyFile"
+        }
+        Refusal::NoTls => "take tls=true out of the URI, or let the server speak TLS",
+    })
+}
+
 /// Shortens the driver's account of the whole topology to its addresses and the first cause.
-fn unreachable(message: &str) -> String {
+fn summary(message: &str) -> String {
     let addresses: Vec<&str> =
         message.split("Address: ").skip(1).filter_map(|rest| rest.split([',', ' ', '}']).next()).collect();
     let cause = message.split("Error: ").nth(1).and_then(|rest| rest.split([',', '}']).next());
     let cause = cause.map(|cause| cause.trim_start_matches("Kind: ").trim());
+    let cause = cause.filter(|_| Refusal::find(message).is_none());
     match (addresses.is_empty(), cause) {
         (true, _) => message.to_owned(),
         (false, None) => format!("no server answers at {}", addresses.join(", ")),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bson::{Bson, Document, Timestamp, doc};
 use jiff::Timestamp as WallTime;
 
+use super::answer;
 use super::client::{Deployment, LOOK, Node};
 use super::error::{Attempt, CAPTURE_ROLES, explain};
 use crate::clock::Clock;
@@ -27,7 +28,7 @@ pub struct Member {
 /// When nobody answers or a privilege is missing.
 pub async fn members(deployment: &Deployment) -> Result<Vec<Member>> {
     let attempt = Attempt { doing: "ask how the replica set fares", action: "replSetGetStatus", roles: CAPTURE_ROLES };
-    let reply = deployment.client().database("admin").run_command(doc! { "replSetGetStatus": 1 }).await;
+    let reply = answer::soon(deployment.client().database("admin").run_command(doc! { "replSetGetStatus": 1 })).await;
     let reply = reply.map_err(|error| explain(&error, attempt))?;
     let found: Vec<&Document> =
         reply.get_array("members").into_iter().flatten().filter_map(Bson::as_document).collect();
@@ -66,10 +67,10 @@ pub async fn skew(node: &Node, clock: &Clock) -> Result<Skew> {
     let admin = node.database("admin");
     // The first question opens the connection, which takes its time.
     for _ in 0..2 {
-        admin.run_command(doc! { "hello": 1 }).await.map_err(|error| explain(&error, attempt))?;
+        answer::soon(admin.run_command(doc! { "hello": 1 })).await.map_err(|error| explain(&error, attempt))?;
     }
     let before = clock.now();
-    let reply = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| explain(&error, attempt))?;
+    let reply = answer::soon(admin.run_command(doc! { "hello": 1 })).await.map_err(|error| explain(&error, attempt))?;
     let after = clock.now();
     let time = reply.get_datetime("localTime");
     let time = time.map_err(|error| Error::failed("the server does not say what time it is").caused_by(error))?;
@@ -95,7 +96,8 @@ pub async fn oplog_size(node: &Node) -> Result<OplogSize> {
     let attempt = Attempt { doing: "ask how large the oplog is", action: "collStats", roles: CAPTURE_ROLES };
     let command =
         doc! { "aggregate": "oplog.rs", "pipeline": [{ "$collStats": { "storageStats": {} } }], "cursor": {} };
-    let reply = node.database("local").run_command(command).await.map_err(|error| explain(&error, attempt))?;
+    let reply =
+        answer::soon(node.database("local").run_command(command)).await.map_err(|error| explain(&error, attempt))?;
     let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     let first = batch.ok().and_then(|batch| batch.first()?.as_document()?.get_document("storageStats").ok());
     let sizes =
@@ -109,7 +111,7 @@ pub async fn oplog_size(node: &Node) -> Result<OplogSize> {
 /// When it does not answer or a privilege is missing.
 pub async fn free_space(deployment: &Deployment, roles: &str) -> Result<Option<(u64, u64)>> {
     let attempt = Attempt { doing: "ask how much room the server has", action: "dbStats", roles };
-    let stats = deployment.client().database("admin").run_command(doc! { "dbStats": 1 }).await;
+    let stats = answer::soon(deployment.client().database("admin").run_command(doc! { "dbStats": 1 })).await;
     let stats = stats.map_err(|error| explain(&error, attempt))?;
     let sizes = bytes(&stats, "fsTotalSize").zip(bytes(&stats, "fsUsedSize"));
     Ok(sizes.map(|(total, used)| (total, total.saturating_sub(used))))
@@ -133,7 +135,7 @@ pub async fn snapshot_window(node: &Node) -> Result<Duration> {
     const NAME: &str = "minSnapshotHistoryWindowInSeconds";
     let doing = format!("read the server parameter {NAME}");
     let attempt = Attempt { doing: &doing, action: "getParameter", ..LOOK };
-    let reply = node.database("admin").run_command(doc! { "getParameter": 1, NAME: 1 }).await;
+    let reply = answer::soon(node.database("admin").run_command(doc! { "getParameter": 1, NAME: 1 })).await;
     let reply = reply.map_err(|error| explain(&error, attempt))?;
     let seconds = bytes(&reply, NAME);
     seconds.map(Duration::from_secs).ok_or_else(|| Error::failed(format!("cannot {doing}: the server does not say it")))
@@ -146,7 +148,7 @@ pub async fn snapshot_window(node: &Node) -> Result<Duration> {
 pub async fn note(deployment: &Deployment, data: Document) -> Result<Timestamp> {
     let attempt = Attempt { doing: "write a note into the oplog", action: "appendOplogNote", roles: CAPTURE_ROLES };
     let command = doc! { "appendOplogNote": 1, "data": data, "writeConcern": { "w": "majority" } };
-    let reply = deployment.client().database("admin").run_command(command).await;
+    let reply = answer::soon(deployment.client().database("admin").run_command(command)).await;
     let reply = reply.map_err(|error| explain(&error, attempt))?;
     reply
         .get_timestamp("operationTime")

@@ -10,9 +10,11 @@ use bson::spec::ElementType;
 use bson::{
     Bson, Document, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, doc, rawdoc,
 };
+use memchr::memmem;
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 
+use super::answer::{self, Pace};
 use super::error::{Attempt, DUPLICATE_KEY, REPLAY_ROLES, RESTORE_ROLES, explain, is_connection_loss};
 use crate::error::{Error, Result};
 use crate::units::MIB;
@@ -38,6 +40,9 @@ const CAPPED_MAX: &str = "max";
 /// The size that capped collections have until then, in bytes: half of the server's limit.
 const UNLIMITED: i64 = 1 << 49;
 
+/// The server's code for a name that is taken.
+const NAMESPACE_EXISTS: i32 = 48;
+
 /// The collection of stored functions.
 const STORED_FUNCTIONS: &str = "system.js";
 
@@ -53,7 +58,8 @@ pub const UPDATE_ROLES: &str =
 /// What lets the server delete documents is left out: [`set_limits`] adds it when the documents have been checked.
 ///
 /// # Errors
-/// When it exists already, an option is refused, or a privilege is missing.
+/// When it exists already, an option is refused, or a privilege is missing; [`Error::is_transient`] when it may have been
+/// created all the same.
 pub async fn create(database: &Database, name: &str, options: &RawDocument, indexes: &[RawDocumentBuf]) -> Result<()> {
     let doing = format!("create {}.{name}", database.name());
     let mut command = rawdoc! { "create": name };
@@ -76,7 +82,22 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
     }
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "createCollection", roles: RESTORE_ROLES };
-    database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+    let is_view = matches!(options.get("viewOn"), Ok(Some(_)));
+    let (mut delay, mut retries) = (RETRY_DELAY, 0);
+    loop {
+        let Err(error) = answer::run(database, command.clone(), Pace::Soon).await else { return Ok(()) };
+        let exists = super::error::code(&error) == Some(NAMESPACE_EXISTS);
+        // It did not exist a moment ago, and only an answer to us was lost.
+        if exists && retries > 0 && (is_view || !has_documents(database, name).await?) {
+            return Ok(());
+        }
+        if retries == MAX_RETRIES || !is_connection_loss(&error) {
+            return Err(explain(&error, attempt));
+        }
+        tracing::warn!(doing, %error, "connection lost; sending again");
+        tokio::time::sleep(delay).await;
+        (delay, retries) = (delay * 2, retries + 1);
+    }
 }
 
 /// Empties a collection, one document after the other: the server has no `emptycapped` for clients, and takes the operation of
@@ -89,7 +110,7 @@ pub async fn empty(database: &Database, name: &str) -> Result<()> {
     let mut command = rawdoc! { "delete": name, "deletes": [{ "q": {}, "limit": 0 }] };
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "remove", roles: REPLAY_ROLES };
-    run_retrying(database, command, attempt).await.map(drop)
+    run_retrying(database, command, Pace::WhenDone, attempt).await.map(drop)
 }
 
 /// Whether a collection holds any document; one that does not exist holds none.
@@ -99,7 +120,8 @@ pub async fn empty(database: &Database, name: &str) -> Result<()> {
 pub async fn has_documents(database: &Database, name: &str) -> Result<bool> {
     let doing = format!("look into {}.{name}", database.name());
     let attempt = Attempt { doing: &doing, action: "find", roles: RESTORE_ROLES };
-    let found = database.collection::<RawDocumentBuf>(name).find_one(doc! {}).projection(doc! { "_id": 1 }).await;
+    let collection = database.collection::<RawDocumentBuf>(name);
+    let found = answer::soon(collection.find_one(doc! {}).projection(doc! { "_id": 1 })).await;
     found.map(|found| found.is_some()).map_err(|error| explain(&error, attempt))
 }
 
@@ -116,7 +138,7 @@ pub async fn drop_collection(database: &Database, name: &str) -> Result<()> {
     let doing = format!("drop {}.{name}", database.name());
     let mut command = rawdoc! { "drop": name };
     majority(&mut command);
-    match database.run_raw_command(command).await {
+    match answer::run(database, command, Pace::WhenDone).await {
         Err(error) if super::error::code(&error) != Some(NAMESPACE_NOT_FOUND) => {
             Err(explain(&error, Attempt { doing: &doing, action: "dropCollection", roles: RESTORE_ROLES }))
         }
@@ -144,12 +166,14 @@ pub fn insert(
 ) -> impl Future<Output = Result<Vec<usize>>> + Send + use<> {
     let doing = format!("insert into {}.{collection}", database.name());
     // The commands are laid out before the future begins, so that it owns everything it needs.
+    let documents: Vec<_> = documents.iter().map(|document| (*document, has_empty_timestamp(document))).collect();
     let commands: Result<Vec<_>, _> = documents
-        .chunk_by(|a, b| has_empty_timestamp(a) == has_empty_timestamp(b))
+        .chunk_by(|(_, one), (_, other)| one == other)
         .map(|run| {
-            let upsert = run.first().is_some_and(|document| has_empty_timestamp(document));
+            let upsert = run.first().is_some_and(|(_, is_empty)| *is_empty);
+            let run: Vec<&RawDocument> = run.iter().map(|(document, _)| *document).collect();
             let command =
-                if upsert { put_command(collection, run, Existing::Keep) } else { insert_command(collection, run) };
+                if upsert { put_command(collection, &run, Existing::Keep) } else { insert_command(collection, &run) };
             command.map(|command| (upsert, run.len(), command))
         })
         .collect();
@@ -193,7 +217,7 @@ pub fn put(
 /// be why.
 async fn write(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<usize>> {
     let doing = attempt.doing;
-    let (reply, retried) = run_retrying(database, command, attempt).await?;
+    let (reply, retried) = run_retrying(database, command, Pace::Soon, attempt).await?;
     let mut existing = Vec::new();
     for error in reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document) {
         if !error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY) {
@@ -228,7 +252,7 @@ pub async fn create_indexes(
     let mut command = rawdoc! { "createIndexes": collection, "indexes": specifications };
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "createIndex", roles: RESTORE_ROLES };
-    run_retrying(database, command, attempt).await.map(drop)
+    run_retrying(database, command, Pace::WhenDone, attempt).await.map(drop)
 }
 
 /// Sets the expiry of a clustered collection or a time series and the limits of a capped collection, if its options
@@ -253,7 +277,7 @@ pub async fn set_limits(database: &Database, collection: &str, options: &RawDocu
     }
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "collMod", roles: RESTORE_ROLES };
-    run_retrying(database, command, attempt).await.map(drop)
+    run_retrying(database, command, Pace::Soon, attempt).await.map(drop)
 }
 
 /// Whether an index lets the server delete documents.
@@ -282,11 +306,12 @@ fn specification(index: &RawDocumentBuf, collated: bool) -> RawDocumentBuf {
 pub(super) async fn run_retrying(
     database: &Database,
     command: RawDocumentBuf,
+    pace: Pace,
     attempt: Attempt<'_>,
 ) -> Result<(Document, bool)> {
     let mut delay = RETRY_DELAY;
     for retry in 0..MAX_RETRIES {
-        match database.run_raw_command(command.clone()).await {
+        match answer::run(database, command.clone(), pace).await {
             Ok(reply) => return Ok((reply, retry > 0)),
             Err(error) if is_connection_loss(&error) => {
                 tracing::warn!(doing = attempt.doing, %error, "connection lost; sending again");
@@ -296,7 +321,7 @@ pub(super) async fn run_retrying(
             Err(error) => return Err(explain(&error, attempt)),
         }
     }
-    let last = database.run_raw_command(command).await;
+    let last = answer::run(database, command, pace).await;
     last.map(|reply| (reply, true)).map_err(|error: DriverError| explain(&error, attempt))
 }
 
@@ -333,13 +358,16 @@ pub fn has_empty_timestamp(document: &RawDocument) -> bool {
     const EMPTY: RawBsonRef<'static> = RawBsonRef::Timestamp(Timestamp { time: 0, increment: 0 });
     /// The end of a field's name, and the value.
     const NAME_END_AND_VALUE: [u8; 9] = [0; 9];
+    // To walk over the fields of every document took a sixth of a restore's processor time.
+    if memmem::find(document.as_bytes(), &NAME_END_AND_VALUE).is_none() {
+        return false;
+    }
     for element in document.iter_elements() {
         match element {
             Ok(element) if element.element_type() != ElementType::Timestamp || element.key() == cstr!("_id") => {}
             Ok(element) if element.value().is_ok_and(|value| value != EMPTY) => {}
-            Ok(_) => return true,
-            // Not even a name can be read, such as one that is not UTF-8: an upsert is always right.
-            Err(_) => return document.as_bytes().windows(9).any(|bytes| bytes == NAME_END_AND_VALUE),
+            // Where not even a name can be read, such as one that is not UTF-8, an upsert is always right.
+            Ok(_) | Err(_) => return true,
         }
     }
     false

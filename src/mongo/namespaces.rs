@@ -4,6 +4,7 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Database;
 
+use super::answer;
 use super::client::{LOOK, Node};
 use super::error::{Attempt, BACKUP_ROLES, explain};
 use crate::error::{Error, Result};
@@ -96,7 +97,7 @@ pub(super) async fn databases(node: &Node, complete: bool) -> Result<Vec<String>
         command.append(bson::cstr!("authorizedDatabases"), false);
     }
     let command = admin.run_raw_command(command);
-    let reply = command.await.map_err(|error| explain(&error, attempt))?;
+    let reply = answer::soon(command).await.map_err(|error| explain(&error, attempt))?;
     let databases =
         reply.get_array("databases").map_err(|error| Error::failed("cannot list the databases").caused_by(error))?;
     let names = databases.iter().filter_map(|database| database.as_document()?.get_str("name").ok());
@@ -159,14 +160,13 @@ pub(super) async fn all(
     if let Some(criteria) = criteria {
         command = command.selection_criteria(criteria);
     }
-    let mut cursor = match command.batch().await {
+    let mut cursor = match answer::soon(command.batch()).await {
         Ok(cursor) => cursor,
         Err(error) if super::error::code(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(Vec::new()),
         Err(error) => return Err(explain(&error, attempt)),
     };
     let mut entries = Vec::new();
-    while let Some(batch) = cursor.next().await {
-        let batch = batch.map_err(|error| explain(&error, attempt))?;
+    while let Some(batch) = answer::next(&mut cursor).await.map_err(|error| explain(&error, attempt))? {
         for entry in batch.doc_slices().map_err(|error| explain(&error, attempt))? {
             let entry = entry.map_err(|error| Error::failed(format!("cannot {}", attempt.doing)).caused_by(error))?;
             entries.extend(entry.as_document().map(RawDocument::to_owned));

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
-use futures_util::StreamExt;
 use mongodb::Database;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
+use super::answer;
 use super::client::{Deployment, LOOK, Node};
 use super::error::{Attempt, CAPPED_POSITION_LOST, CAPTURE_ROLES, code, explain};
 use super::namespaces::all;
@@ -69,11 +69,9 @@ pub async fn replica_set_id(node: &Node) -> Result<String> {
 /// Returns the feature compatibility version; none while it is being changed.
 async fn feature_compatibility_version(node: &Node) -> Result<Option<String>> {
     let attempt = Attempt { doing: "read the feature compatibility version", action: "getParameter", ..LOOK };
-    let reply = node
-        .database("admin")
-        .run_command(bson::doc! { "getParameter": 1, "featureCompatibilityVersion": 1 })
-        .await
-        .map_err(|error| explain(&error, attempt))?;
+    let command = bson::doc! { "getParameter": 1, "featureCompatibilityVersion": 1 };
+    let reply =
+        answer::soon(node.database("admin").run_command(command)).await.map_err(|error| explain(&error, attempt))?;
     let found = reply
         .get_document("featureCompatibilityVersion")
         .map_err(|error| Error::failed(format!("cannot {}", attempt.doing)).caused_by(error))?;
@@ -243,7 +241,7 @@ impl Tail {
         if let Some(criteria) = local.selection_criteria().cloned() {
             command = command.selection_criteria(criteria);
         }
-        let cursor = command.batch().await.map_err(|error| explain(&error, READING))?;
+        let cursor = answer::soon(command.batch()).await.map_err(|error| explain(&error, READING))?;
         Ok(Self { cursor, boundary: Some(after) })
     }
 
@@ -252,11 +250,11 @@ impl Tail {
     /// # Errors
     /// When the node or the cursor went away ([`Error::is_transient`]) or the server refuses to go on.
     pub async fn next(&mut self) -> Result<Tailed> {
-        let batch = match self.cursor.next().await {
-            Some(Ok(batch)) => batch,
-            Some(Err(error)) if code(&error) == Some(CAPPED_POSITION_LOST) => return Ok(Tailed::RolledOver),
-            Some(Err(error)) => return Err(explain(&error, READING)),
-            None => return Err(Error::failed("the oplog's cursor was closed").transient()),
+        let batch = match answer::next(&mut self.cursor).await {
+            Ok(Some(batch)) => batch,
+            Err(error) if code(&error) == Some(CAPPED_POSITION_LOST) => return Ok(Tailed::RolledOver),
+            Err(error) => return Err(explain(&error, READING)),
+            Ok(None) => return Err(Error::failed("the oplog's cursor was closed").transient()),
         };
         let mut batch = EntryBatch { batch, begins_with_known: false };
         if let (Some(boundary), Some(first)) = (self.boundary, batch.first()) {

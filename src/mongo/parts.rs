@@ -1,6 +1,6 @@
 //! Splitting a collection into parts that are read side by side.
 
-use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use mongodb::Database;
 
 use super::client::{LOOK, Node, snapshot_at};
@@ -21,6 +21,41 @@ pub struct Part {
     pub(super) after: Option<RawDocumentBuf>,
     /// The last document; none at the collection's end.
     pub(super) until: Option<Boundary>,
+}
+
+impl Part {
+    /// Returns the part behind a resume token, up to where this one ends.
+    #[must_use]
+    pub fn behind(self, token: Option<RawDocumentBuf>) -> Self {
+        Self { after: token.or(self.after), ..self }
+    }
+
+    /// Returns it as a document.
+    #[must_use]
+    pub fn to_document(&self) -> RawDocumentBuf {
+        let mut document = rawdoc! {};
+        if let Some(after) = &self.after {
+            document.append(cstr!("after"), after.clone());
+        }
+        if let Some(Boundary { record, id }) = &self.until {
+            document.append(cstr!("until"), rawdoc! { "record": *record, "id": id.clone() });
+        }
+        document
+    }
+
+    /// Reads what [`to_document`](Self::to_document) wrote; none for anything else.
+    #[must_use]
+    pub fn parse(document: &RawDocument) -> Option<Self> {
+        let part = |key| document.get(key).ok().map(|value| value.and_then(RawBsonRef::as_document));
+        let until = match part("until")? {
+            None => None,
+            Some(until) => {
+                let (record, id) = (until.get_i64("record").ok()?, until.get_document("id").ok()?.to_owned());
+                Some(Boundary { record, id })
+            }
+        };
+        Some(Self { after: part("after")?.map(RawDocument::to_owned), until })
+    }
 }
 
 /// Splits a collection of about `documents` documents into at most `parts` parts.
@@ -158,6 +193,19 @@ mod tests {
                 assert_eq!(found, at == other, "{until:?} and {id:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_part_survives_the_way_to_a_document_and_back() {
+        let until = Boundary::new(7, RawBson::String("a".into()));
+        for part in [
+            Part::default(),
+            Part { after: Some(rawdoc! { "$recordId": 3_i64 }), until: None },
+            Part { after: Some(rawdoc! { "$recordId": 3_i64 }), until: Some(until) },
+        ] {
+            assert_eq!(Part::parse(&part.to_document()), Some(part));
+        }
+        assert_eq!(Part::parse(&rawdoc! { "until": { "record": "x" } }), None);
     }
 
     #[test]

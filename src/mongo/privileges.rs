@@ -2,6 +2,7 @@
 
 use bson::{Bson, Document, doc};
 
+use super::answer;
 use super::client::{Deployment, LOOK};
 use super::error::{Attempt, UNAUTHORIZED, code, explain};
 use super::roles::{Resource, Role};
@@ -40,7 +41,7 @@ struct Granted {
 pub async fn read(deployment: &Deployment) -> Result<Privileges> {
     let attempt = Attempt { doing: "ask what the user may do", action: "connectionStatus", ..LOOK };
     let admin = deployment.client().database("admin");
-    let reply = admin.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await;
+    let reply = answer::soon(admin.run_command(doc! { "connectionStatus": 1, "showPrivileges": true })).await;
     let reply = reply.map_err(|error| explain(&error, attempt))?;
     let status = reply.get_document("authInfo").cloned().unwrap_or_default();
     let account = documents(&status, "authenticatedUsers").find_map(account);
@@ -56,7 +57,7 @@ pub async fn read(deployment: &Deployment) -> Result<Privileges> {
 async fn refuses_strangers(deployment: &Deployment) -> Result<bool> {
     let attempt = Attempt { doing: "list the databases", action: "listDatabases", ..LOOK };
     let command = doc! { "listDatabases": 1, "nameOnly": true, "authorizedDatabases": false };
-    match deployment.client().database("admin").run_command(command).await {
+    match answer::soon(deployment.client().database("admin").run_command(command)).await {
         Ok(_) => Ok(false),
         Err(error) if code(&error) == Some(UNAUTHORIZED) => Ok(true),
         Err(error) => Err(explain(&error, attempt)),

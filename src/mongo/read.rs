@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
-use futures_util::StreamExt;
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::watch;
 
+use super::answer;
 use super::client::{LOOK, Node, retrying, snapshot_at};
 use super::error::{Attempt, Obstacle, explain};
 use super::namespaces::{self, all};
@@ -39,7 +39,7 @@ const NEEDS_OPLOG: &str = "let the user read the oplog, which makes up for it: g
 
 /// Bytes asked for in one batch, as far as the documents' average size tells. The server itself ends a batch
 /// only at 16 MiB, which each reader would have to hold twice.
-const BATCH_BYTES: u64 = 4 * MIB as u64;
+pub const BATCH_BYTES: u64 = 4 * MIB as u64;
 
 /// Which state of a collection a read shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,7 @@ pub struct CollectionReader {
     uuid: Option<[u8; 16]>,
     as_of: AsOf,
     or_later: Option<SnapshotLoss>,
+    document_bytes: u64,
     batch_documents: u32,
     position: Option<RawDocumentBuf>,
     /// Records up to this one have been read, although the read had to begin anew.
@@ -145,7 +146,9 @@ pub async fn estimate(node: &Node, db: &str, collection: &str) -> Result<(u64, u
     let doing = format!("read the statistics of {db}.{collection}");
     let attempt = Attempt { doing: &doing, action: "collStats", ..LOOK };
     let stage = rawdoc! { "$collStats": { "storageStats": {} } };
-    let fields = rawdoc! { "$project": { "count": "$storageStats.count", "size": "$storageStats.size" } };
+    // The buckets of a time series are counted elsewhere.
+    let count = rawdoc! { "$ifNull": ["$storageStats.count", "$storageStats.timeseries.bucketCount"] };
+    let fields = rawdoc! { "$project": { "count": count, "size": "$storageStats.size" } };
     let command = rawdoc! { "aggregate": collection, "pipeline": [stage, fields], "cursor": {} };
     let found = all(&node.database(db), command, attempt).await?;
     let number = |key: &str| match found.first().and_then(|stats| stats.get(key).ok().flatten()) {
@@ -156,6 +159,21 @@ pub async fn estimate(node: &Node, db: &str, collection: &str) -> Result<(u64, u
         _ => 0,
     };
     Ok((number("count"), number("size")))
+}
+
+/// Whether a node still shows a collection as it was at a moment.
+///
+/// # Errors
+/// When the node does not answer or a privilege is missing.
+pub async fn shows(node: &Node, db: &str, collection: &str, at: Timestamp) -> Result<bool> {
+    let doing = format!("read {db}.{collection}");
+    let attempt = Attempt { doing: &doing, action: "find", ..LOOK };
+    let command = rawdoc! { "find": collection, "limit": 1, "batchSize": 1, "projection": { "_id": 1 }, "readConcern": snapshot_at(at) };
+    match answer::soon(node.database(db).run_raw_command(command)).await {
+        Ok(_) => Ok(true),
+        Err(error) if Obstacle::of(&error) == Obstacle::NoSnapshot => Ok(false),
+        Err(error) => Err(explain(&error, attempt)),
+    }
 }
 
 impl CollectionReader {
@@ -171,7 +189,8 @@ impl CollectionReader {
             uuid,
             as_of: if is_lost { as_of.or_later() } else { as_of },
             or_later,
-            batch_documents: batch_documents(document_bytes),
+            document_bytes,
+            batch_documents: batch_documents(document_bytes, BATCH_BYTES),
             position: part.after,
             pass_over: None,
             until: part.until,
@@ -179,6 +198,12 @@ impl CollectionReader {
             finished: false,
             dropped: false,
         }
+    }
+
+    /// Asks for batches of about so many bytes, instead of [`BATCH_BYTES`].
+    #[must_use]
+    pub fn in_batches_of(self, bytes: u64) -> Self {
+        Self { batch_documents: batch_documents(self.document_bytes, bytes), ..self }
     }
 
     /// Calls `take` with each document of the next batch; returns whether there may be more.
@@ -226,6 +251,12 @@ impl CollectionReader {
         }
         self.position = end.or_else(|| self.position.take());
         Ok(true)
+    }
+
+    /// Returns the server's resume token behind which the next batch begins; none at the collection's beginning.
+    #[must_use]
+    pub fn position(&self) -> Option<&RawDocumentBuf> {
+        self.position.as_ref()
     }
 
     /// Whether the collection was dropped while it was read: what came is all that will.
@@ -297,10 +328,10 @@ impl CollectionReader {
             if let Some(criteria) = criteria {
                 command = command.selection_criteria(criteria);
             }
-            self.cursor = Some(command.batch().await?);
+            self.cursor = Some(answer::soon(command.batch()).await?);
         }
         match &mut self.cursor {
-            Some(cursor) => cursor.next().await.transpose(),
+            Some(cursor) => answer::next(cursor).await,
             None => Ok(None),
         }
     }
@@ -330,7 +361,8 @@ impl CollectionReader {
     }
 
     /// Whether all of it is read as of one moment.
-    fn is_exact(&self) -> bool {
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
         matches!(self.as_of, AsOf::ClusterTime(_))
     }
 
@@ -351,10 +383,10 @@ impl CollectionReader {
     }
 }
 
-fn batch_documents(document_bytes: u64) -> u32 {
+fn batch_documents(document_bytes: u64, batch_bytes: u64) -> u32 {
     // Without an average, a thousand documents are a batch that hardly ever reaches the server's 16 MiB.
     const UNKNOWN: u32 = 1000;
-    match BATCH_BYTES.checked_div(document_bytes) {
+    match batch_bytes.checked_div(document_bytes) {
         None => UNKNOWN,
         Some(documents) => u32::try_from(documents).unwrap_or(UNKNOWN).max(1),
     }

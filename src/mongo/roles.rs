@@ -56,7 +56,7 @@ pub const BACKUP: Role = Role {
     grants: &[
         Grant {
             resource: Resource::Cluster,
-            actions: &["listDatabases", "getParameter", "replSetGetStatus", "appendOplogNote"],
+            actions: &["listDatabases", "getParameter", "replSetGetStatus", "appendOplogNote", "serverStatus"],
         },
         Grant { resource: ANY, actions: &["find", "listCollections", "listIndexes", "collStats"] },
         Grant { resource: FUNCTIONS, actions: &["find", "listIndexes", "collStats"] },

@@ -9,6 +9,7 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use mongodb::Database;
 use mongodb::options::UpdateModifications;
 
+use super::answer::{self, Pace};
 use super::client::{Deployment, LOOK};
 use super::error::{Attempt, explain};
 use super::load::majority;
@@ -39,7 +40,7 @@ pub async fn drop_database(database: &Database) -> Result<()> {
     let mut command = rawdoc! { "dropDatabase": 1 };
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "dropDatabase", roles: DRILL_ROLES };
-    database.run_raw_command(command).await.map(drop).map_err(|error| explain(&error, attempt))
+    answer::run(database, command, Pace::WhenDone).await.map(drop).map_err(|error| explain(&error, attempt))
 }
 
 /// Writes down that `database` is in use at this moment of the server's clock, and by whom.
@@ -52,7 +53,7 @@ pub async fn beat(database: &Database, by: &str) -> Result<()> {
     let pipeline = vec![doc! { "$set": { "by": { "$literal": by }, "at": "$$NOW" } }];
     let beats = database.collection::<Document>(BEAT);
     let update = beats.update_one(doc! { "_id": BEAT }, UpdateModifications::Pipeline(pipeline)).upsert(true);
-    update.await.map(drop).map_err(|error| explain(&error, attempt))
+    answer::soon(update).await.map(drop).map_err(|error| explain(&error, attempt))
 }
 
 /// Returns who wrote down last that `database` is in use, and how long ago that was by the server's clock; none when
@@ -82,7 +83,7 @@ pub async fn last_beat(database: &Database) -> Result<Option<(String, Duration)>
 pub async fn validate(database: &Database, collection: &str) -> Result<Vec<String>> {
     let doing = format!("validate {}.{collection}", database.name());
     let attempt = Attempt { doing: &doing, action: "validate", roles: DRILL_ROLES };
-    let reply = database.run_command(doc! { "validate": collection }).await;
+    let reply = answer::run(database, rawdoc! { "validate": collection }, Pace::WhenDone).await;
     let reply = reply.map_err(|error| explain(&error, attempt))?;
     if reply.get_bool("valid").unwrap_or(false) {
         return Ok(Vec::new());
@@ -105,7 +106,12 @@ pub async fn first(database: &Database, collection: &str, pipeline: &[Document])
     let command = doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} };
     let command = RawDocumentBuf::try_from(&command)
         .map_err(|error| Error::failed(format!("cannot {doing}: the query cannot be sent")).caused_by(error))?;
-    Ok(namespaces::all(database, command, attempt).await?.into_iter().next())
+    // A team's own question may read everything there is.
+    let reply = answer::run(database, command, Pace::WhenDone).await.map_err(|error| explain(&error, attempt))?;
+    let found = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let first = found.ok().and_then(|found| found.first()?.as_document());
+    let malformed = |error| Error::failed(format!("cannot {doing}: the answer makes no sense")).caused_by(error);
+    first.map(RawDocumentBuf::try_from).transpose().map_err(malformed)
 }
 
 /// Returns the fields in which two descriptions of a collection or an index differ, their order apart: options and indexes

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Schedule;
 use crate::format::evidence::{CheckOutcome, Event, Evidence, Run, ScheduleRecord, Subset, VerificationResult};
+use crate::format::increment::ancestors;
 use crate::format::manifest::Manifest;
 use crate::format::{BackupId, Job, layout};
 
@@ -102,6 +103,19 @@ impl Soundness {
             }
         }
         known
+    }
+
+    /// Counts what was built on a damaged backup as damaged, too. `parents` says what each increment was built on.
+    #[must_use]
+    pub fn spread(mut self, parents: &BTreeMap<BackupId, BackupId>) -> Self {
+        for id in parents.keys().filter(|id| !self.damaged.contains_key(*id)).cloned().collect::<Vec<_>>() {
+            let since = ancestors(parents, &id).filter_map(|ancestor| self.damaged.get(ancestor)).min().copied();
+            if let Some(since) = since {
+                self.verified.remove(&id);
+                self.damaged.insert(id, since);
+            }
+        }
+        self
     }
 
     /// What was found before stands until every byte was read again.

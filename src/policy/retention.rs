@@ -1,7 +1,10 @@
 //! Retention: which backups are kept, and how far back the oplog.
 //!
 //! Whatever is in doubt is kept. A backup counts as good when its manifest is sound; one that is damaged neither
-//! counts nor goes: that is for a person to look at.
+//! counts nor goes: that is for a person to look at. The time, too, is in doubt where only this machine's clock tells it: nothing
+//! is older than it was at the newest moment that is stored.
+
+mod facts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,8 +12,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
 use crate::format::evidence::RetentionRecord;
-use crate::format::manifest::Manifest;
 use crate::format::{BackupId, BackupKind, ClusterTime};
+
+pub use facts::{BackupFacts, CapturedFacts};
 
 /// How long what has expired can still be brought back.
 pub const GRACE: Duration = Duration::from_hours(72);
@@ -34,56 +38,6 @@ impl Retention {
     pub fn record(self) -> RetentionRecord {
         let Self { daily, weekly, monthly, oplog } = self;
         RetentionRecord { daily, weekly, monthly, oplog_seconds: oplog.map(|oplog| oplog.as_secs()) }
-    }
-}
-
-/// What is known of a backup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupFacts {
-    /// Its id.
-    pub id: BackupId,
-    /// When it was begun.
-    pub started_at: Timestamp,
-    /// When it was complete.
-    pub finished_at: Timestamp,
-    /// What [`Manifest::leads_on`] tells.
-    pub leads_on: Option<(ClusterTime, ClusterTime)>,
-    /// Whether it holds only chosen namespaces.
-    pub partial: bool,
-    /// What it builds on, where it is an increment.
-    pub parent: Option<BackupId>,
-    /// How many increments it takes from a full backup to it.
-    pub increments: u32,
-    /// Whether a verification found every byte of it as recorded.
-    pub verified: bool,
-    /// Whether somebody said that it must not go.
-    pub held: bool,
-    /// Since when it has expired, if it has.
-    pub expired_at: Option<Timestamp>,
-}
-
-impl BackupFacts {
-    /// Returns what a manifest tells; the rest is to be found out elsewhere.
-    #[must_use]
-    pub fn of(manifest: &Manifest) -> Self {
-        Self {
-            id: manifest.id.clone(),
-            started_at: manifest.started_at,
-            finished_at: manifest.finished_at,
-            leads_on: manifest.leads_on(),
-            partial: manifest.partial,
-            parent: manifest.parent().cloned(),
-            increments: manifest.increments(),
-            verified: false,
-            held: false,
-            expired_at: None,
-        }
-    }
-
-    /// Whether it has not expired.
-    #[must_use]
-    pub fn is_live(&self) -> bool {
-        self.expired_at.is_none()
     }
 }
 
@@ -141,6 +95,23 @@ pub struct RetentionPlan {
     pub backups: Vec<(BackupId, Verdict)>,
     /// What the oplog holds up to here is not needed any more; none where all of it stays.
     pub oplog_until: Option<ClusterTime>,
+    /// The time at which ages were taken: now, or the newest moment that is stored, where that is earlier.
+    pub measured_at: Timestamp,
+    /// Whether this machine's clock alone would let more go.
+    pub keeps_more: bool,
+}
+
+impl RetentionPlan {
+    /// Whether the other lets something go, or go on its way, that stays here.
+    fn lets_go_less_than(&self, other: &Self) -> bool {
+        let goes = |verdict: &Verdict| match verdict {
+            Verdict::Keep(_) => 0,
+            Verdict::Expire | Verdict::Expired(_) => 1,
+            Verdict::Remove => 2,
+        };
+        let mut both = self.backups.iter().zip(&other.backups);
+        self.oplog_until < other.oplog_until || both.any(|((_, own), (_, other))| goes(own) < goes(other))
+    }
 }
 
 /// Why nothing may expire at all.
@@ -153,19 +124,32 @@ pub enum Refusal {
 }
 
 impl Retention {
-    /// Decides about all good backups. `in_gap` tells that oplog was lost and no backup leads on behind the loss.
+    /// Decides about all good backups.
     ///
     /// # Errors
     /// A [`Refusal`] when now is no time to let anything go.
-    pub fn plan(&self, backups: &[BackupFacts], in_gap: bool, now: Timestamp) -> Result<RetentionPlan, Refusal> {
+    pub fn plan(
+        &self,
+        backups: &[BackupFacts],
+        captured: CapturedFacts,
+        now: Timestamp,
+    ) -> Result<RetentionPlan, Refusal> {
         if let Some(newest) = backups.iter().map(|backup| backup.finished_at).max()
             && now < newest
         {
             return Err(Refusal::ClockBehind(newest));
         }
-        if in_gap {
+        if captured.in_gap {
             return Err(Refusal::InGap);
         }
+        let measured_at = facts::vouched(backups, captured).min(now);
+        let plan = self.plan_at(backups, measured_at);
+        let keeps_more = measured_at < now && plan.lets_go_less_than(&self.plan_at(backups, now));
+        Ok(RetentionPlan { measured_at, keeps_more, ..plan })
+    }
+
+    /// Decides as of this time, whoever tells it.
+    fn plan_at(&self, backups: &[BackupFacts], now: Timestamp) -> RetentionPlan {
         let mut newest_first: Vec<&BackupFacts> = backups.iter().collect();
         newest_first.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
         let mut kept = self.reasons(&newest_first, now);
@@ -178,7 +162,7 @@ impl Retention {
         // The oplog has no marks: it stays as much longer as what has expired can be brought back.
         let before = now.checked_sub(GRACE).ok().and_then(|before| self.window_base(&newest_first, before));
         let oplog_until = before.and_then(|base| base.leads_on).map(|(_, replay_from)| replay_from);
-        Ok(RetentionPlan { backups: verdicts, oplog_until })
+        RetentionPlan { backups: verdicts, oplog_until, measured_at: now, keeps_more: false }
     }
 
     /// Returns the backup that the recovery window begins with: the newest that is as old as the window is long. None

@@ -26,10 +26,8 @@ impl Repository {
 
     /// Makes sure that there are bounds of evidence, before there is any.
     pub(super) async fn begin_evidence_bounds(&self, key: &SigningKey) -> Result<()> {
-        let keep = |found: Option<EvidenceBounds>| match found {
-            Some(_) => None,
-            None => Some(EvidenceBounds { head: self.new_head::<EvidenceBounds>(), ends: Vec::new() }),
-        };
+        let new = || EvidenceBounds { head: self.new_head::<EvidenceBounds>(), ends: Vec::new() };
+        let keep = |found: Option<EvidenceBounds>| Ok(found.is_none().then(new));
         self.change(layout::EVIDENCE_BOUNDS, keep, key).await
     }
 
@@ -37,7 +35,7 @@ impl Repository {
     pub(super) async fn move_evidence_bounds(&self, ends: &[Predecessor], key: &SigningKey) -> Result<()> {
         let moved = |found: Option<EvidenceBounds>| {
             let head = found.map_or_else(|| self.new_head::<EvidenceBounds>(), |bounds| bounds.head);
-            Some(EvidenceBounds { head, ends: ends.to_vec() })
+            Ok(Some(EvidenceBounds { head, ends: ends.to_vec() }))
         };
         self.change(layout::EVIDENCE_BOUNDS, moved, key).await
     }
@@ -61,10 +59,8 @@ impl Repository {
         end: ClusterTime,
         key: &SigningKey,
     ) -> Result<()> {
-        let keep = |found: Option<OplogBounds>| match found {
-            Some(_) => None,
-            None => Some(OplogBounds { head: self.new_head::<OplogBounds>(), timeline: timeline.clone(), begin, end }),
-        };
+        let new = || OplogBounds { head: self.new_head::<OplogBounds>(), timeline: timeline.clone(), begin, end };
+        let keep = |found: Option<OplogBounds>| Ok(found.is_none().then(new));
         self.change(&layout::oplog_bounds(timeline), keep, key).await
     }
 
@@ -74,7 +70,7 @@ impl Repository {
     /// Whatever the storage says; then the bounds are those from before, or these.
     pub async fn move_oplog_end(&self, timeline: &TimelineId, end: ClusterTime, key: &SigningKey) -> Result<()> {
         let moved = |found: Option<OplogBounds>| {
-            found.filter(|bounds| bounds.end < end).map(|bounds| OplogBounds { end, ..bounds })
+            Ok(found.filter(|bounds| bounds.end < end).map(|bounds| OplogBounds { end, ..bounds }))
         };
         self.change(&layout::oplog_bounds(timeline), moved, key).await
     }
@@ -82,12 +78,15 @@ impl Repository {
     /// Moves the begin of a timeline on to where slices are kept.
     ///
     /// # Errors
-    /// As those of [`move_oplog_end`](Self::move_oplog_end).
+    /// As those of [`move_oplog_end`](Self::move_oplog_end); [`Kind::Damaged`](crate::error::Kind::Damaged) when there are no
+    /// bounds: what is removed without moving them would be missed for ever.
     pub async fn move_oplog_begin(&self, timeline: &TimelineId, begin: ClusterTime, key: &SigningKey) -> Result<()> {
+        let place = layout::oplog_bounds(timeline);
         let moved = |found: Option<OplogBounds>| {
-            found.filter(|bounds| bounds.begin < begin).map(|bounds| OplogBounds { begin, ..bounds })
+            let bounds = found.ok_or_else(|| is_missing(&place))?;
+            Ok((bounds.begin < begin).then_some(OplogBounds { begin, ..bounds }))
         };
-        self.change(&layout::oplog_bounds(timeline), moved, key).await
+        self.change(&place, moved, key).await
     }
 
     async fn bounds<T: Bounds>(&self, key: &str) -> Result<Option<(T, Bytes)>> {
@@ -104,12 +103,12 @@ impl Repository {
     async fn change<T: Bounds>(
         &self,
         key: &str,
-        change: impl Fn(Option<T>) -> Option<T>,
+        change: impl Fn(Option<T>) -> Result<Option<T>>,
         signing_key: &SigningKey,
     ) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let (found, before) = self.bounds::<T>(key).await?.unzip();
-            let Some(mut changed) = change(found) else { return Ok(()) };
+            let Some(mut changed) = change(found)? else { return Ok(()) };
             changed.head_mut().writes += 1;
             let document = signed(key, BOUNDS_PURPOSE, &changed, signing_key)?;
             let written = match before {
@@ -123,4 +122,9 @@ impl Repository {
         }
         Err(Error::failed(format!("{key} is changed by others again and again")).transient())
     }
+}
+
+fn is_missing(place: &str) -> Error {
+    Error::damaged(format!("{place} is missing"))
+        .with_hint("nothing of what it bounds is removed; 'regrow verify' says more")
 }

@@ -1,6 +1,6 @@
-//! Holding the lease: of all that would write to a repository by themselves, one does.
+//! Holding a lease: of all that would write to a repository by themselves, one does.
 //!
-//! One object, `control/lease.json`, is changed only by replacing what one has read. Whoever was paused past its time
+//! One object, `control/lease.json` or [that of a backup](super::backup_lease), is changed only by replacing what one has read. Whoever was paused past its time
 //! finds that out with the first replacement: somebody else's generation stands there. What a crash leaves is a lease
 //! that runs out.
 
@@ -40,7 +40,9 @@ pub struct Applicant {
 
 /// The lease while it is ours. Dropped without [`release`](Self::release), it runs out.
 pub struct HeldLease {
-    repository: Repository,
+    pub(super) repository: Repository,
+    /// The object's key.
+    pub(super) place: String,
     signing_key: SigningKey,
     clock: Clock,
     duration: Duration,
@@ -63,14 +65,14 @@ impl Repository {
     /// # Errors
     /// [`Kind::Damaged`] when it was altered; whatever the storage says.
     pub async fn lease(&self) -> Result<Option<Lease>> {
-        Ok(self.stored_lease().await?.map(|(lease, _)| lease))
+        Ok(self.stored_lease(layout::LEASE).await?.map(|(lease, _)| lease))
     }
 
-    async fn stored_lease(&self) -> Result<Option<(Lease, Bytes)>> {
-        let Some(document) = self.find(layout::LEASE).await? else { return Ok(None) };
+    pub(super) async fn stored_lease(&self, place: &str) -> Result<Option<(Lease, Bytes)>> {
+        let Some(document) = self.find(place).await? else { return Ok(None) };
         let payload = self.keys.verify("the lease", LEASE_PURPOSE, &document);
         let lease = payload.and_then(|payload| Lease::parse(payload, &self.descriptor.id)).map_err(|error| {
-            error.with_hint(format!("find out who wrote it, then remove {}: it holds nothing else", layout::LEASE))
+            error.with_hint(format!("find out who wrote it, then remove {place}: it holds nothing else"))
         })?;
         Ok(Some((lease, document)))
     }
@@ -86,13 +88,44 @@ impl Repository {
         clock: &Clock,
         random: &Random,
     ) -> Result<HeldLease> {
-        let now = clock.now();
-        let found = self.stored_lease().await?;
-        if let Some((lease, _)) = &found
-            && !lease.is_free(now)
-        {
-            return Err(held_by(lease));
+        let found = self.stored_lease(layout::LEASE).await?;
+        match &found {
+            Some((lease, _)) if !lease.is_free(clock.now()) => Err(held_by(lease)),
+            _ => self.replace_lease((layout::LEASE.into(), found), None, applicant, signing_key, (clock, random)).await,
         }
+    }
+
+    /// Takes over the lease of a service that has stood still for longer than a service's lease lasts, by the caller's own
+    /// clock: its holder is gone, whatever time it says. It may say a late one, where the holder's clock was ahead.
+    ///
+    /// # Errors
+    /// [`Kind::LeaseHeld`], naming the holder, when it is not that lease any more; whatever the storage says.
+    pub async fn take_over(
+        &self,
+        stood_still: &Lease,
+        applicant: &Applicant,
+        signing_key: &SigningKey,
+        (clock, random): (&Clock, &Random),
+    ) -> Result<HeldLease> {
+        match self.stored_lease(layout::LEASE).await? {
+            Some((lease, _)) if lease != *stood_still => Err(held_by(&lease)),
+            found => {
+                let found = (layout::LEASE.into(), found);
+                self.replace_lease(found, None, applicant, signing_key, (clock, random)).await
+            }
+        }
+    }
+
+    /// Puts a lease in the place of what was found, unless somebody else has done so meanwhile.
+    pub(super) async fn replace_lease(
+        &self,
+        (place, found): (String, Option<(Lease, Bytes)>),
+        process: Option<String>,
+        applicant: &Applicant,
+        signing_key: &SigningKey,
+        (clock, random): (&Clock, &Random),
+    ) -> Result<HeldLease> {
+        let now = clock.now();
         let lease = Lease {
             format: Lease::FORMAT.into(),
             version: VERSION,
@@ -102,19 +135,20 @@ impl Repository {
             holder: format!("{:016x}", random.next_u64()),
             description: applicant.description.clone(),
             service: applicant.service,
+            process,
             acquired_at: now,
             expires_at: now + applicant.duration,
             released: false,
         };
-        let (renewed_at, document) = (Instant::now(), sign(&lease, signing_key)?);
+        let (renewed_at, document) = (Instant::now(), sign(&place, &lease, signing_key)?);
         let taken = match found {
-            Some((_, before)) => self.storage.replace(layout::LEASE, before, document.clone()).await,
-            None => self.storage.create(layout::LEASE, document.clone()).await.map(drop),
+            Some((_, before)) => self.storage.replace(&place, before, document.clone()).await,
+            None => self.storage.create(&place, document.clone()).await.map(drop),
         };
         match taken {
             Err(StorageError::Changed { .. } | StorageError::AlreadyExists { .. }) => {
-                return Err(match self.lease().await? {
-                    Some(lease) => held_by(&lease),
+                return Err(match self.stored_lease(&place).await? {
+                    Some((lease, _)) => held_by(&lease),
                     None => Error::new(Kind::LeaseHeld, "the lease was removed while it was taken"),
                 });
             }
@@ -122,7 +156,8 @@ impl Repository {
         }
         let current = Mutex::new(Current { lease, document, renewed_at });
         let (repository, signing_key, clock) = (self.clone(), signing_key.clone(), clock.clone());
-        Ok(HeldLease { repository, signing_key, clock, duration: applicant.duration, current, lost: OnceLock::new() })
+        let duration = applicant.duration;
+        Ok(HeldLease { repository, place, signing_key, clock, duration, current, lost: OnceLock::new() })
     }
 }
 
@@ -164,9 +199,9 @@ impl HeldLease {
     }
 
     async fn replace(&self, current: &mut Current, lease: Lease) -> Result<()> {
-        let document = sign(&lease, &self.signing_key)?;
+        let document = sign(&self.place, &lease, &self.signing_key)?;
         let before = current.document.clone();
-        match self.repository.storage.replace(layout::LEASE, before, document.clone()).await {
+        match self.repository.storage.replace(&self.place, before, document.clone()).await {
             Ok(()) => {
                 (current.lease, current.document) = (lease, document);
                 Ok(())
@@ -182,7 +217,7 @@ impl HeldLease {
 
     /// An earlier replacement that seemed to have failed may have taken effect later: that one is ours, too.
     async fn settle(&self, current: &mut Current) -> Result<()> {
-        match self.repository.stored_lease().await? {
+        match self.repository.stored_lease(&self.place).await? {
             Some((lease, document)) if lease.holder == current.lease.holder => {
                 (current.lease, current.document) = (lease, document);
                 Err(Error::failed("cannot renew the lease: an earlier renewal has only just taken effect").transient())
@@ -234,11 +269,11 @@ impl Gate for HeldLease {
     }
 }
 
-fn sign(lease: &Lease, key: &SigningKey) -> Result<Bytes> {
-    signed(layout::LEASE, LEASE_PURPOSE, lease, key)
+fn sign(place: &str, lease: &Lease, key: &SigningKey) -> Result<Bytes> {
+    signed(place, LEASE_PURPOSE, lease, key)
 }
 
-fn held_by(lease: &Lease) -> Error {
+pub(super) fn held_by(lease: &Lease) -> Error {
     let (holder, acquired, expires) = (&lease.description, Moment(lease.acquired_at), Moment(lease.expires_at));
     Error::new(Kind::LeaseHeld, format!("{holder} holds the lease since {acquired}, at least until {expires}"))
         .with_hint("wait for it to end or stop it; if it was killed, try again when the lease has run out")

@@ -1,13 +1,14 @@
 //! Which backups there are, and what interrupted runs have left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use super::{Repository, chain};
+use super::{EvidenceLog, Repository, chain};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::{BackupId, layout};
+use crate::policy::history::Soundness;
 
 /// A backup as a listing finds it.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Leftover {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Whether it was noted what they hold, so that the next backup may go on with them.
+    pub is_noted: bool,
 }
 
 /// Everything below `backups/`.
@@ -36,6 +39,25 @@ pub struct Listing {
     pub backups: Vec<ListedBackup>,
     /// What is not committed: a running backup's, or an interrupted one's.
     pub leftovers: Vec<Leftover>,
+}
+
+impl Listing {
+    /// Returns the manifests that can be believed, the newest first.
+    pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok())
+    }
+
+    /// Returns what verifications have found, and what is damaged with it because it builds on that.
+    #[must_use]
+    pub fn soundness(&self, log: &EvidenceLog) -> Soundness {
+        Soundness::of(log.records()).spread(&self.parents())
+    }
+
+    /// Returns what each increment was built on.
+    #[must_use]
+    pub fn parents(&self) -> BTreeMap<BackupId, BackupId> {
+        self.manifests().filter_map(|manifest| Some((manifest.id.clone(), manifest.parent()?.clone()))).collect()
+    }
 }
 
 impl Repository {
@@ -58,9 +80,10 @@ impl Repository {
         for entry in self.storage.list(layout::BACKUPS).await? {
             let Some(id) = layout::backup_of(&entry.key) else { continue };
             let is_manifest = entry.key == layout::manifest(&id);
-            let new = || (false, Leftover { id: id.clone(), objects: 0, bytes: 0 });
+            let new = || (false, Leftover { id: id.clone(), objects: 0, bytes: 0, is_noted: false });
             let (committed, leftover) = found.entry(id.clone()).or_insert_with(new);
             *committed |= is_manifest;
+            leftover.is_noted |= layout::is_checkpoint(&entry.key);
             leftover.objects += 1;
             leftover.bytes += entry.size;
         }
@@ -78,6 +101,24 @@ impl Repository {
         // Ids tell the second; within it, the manifests know; then any order will do, as long as it stays.
         listing.backups.sort_by(|a, b| (age_of(b), &b.id).cmp(&(age_of(a), &a.id)));
         Ok(())
+    }
+
+    /// Returns the unfinished backups of which something was noted, the newest first, and the newest backup that is there.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn unfinished(&self) -> Result<(Vec<BackupId>, Option<BackupId>)> {
+        let (mut noted, mut committed) = (BTreeSet::new(), BTreeSet::new());
+        for entry in self.storage.list(layout::BACKUPS).await? {
+            let Some(id) = layout::backup_of(&entry.key) else { continue };
+            if entry.key == layout::manifest(&id) {
+                committed.insert(id);
+            } else if layout::is_checkpoint(&entry.key) {
+                noted.insert(id);
+            }
+        }
+        noted.retain(|id| !committed.contains(id));
+        Ok((noted.into_iter().rev().collect(), committed.pop_last()))
     }
 
     /// Returns the id that `name` means: an id, a unique beginning of one, or `latest`.
@@ -107,6 +148,7 @@ impl Repository {
             }
         }
     }
+
     /// Returns the backup that was begun last.
     async fn newest(&self, mut ids: Vec<BackupId>) -> Result<BackupId> {
         let Some(last) = ids.last().map(|id| id.second().to_owned()) else {
@@ -115,13 +157,16 @@ impl Repository {
             );
         };
         ids.retain(|id| id.second() == last);
-        let mut candidates = Vec::new();
-        for id in ids {
-            let manifest = self.manifest(&id).await;
-            candidates.push(ListedBackup { id, manifest });
+        if let [only] = &ids[..] {
+            return Ok(only.clone());
         }
-        let newest = candidates.into_iter().max_by(|a, b| age_of(a).cmp(&age_of(b)));
-        Ok(newest.expect("the last one is a candidate").id)
+        let mut newest = None;
+        for id in ids {
+            // One that cannot be read may be the newest: another in its place would be restored without a word.
+            let begun = self.manifest(&id).await?.started_at;
+            newest = newest.max(Some((begun, id)));
+        }
+        Ok(newest.expect("there are several").1)
     }
 }
 

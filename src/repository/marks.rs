@@ -13,7 +13,7 @@ use crate::codec::signing::MARK_PURPOSE;
 use crate::error::{Kind, Result};
 use crate::format::mark::{Mark, MarkKind};
 use crate::format::{BackupId, VERSION, layout};
-use crate::storage::StorageResult;
+use crate::storage::{StorageError, StorageResult};
 
 impl Repository {
     /// Returns all marks of a kind.
@@ -95,10 +95,25 @@ impl Repository {
         }
         let manifest = self.manifest(id).await?;
         for parent in self.chain(&manifest).await?.iter().skip(1) {
-            self.lift_mark(MarkKind::Expired, &parent.id).await?;
+            // Credentials that may not delete are asked to only where there is something.
+            if !matches!(self.mark(MarkKind::Expired, &parent.id).await, Ok(None)) {
+                self.lift_mark(MarkKind::Expired, &parent.id).await?;
+            }
         }
         self.chain(&manifest).await?;
         Ok(had_expired)
+    }
+
+    /// Whether a backup exists: its manifest does.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    pub async fn has_backup(&self, id: &BackupId) -> StorageResult<bool> {
+        match self.storage.size(&layout::manifest(id)).await {
+            Ok(_) => Ok(true),
+            Err(StorageError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes everything of a backup, and at the end the mark of its expiry. May be repeated after an error.
@@ -110,6 +125,7 @@ impl Repository {
         for entry in self.storage.list(&layout::backup(id)).await? {
             self.storage.delete(&entry.key).await?;
         }
+        self.storage.delete(&layout::backup_lease(id)).await?;
         self.lift_mark(MarkKind::Expired, id).await
     }
 }

@@ -1,9 +1,11 @@
 //! The recovery window: which moments the repository can restore, and the way to each of them.
 
 use super::CapturedTimeline;
+use crate::format::layout::{self, OplogObject};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
 use crate::format::{ClusterTime, TimelineId};
+use crate::policy::history::OplogDamage;
 
 /// Returns the ranges of moments that can be restored, in order. Each backup is a range of its own moment at least;
 /// where the captured oplog leads on from it, the range goes as far as that does without a hole.
@@ -28,6 +30,32 @@ pub fn merged(ranges: impl IntoIterator<Item = Range>) -> Vec<Range> {
         }
     }
     window
+}
+
+/// Returns what is captured of the oplog, without what is known to be damaged; nothing where it is not known which slices are.
+#[must_use]
+pub fn sound_oplog(captured: &[CapturedTimeline], damage: Option<&OplogDamage>) -> Vec<CapturedTimeline> {
+    let mut captured = captured.to_vec();
+    let Some(damage) = damage else { return captured };
+    if damage.more {
+        return Vec::new();
+    }
+    for (id, object) in damage.objects.iter().filter_map(|key| layout::oplog_object(key)) {
+        let begin = match object {
+            OplogObject::Slice(range) => range.begin,
+            OplogObject::SliceRecord(begin) => begin,
+            // A timeline's own record: nothing of it can be relied on.
+            OplogObject::Timeline => {
+                captured.retain(|timeline| timeline.timeline.id != id);
+                continue;
+            }
+            OplogObject::Gap(_) => continue,
+        };
+        for timeline in captured.iter_mut().filter(|timeline| timeline.timeline.id == id) {
+            timeline.slices.retain(|slice| slice.begin != begin);
+        }
+    }
+    captured
 }
 
 /// How to get to a moment: a backup, and the oplog that leads on from it.

@@ -28,6 +28,7 @@ pub use record::{ItemRecord, Record};
 use super::exchange::Exchange;
 use super::merge::Merge;
 use crate::error::Result;
+use crate::mongo::answer::soon;
 use crate::mongo::error::{Attempt, RESTORE_ROLES, explain, is_duplicate};
 use crate::mongo::{Deployment, load, namespaces, retrying};
 use crate::namespace::JOURNALS as DATABASE;
@@ -201,7 +202,7 @@ impl Lines {
         let id = self.random.next_u64().cast_signed();
         let line = Line { id, at: bson::Timestamp { time: 0, increment: 0 }, event };
         let insert = || async {
-            match self.collection.insert_one(&line).write_concern(concern.clone()).await {
+            match soon(self.collection.insert_one(&line).write_concern(concern.clone())).await {
                 // The answer to the first attempt was lost.
                 Err(error) if is_duplicate(&error) => Ok(()),
                 outcome => outcome.map(drop).map_err(|error| explain(&error, attempt)),
@@ -235,9 +236,9 @@ async fn read(target: &Deployment, id: RestoreId) -> Result<Option<Known>> {
     let attempt = Attempt { doing: "read how far a restore has come", action: "find", roles: RESTORE_ROLES };
     let explained = |error: mongodb::error::Error| explain(&error, attempt);
     let lines = lines(target, &id);
-    let mut found = lines.find(doc! {}).sort(doc! { "at": 1 }).await.map_err(explained)?;
+    let mut found = soon(lines.find(doc! {}).sort(doc! { "at": 1 })).await.map_err(explained)?;
     let (mut record, mut past, mut by) = (None, Past::default(), None);
-    while let Some(line) = found.try_next().await.map_err(explained)? {
+    while let Some(line) = soon(found.try_next()).await.map_err(explained)? {
         match line.event {
             Event::Begun { by: owner, record: begun } => (by, record) = (Some(owner), Some(*begun)),
             Event::Beat { by: owner } => by = Some(owner),
@@ -252,8 +253,9 @@ async fn read(target: &Deployment, id: RestoreId) -> Result<Option<Known>> {
 /// Returns how long ago the last line was written, by the server's clock.
 async fn silence(lines: &Collection<Line>) -> Result<Duration, mongodb::error::Error> {
     let age = doc! { "$project": { "milliseconds": { "$subtract": ["$$NOW", { "$toDate": "$at" }] } } };
-    let mut last = lines.aggregate([doc! { "$sort": { "at": -1 } }, doc! { "$limit": 1 }, age]).await?;
-    let last: Option<Document> = last.try_next().await?;
+    let newest = [doc! { "$sort": { "at": -1 } }, doc! { "$limit": 1 }, age];
+    let mut last = soon(lines.aggregate(newest)).await?;
+    let last: Option<Document> = soon(last.try_next()).await?;
     let milliseconds = last.and_then(|last| last.get("milliseconds").and_then(Bson::as_i64));
     Ok(Duration::from_millis(milliseconds.and_then(|age| u64::try_from(age).ok()).unwrap_or_default()))
 }

@@ -1,26 +1,29 @@
 //! Loading: each collection is created, filled by parallel inserts, read back and proved, and indexed.
 //!
-//! Collections overlap, so that one is indexed (a single thread on the server) while others load; where a replay
-//! follows, indexes are built behind it. Memory is bounded by [`STREAMS`] segments in flight.
+//! Collections overlap, so that one is read back and indexed (a single thread each) while others load: the first ones have the
+//! right of way, so that as much as possible is left to load meanwhile. Where a replay follows, indexes are built behind it.
+//! Memory is bounded by [`STREAMS`] segments in flight.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bson::RawDocument;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Semaphore;
 
 use super::journal::{Event, ItemPast};
 use super::only::Only;
+use super::order;
+use super::streams::{Ranked, Streams};
 use super::{Restore, RestoreItem};
 use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
 use crate::format::catalog::SegmentRef;
 use crate::format::segment::Walk;
-use crate::mongo::Deployment;
 use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
+use crate::mongo::{Deployment, retrying};
 use crate::progress::{PartProgress, Step};
 use crate::repository::Superseded;
 
@@ -35,15 +38,16 @@ const ALONE: &str = "make sure that nothing else writes to the target, then rest
 
 /// Restores every item that is not a view.
 pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {
-    let streams = Semaphore::new(STREAMS);
-    let items = restore.items().filter(|(_, item)| !item.is_view());
-    let loading: Vec<_> = items.map(|(number, item)| collection(restore, number, item, &streams)).collect();
+    let streams = Streams::new(STREAMS);
+    let ranked = order::in_order(restore).into_iter().enumerate();
+    let loading: Vec<_> =
+        ranked.map(|(rank, (number, item))| collection(restore, number, item, streams.ranked(rank))).collect();
     stream::iter(loading).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
-async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, streams: &Semaphore) -> Result<()> {
+async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, streams: Ranked<'_>) -> Result<()> {
     let past = begin(restore, number, item).await?;
-    let progress = restore.context.progress.part(item.target(), 2 * item.bytes);
+    let progress = restore.context.part(item, 2 * item.bytes);
     if past.loaded {
         progress.add(item.documents, 2 * item.bytes, 0);
     } else {
@@ -61,30 +65,54 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
             chosen: Mutex::default(),
         };
         restore.phases.time("load", loading.documents(streams, &past.segments)).await?;
-        restore.phases.time("check", loading.prove()).await?;
-        restore.note(Event::Loaded { item: number }).await?;
+        let prove = async {
+            restore.phases.time("check", loading.prove()).await?;
+            restore.note(Event::Loaded { item: number }).await
+        };
+        let (proved, indexed) = tokio::join!(prove, loaded_indexes(restore, item, &progress));
+        return proved.and(indexed);
     }
-    // Behind a replay, or not at all where documents only pass through.
+    loaded_indexes(restore, item, &progress).await
+}
+
+/// Builds an item's indexes, unless they are built behind a replay, or not at all where documents only pass through.
+async fn loaded_indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &PartProgress) -> Result<()> {
     if restore.plan.recovery.is_some() || restore.plan.request.only.is_some() {
         return Ok(());
     }
-    indexes(restore, item, &progress).await
+    indexes(restore, item, progress).await
 }
 
 /// Builds the indexes of every item that is not a view.
 pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
-    let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.request.only.is_none());
-    let building = items.map(|item| async move {
-        let progress = restore.context.progress.part(item.target(), 0);
+    if restore.plan.request.only.is_some() {
+        return Ok(());
+    }
+    let building = order::in_order(restore).into_iter().map(|(_, item)| async move {
+        let progress = restore.context.part(item, 0);
         indexes(restore, item, &progress).await
     });
     let building: Vec<_> = building.collect();
     stream::iter(building).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
+/// Gives every item that is not a view what lets the server delete documents of it. What only passes through a collection needs
+/// no limits there.
+pub(super) async fn limits(restore: &Restore<'_>) -> Result<()> {
+    let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.request.only.is_none());
+    let limiting: Vec<_> = items.map(|item| limit(restore, item)).collect();
+    stream::iter(limiting).buffer_unordered(COLLECTIONS).try_collect().await
+}
+
+async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
+    let expiring = item.record.indexes.iter().filter(|index| load::expires(index));
+    restore.create_indexes(item, expiring.cloned().collect()).await?;
+    let database = restore.context.deployment.client().database(&item.db);
+    load::set_limits(&database, item.loading_name(), &item.record.options).await
+}
+
 async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &PartProgress) -> Result<()> {
-    let indexes = item.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index));
-    let indexes: Vec<_> = indexes.cloned().collect();
+    let indexes: Vec<_> = item.indexes().cloned().collect();
     if !indexes.is_empty() {
         progress.step(Step::Indexing);
     }
@@ -132,7 +160,7 @@ struct Loading<'a> {
 impl Loading<'_> {
     /// Inserts all documents but those of the segments that are `done`; in order, one segment after the other, where the order
     /// matters.
-    async fn documents(&self, streams: &Semaphore, done: &HashSet<u64>) -> Result<()> {
+    async fn documents(&self, streams: Ranked<'_>, done: &HashSet<u64>) -> Result<()> {
         self.progress.step(Step::Loading);
         let parallel = if self.item.record.ordered { 1 } else { STREAMS };
         let segments = stream::iter(self.item.segments.clone()).map(|segment| async move {
@@ -140,8 +168,7 @@ impl Loading<'_> {
                 self.progress.add(segment.documents, segment.bytes, 0);
                 return Ok(());
             }
-            let _permit =
-                streams.acquire().await.map_err(|error| Error::failed("the restore was closed").caused_by(error))?;
+            let _turn = streams.turn().await;
             self.segment(&segment).await
         });
         segments.buffer_unordered(parallel).try_collect().await
@@ -235,21 +262,29 @@ impl Loading<'_> {
     }
 }
 
-/// Reads what the target holds of an item, which `progress` counts, and returns its content digest.
+/// Reads what the target holds of an item, which `progress` counts, and returns its content digest. A read that loses its
+/// connection begins anew: nothing holds the state still in which it could be gone on with.
 ///
 /// # Errors
-/// When the server does not answer or a privilege is missing.
+/// When the server stays away or a privilege is missing.
 pub async fn read_back(target: &Deployment, item: &RestoreItem, progress: &PartProgress) -> Result<ContentDigest> {
     progress.step(Step::Checking);
+    let counted = AtomicU64::new(0);
+    let count = |bytes| {
+        let before = counted.fetch_max(bytes, Ordering::Relaxed);
+        progress.add(0, bytes.saturating_sub(before), 0);
+    };
+    retrying(|| read_once(target, item, &count)).await
+}
+
+async fn read_once(target: &Deployment, item: &RestoreItem, count: impl Fn(u64)) -> Result<ContentDigest> {
     let document_bytes = item.bytes.checked_div(item.documents).unwrap_or(0);
     let reading = Reading { as_of: AsOf::Latest, or_later: None, uuid: None, part: Part::default(), document_bytes };
     let mut digest = ContentDigest::default();
     let mut reader = CollectionReader::new(&target.primary(), &item.db, &item.data_name(), reading);
-    let mut counted = 0;
     while reader.next(|document| digest.add([document.as_bytes()])).await? {
-        progress.add(0, digest.bytes - counted, 0);
-        counted = digest.bytes;
+        count(digest.bytes);
     }
-    progress.add(0, digest.bytes - counted, 0);
+    count(digest.bytes);
     Ok(digest)
 }

@@ -2,13 +2,16 @@
 //!
 //! First everything is settled without touching the live collection ([`settle`]): what it has already is told apart, and what
 //! will be replaced is copied aside. Only then is anything written ([`write`]). Both can be done again after a crash, and
-//! [`backward`] takes back what was written. Others go on using the collection meanwhile: a document that is not to be
+//! [`backward`] takes back what was written, and [`look_ahead`] tells first
+//! whose changes that undoes. Others go on using the collection meanwhile: a document that is not to be
 //! replaced never is, and what somebody has written since is not removed.
+
+mod back;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{Bson, RawDocument, RawDocumentBuf};
 use serde::{Deserialize, Serialize};
 
 use super::exchange::Listing;
@@ -21,6 +24,9 @@ use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
 use crate::mongo::{Deployment, documents, load};
 use crate::operations::identity::{Element, canonical};
+
+pub use back::ChangedSince;
+pub(super) use back::{backward, look_ahead};
 
 /// How many documents are looked up at once.
 const BATCH: usize = 1000;
@@ -82,10 +88,11 @@ pub(super) struct Merging<'a> {
 
 impl Merging<'_> {
     /// Tells what the live collection has already from what will be written, which alone stays staged; returns how many
-    /// documents are left out. What will be replaced is copied aside.
-    pub(super) async fn settle(&self) -> Result<u64> {
-        let (mut left, mut staged) = (0, self.staged());
+    /// documents match, and how many of them are left out. What will be replaced is copied aside.
+    pub(super) async fn settle(&self) -> Result<(u64, u64)> {
+        let (mut matching, mut left, mut staged) = (0, 0, self.staged());
         while let Some(batch) = staged.next().await? {
+            matching += batch.len() as u64;
             let live = self.live_of(&batch).await?;
             if self.only.mode() == Mode::Insert && !live.is_empty() {
                 return Err(self.exist(&live));
@@ -105,7 +112,7 @@ impl Merging<'_> {
             self.set_aside(replaced).await?;
             self.unstage(done).await?;
         }
-        Ok(left)
+        Ok((matching, left))
     }
 
     /// Writes what is staged; returns how many documents.
@@ -128,31 +135,6 @@ impl Merging<'_> {
             self.writes.run(write).await?;
         }
         Ok(written)
-    }
-
-    /// Takes back what was written; returns how many documents stay because somebody has changed them since.
-    pub(super) async fn take_back(&self) -> Result<u64> {
-        let database = self.target.client().database(&self.merge.db);
-        let (mut kept, mut staged) = (0, self.staged());
-        while let Some(batch) = staged.next().await? {
-            let live = self.live_of(&batch).await?;
-            let old = documents::with_ids_of(&database, &self.merge.old, &batch).await?;
-            let (live, old) = (by_id(&live), by_id(&old));
-            let (mut back, mut added) = (Vec::new(), Vec::new());
-            for document in batch {
-                match (old.get(&key(&document)), live.get(&key(&document))) {
-                    (Some(old), _) => back.push((*old).clone()),
-                    (None, Some(live)) if is_same(live, &document) => added.push(document),
-                    (None, Some(_)) => kept += 1,
-                    (None, None) => {}
-                }
-            }
-            documents::put(&database, &self.merge.name, &back).await?;
-            if !added.is_empty() {
-                documents::remove(&database, &self.merge.name, &added).await?;
-            }
-        }
-        Ok(kept)
     }
 
     fn staged(&self) -> Staged<'_> {
@@ -188,8 +170,8 @@ impl Merging<'_> {
     }
 
     fn exist(&self, live: &[RawDocumentBuf]) -> Error {
-        let first = live.first().and_then(|document| document.get("_id").ok().flatten());
-        let first = first.map(|id| format!(", such as the one with _id {id:?}")).unwrap_or_default();
+        let first = live.first().map(|document| format!(", such as the one with _id {}", id_in_words(document)));
+        let first = first.unwrap_or_default();
         Error::refused(format!("{} has some of the documents already{first}", self.merge.namespace())).with_hint(
             "--mode missing adds only those that it lacks, --mode upsert puts the backup's in the place of those that it has",
         )
@@ -216,15 +198,21 @@ impl Restore<'_> {
     async fn settle_merges(&self, only: &Only, journal: &Journal) -> Result<u64> {
         let listing =
             Listing::of(&self.context.deployment, self.plan.items.iter().map(|item| item.db.as_str())).await?;
-        let (mut merges, mut left) = (Vec::new(), 0);
+        let (mut merges, mut matching, mut left) = (Vec::new(), 0, 0);
         for (number, item) in self.items() {
             let made = listing.get(&item.db, &item.name).is_none() || self.unmake(number, item).await?;
             if made {
                 self.make(number, item, journal).await?;
             }
             let merge = Merge::of(item, made);
-            left += self.merging(only, &merge).settle().await?;
+            let settled = self.merging(only, &merge).settle().await?;
+            (matching, left) = (matching + settled.0, left + settled.1);
             merges.push(merge);
+        }
+        if matching == 0 {
+            return Err(Error::not_found(format!("no document of the backup matches {}", only.text())).with_hint(
+                "look at some with 'regrow export'; field names and types must be the documents' own: {\"n\": 5} is not {\"n\": \"5\"}",
+            ));
         }
         let noted = merges.clone();
         self.merges.get_or_init(|| merges);
@@ -312,6 +300,12 @@ fn by_id(documents: &[RawDocumentBuf]) -> HashMap<Vec<u8>, &RawDocumentBuf> {
     documents.iter().map(|document| (key(document), document)).collect()
 }
 
+/// Returns a document's `_id` as `--where` takes it.
+fn id_in_words(document: &RawDocument) -> String {
+    let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
+    id.map_or_else(String::new, |id| id.into_relaxed_extjson().to_string())
+}
+
 fn key(document: &RawDocument) -> Vec<u8> {
     canonical(Element::id_of(document))
 }
@@ -341,20 +335,4 @@ pub(super) async fn set_aside(target: &Deployment, merges: &[Merge]) -> Result<V
     let listing = Listing::of(target, merges.iter().map(|merge| merge.db.as_str())).await?;
     let made = merges.iter().filter(|merge| listing.get(&merge.db, &merge.old).is_some());
     Ok(made.map(Merge::old_namespace).collect())
-}
-
-/// Takes back everything that was merged; returns how many documents stay because somebody has changed them since.
-///
-/// # Errors
-/// When the server refuses or stays away.
-pub(super) async fn backward(target: &Deployment, only: &Only, merges: &[Merge]) -> Result<u64> {
-    let (mut kept, writes) = (0, Writes::default());
-    for merge in merges {
-        if merge.made {
-            load::drop_collection(&target.client().database(&merge.db), &merge.name).await?;
-        } else {
-            kept += Merging { target, writes: &writes, only, merge }.take_back().await?;
-        }
-    }
-    Ok(kept)
 }

@@ -30,10 +30,7 @@ impl FromStr for Mode {
             "insert" => Ok(Self::Insert),
             "upsert" => Ok(Self::Upsert),
             "missing" => Ok(Self::Missing),
-            _ => {
-                Err(Error::new(Kind::Usage, format!("'{text}' is no mode"))
-                    .with_hint("write insert, upsert or missing"))
-            }
+            _ => Err(Error::new(Kind::Usage, format!("'{text}' is no mode; write insert, upsert or missing"))),
         }
     }
 }

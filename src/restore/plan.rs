@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
+
 use super::exchange::data_name;
 use super::journal::{ItemRecord, RestoreId};
 use super::only::Only;
@@ -13,6 +15,7 @@ use crate::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentR
 use crate::format::increment::ChangesRecord;
 use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::accounts::Accounts;
+use crate::mongo::load;
 use crate::namespace::{self, buckets_of};
 use crate::operations::CollectionUuid;
 use crate::pattern::{NamespaceMap, NamespacePattern};
@@ -40,6 +43,27 @@ pub struct RestoreRequest {
     pub keep_old: bool,
     /// Which documents alone are restored, into collections that stay as they are otherwise.
     pub only: Option<Only>,
+    /// What of it is needed first.
+    pub first: First,
+}
+
+/// Which of the backup's namespaces are loaded, read back and indexed before others.
+#[derive(Debug, Clone, Default)]
+pub struct First {
+    /// Those that somebody has named for this restore, each before the next.
+    pub named: Vec<NamespacePattern>,
+    /// Behind them the namespaces of each workload, the shortest recovery time objective first.
+    pub workloads: Vec<Vec<NamespacePattern>>,
+}
+
+impl First {
+    /// Returns by how many kinds of namespaces this one is preceded.
+    #[must_use]
+    pub fn rank(&self, item: &RestoreItem) -> usize {
+        let groups = self.named.iter().map(std::slice::from_ref).chain(self.workloads.iter().map(Vec::as_slice));
+        let is_among = |group: &[NamespacePattern]| group.iter().any(|pattern| item.was(pattern));
+        groups.clone().position(is_among).unwrap_or_else(|| groups.count())
+    }
 }
 
 /// One namespace and where it goes.
@@ -98,10 +122,21 @@ impl RestoreItem {
         self.changes.as_ref().map_or((self.documents, self.bytes), |changes| (changes.documents, changes.bytes))
     }
 
+    /// Returns the indexes that are built as soon as its documents are there: not the one over `_id`, which it has by itself, nor
+    /// those by which the server deletes documents.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = &RawDocumentBuf> {
+        self.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index))
+    }
+
     /// Returns the segments that say what of older backups is superseded.
     #[must_use]
     pub fn touched(&self) -> &[SegmentRef] {
         self.changes.as_ref().map_or(&[], |changes| &changes.touched)
+    }
+
+    /// Whether a pattern chooses the name that it has at the source.
+    fn was(&self, pattern: &NamespacePattern) -> bool {
+        pattern.matches(&self.record.db, &self.record.name)
     }
 
     /// Whether it has no documents of its own.
@@ -150,14 +185,29 @@ impl RestorePlan {
         let matches = |pattern: &NamespacePattern| {
             catalog.collections.iter().any(|record| pattern.matches(&record.db, &record.name))
         };
-        if !request.patterns.iter().all(matches) {
-            return Err(nothing_matches(&manifest, recovery.as_ref()));
+        if let Some(pattern) = request.patterns.iter().find(|pattern| !matches(pattern)) {
+            return Err(nothing_matches(pattern, &manifest, recovery.as_ref()));
         }
         let mut items = items(catalog.collections, request)?;
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
         let left_out = if request.only.is_some() { leave_out(&mut items)? } else { Vec::new() };
         check_names(&items)?;
         Ok(Self { manifest, recovery, items, accounts, source: catalog.source, request: request.clone(), left_out })
+    }
+
+    /// Returns a map that is about none of the namespaces: whoever wrote it would be surprised by where they go.
+    #[must_use]
+    pub fn unused_map(&self) -> Option<&NamespaceMap> {
+        let is_used =
+            |map: &&NamespaceMap| self.items.iter().any(|item| map.apply(&item.record.db, &item.record.name).is_some());
+        self.request.maps.iter().find(|map| !is_used(map))
+    }
+
+    /// Returns the pattern of what is wanted first that none of the namespaces matches.
+    #[must_use]
+    pub fn unused_first(&self) -> Option<&NamespacePattern> {
+        let is_used = |pattern: &NamespacePattern| self.items.iter().any(|item| item.was(pattern));
+        self.request.first.named.iter().find(|pattern| !is_used(pattern))
     }
 
     /// Whether all of the backup is restored.
@@ -261,21 +311,21 @@ pub fn estimate(bytes: u64, entries: u64) -> Duration {
     Duration::from_secs(1 + bytes / LOADED_PER_SECOND + entries / REPLAYED_PER_SECOND)
 }
 
-/// Pairs each time series with its buckets and gives everything its new name.
-fn nothing_matches(manifest: &Manifest, recovery: Option<&Recovery>) -> Error {
+fn nothing_matches(pattern: &NamespacePattern, manifest: &Manifest, recovery: Option<&Recovery>) -> Error {
     match recovery {
         Some(recovery) => {
             let (at, time) = (Moment(recovery.to.wall()), recovery.to);
-            Error::not_found(format!("at {at} (cluster time {time}) there was no namespace that matches")).with_hint(
+            Error::not_found(format!("at {at} (cluster time {time}) there was no namespace that matches {pattern}")).with_hint(
                 "it may have been dropped by then: 'regrow oplog --op c' names the moment of each drop and rename, to give \
                  to --before",
             )
         }
-        None => Error::not_found(format!("backup {} holds no namespace that matches", manifest.id))
+        None => Error::not_found(format!("backup {} holds no namespace that matches {pattern}", manifest.id))
             .with_hint(format!("'regrow show {}' lists what it holds", manifest.id)),
     }
 }
 
+/// Pairs each time series with its buckets and gives everything its new name.
 fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec<RestoreItem>> {
     let (buckets, visible): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|record| record.kind == CollectionKind::Buckets);

@@ -3,7 +3,7 @@
 use super::exchange;
 use super::execute::remove;
 use super::journal::{Event, ItemRecord, Journal, Known, Stage};
-use super::merge;
+use super::merge::{self, ChangedSince};
 use crate::error::{Error, Result};
 use crate::format::catalog::CollectionKind;
 use crate::mongo::{Deployment, load};
@@ -16,8 +16,19 @@ pub struct Undone {
     pub restored: Vec<String>,
     /// How many collections that the restore had loaded were dropped.
     pub dropped: usize,
-    /// Documents that the restore had added and that stay, because somebody has changed them since.
-    pub changed_since: u64,
+    /// What others have changed since the restore wrote single documents.
+    pub changed_since: ChangedSince,
+}
+
+/// Tells what undoing a restore of single documents does to what others have written since. Changes nothing.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn changed_since(target: &Deployment, known: &Known) -> Result<ChangedSince> {
+    match known.record.only()? {
+        Some(only) => merge::look_ahead(target, &only, &known.past.merges).await,
+        None => Ok(ChangedSince::default()),
+    }
 }
 
 /// Takes a restore back: what it has replaced bears its name again, what it has loaded is dropped. Done twice, or again after a
@@ -38,7 +49,7 @@ pub async fn undo(target: &Deployment, known: &Known, random: &Random) -> Result
     exchange::backward(target, &known.past.exchanges).await?;
     let changed_since = match known.record.only()? {
         Some(only) => merge::backward(target, &only, &known.past.merges).await?,
-        None => 0,
+        None => ChangedSince::default(),
     };
     let mut undone = Undone { restored: known.replaced(), dropped: 0, changed_since };
     drop_made(target, known).await?;

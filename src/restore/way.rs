@@ -8,14 +8,15 @@ use super::{Entries, Recovery};
 use crate::codec::Identities;
 use crate::error::{Error, Result};
 use crate::format::catalog::Catalog;
+use crate::format::increment::ancestors;
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
 use crate::format::{BackupId, ClusterTime};
-use crate::policy::history::Soundness;
+use crate::policy::history::{OplogDamage, Soundness};
 use crate::progress::Progress;
 use crate::repository::{
-    CapturedTimeline, EvidenceLog, Listing, Repository, Route, SegmentReader, SliceReader, Stretch, Unreachable, reach,
-    recovery_window, routes,
+    CapturedTimeline, Listing, Repository, Route, SegmentReader, SliceReader, Stretch, Unreachable, reach,
+    recovery_window, routes, sound_oplog,
 };
 use crate::units::Moment;
 
@@ -41,8 +42,12 @@ pub struct Remarks {
     pub passed_over: Vec<(BackupId, Timestamp)>,
     /// Since when the backup itself is known to be damaged.
     pub damaged_since: Option<Timestamp>,
+    /// What of it: a backup that it builds on; none where it is damaged itself.
+    pub damaged_ancestor: Option<BackupId>,
     /// Another backup, not known to be damaged, from which a way leads to the same moment.
     pub other: Option<BackupId>,
+    /// The newest other backup of everything that nothing is known against.
+    pub sound: Option<BackupId>,
     /// How far the captured oplog leads on from a backup that is restored alone, if it does.
     pub leads_on: Option<LeadsOn>,
 }
@@ -56,20 +61,15 @@ pub struct LeadsOn {
     pub is_newest: bool,
 }
 
-/// Returns the backups that a verification has found damaged, each with since when that is known.
-#[must_use]
-pub fn known_damage(log: &EvidenceLog) -> BTreeMap<BackupId, Timestamp> {
-    Soundness::of(log.records()).damaged
-}
-
 /// The ways that lead through a repository.
 pub struct Ways<'a> {
     /// The repository.
     pub repository: &'a Repository,
     /// What opens the captured oplog.
     pub identities: Option<Identities>,
-    /// What [`known_damage`] tells: no way begins at such a backup while another one leads there.
-    pub damaged: BTreeMap<BackupId, Timestamp>,
+    /// What verifications have found: no way leads over damaged slices, and none begins at a damaged backup while another one
+    /// leads there.
+    pub soundness: Soundness,
     /// The time.
     pub now: Timestamp,
 }
@@ -82,10 +82,18 @@ impl Ways<'_> {
     /// was altered.
     pub async fn to_backup(&self, name: &str) -> Result<Way> {
         let manifest = self.repository.manifest(&self.repository.resolve(name).await?).await?;
-        let damaged_since = self.damaged.get(&manifest.id).copied();
-        // What lies behind the backup is only a remark: where it cannot be read, the backup can.
-        let leads_on = self.known().await.ok().and_then(|known| known.leads_on_from(&manifest));
-        let remarks = Remarks { damaged_since, leads_on, ..Remarks::default() };
+        // What else there is makes only remarks: where it cannot be read, the backup can.
+        let remarks = match self.known().await {
+            Ok(known) => {
+                let against = known.against(&manifest);
+                // To replay on top of what is damaged takes what is damaged, too.
+                let leads_on = Some(&known).filter(|_| against.damaged_since.is_none());
+                Remarks { leads_on: leads_on.and_then(|known| known.leads_on_from(&manifest)), ..against }
+            }
+            Err(_) => {
+                Remarks { damaged_since: self.soundness.damaged.get(&manifest.id).copied(), ..Remarks::default() }
+            }
+        };
         Ok(Way { to: manifest.cluster_time, manifest, captured: None, remarks })
     }
 
@@ -109,7 +117,7 @@ impl Ways<'_> {
             None => None,
         };
         let all = known.manifests().filter(|manifest| base.as_ref().is_none_or(|base| *base == manifest.id));
-        let (damaged, sound): (Vec<_>, Vec<_>) = all.partition(|manifest| self.damaged.contains_key(&manifest.id));
+        let (damaged, sound): (Vec<_>, Vec<_>) = all.partition(|manifest| known.is_damaged(&manifest.id));
         let end = |backups: &[&Manifest]| known.window_of(backups).last().map(|range| range.end);
         let Some(to) = end(&sound).or_else(|| end(&damaged)) else {
             return self.to_backup(from.unwrap_or("latest")).await;
@@ -118,14 +126,25 @@ impl Ways<'_> {
         let is_behind = |manifest: &&&Manifest| !manifest.partial && manifest.cluster_time > Some(to);
         way.remarks
             .passed_over
-            .splice(0..0, damaged.iter().filter(is_behind).filter_map(|manifest| self.found(&manifest.id)));
+            .splice(0..0, damaged.iter().filter(is_behind).filter_map(|manifest| known.found(&manifest.id)));
         Ok(way)
     }
 
+    /// Returns the moments to which ways lead that nothing is known against.
+    ///
+    /// # Errors
+    /// Whatever the storage says; [`Kind::Damaged`](crate::error::Kind::Damaged) when a record of the oplog was altered.
+    pub async fn window(&self) -> Result<Vec<Range>> {
+        let known = self.known().await?;
+        let sound: Vec<&Manifest> = known.manifests().filter(|manifest| !known.is_damaged(&manifest.id)).collect();
+        Ok(known.window_of(&sound))
+    }
+
     async fn lead(&self, known: &Known, to: ClusterTime, from: Option<&str>) -> Result<Way> {
-        let sound: Vec<&Manifest> = known.manifests().collect();
-        let routes = routes(&sound, &known.captured, to).map_err(|nearest| no_way_to(to, nearest, self.now))?;
-        let is_sound = |route: &&Route<'_>| !self.damaged.contains_key(&route.backup.id);
+        let readable: Vec<&Manifest> = known.manifests().collect();
+        let routes = routes(&readable, &known.captured, to)
+            .map_err(|nearest| no_way_to(to, nearest, self.now, known.soundness.oplog_damage.as_ref()))?;
+        let is_sound = |route: &&Route<'_>| !known.is_damaged(&route.backup.id);
         let best = routes.iter().find(is_sound).or(routes.first());
         let chosen = match from {
             Some(name) => {
@@ -137,17 +156,12 @@ impl Ways<'_> {
         };
         let route = chosen.ok_or_else(|| Error::not_found(format!("no backup leads to {to}")))?;
         let newer = routes.iter().take_while(|other| other.backup.id != route.backup.id);
+        let others = routes.iter().filter(is_sound).map(|other| &other.backup.id);
         let remarks = Remarks {
             unreadable: known.unreadable(),
-            passed_over: newer.filter(|_| from.is_none()).filter_map(|other| self.found(&other.backup.id)).collect(),
-            damaged_since: self.damaged.get(&route.backup.id).copied(),
-            other: routes
-                .iter()
-                .filter(is_sound)
-                .map(|other| &other.backup.id)
-                .find(|id| **id != route.backup.id)
-                .cloned(),
-            leads_on: None,
+            passed_over: newer.filter(|_| from.is_none()).filter_map(|other| known.found(&other.backup.id)).collect(),
+            other: others.into_iter().find(|id| known.are_apart(id, &route.backup.id)).cloned(),
+            ..known.against(route.backup)
         };
         let captured = match &route.oplog {
             Some(Stretch { timeline, slices }) => {
@@ -158,32 +172,64 @@ impl Ways<'_> {
         Ok(Way { manifest: route.backup.clone(), captured, to: Some(to), remarks })
     }
 
-    /// Returns a backup that is known to be damaged, and since when.
-    fn found(&self, id: &BackupId) -> Option<(BackupId, Timestamp)> {
-        self.damaged.get(id).map(|since| (id.clone(), *since))
-    }
-
     async fn known(&self) -> Result<Known> {
-        Ok(Known { listing: self.repository.list().await?, captured: self.repository.captured().await? })
+        let (listing, captured) = (self.repository.list().await?, self.repository.captured().await?);
+        let parents = listing.parents();
+        let soundness = self.soundness.clone().spread(&parents);
+        let captured = sound_oplog(&captured, soundness.oplog_damage.as_ref());
+        Ok(Known { listing, parents, captured, soundness })
     }
 }
 
-/// What a repository holds.
+/// What a repository holds, and what is known against it.
 struct Known {
     listing: Listing,
+    parents: BTreeMap<BackupId, BackupId>,
+    /// Without what is known to be damaged.
     captured: Vec<CapturedTimeline>,
+    soundness: Soundness,
 }
 
 impl Known {
     /// Returns the manifests that can be believed, the newest first.
     fn manifests(&self) -> impl Iterator<Item = &Manifest> {
-        self.listing.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok())
+        self.listing.manifests()
     }
 
     fn unreadable(&self) -> Vec<(BackupId, String)> {
         let unreadable =
             self.listing.backups.iter().filter_map(|backup| Some((backup, backup.manifest.as_ref().err()?)));
         unreadable.map(|(backup, error)| (backup.id.clone(), error.to_string())).collect()
+    }
+
+    fn is_damaged(&self, id: &BackupId) -> bool {
+        self.soundness.damaged.contains_key(id)
+    }
+
+    /// Returns a backup that is known to be damaged, and since when.
+    fn found(&self, id: &BackupId) -> Option<(BackupId, Timestamp)> {
+        self.soundness.damaged.get(id).map(|since| (id.clone(), *since))
+    }
+
+    /// Says what is known against a backup, and which one nothing is known against.
+    fn against(&self, manifest: &Manifest) -> Remarks {
+        let is_sound = |other: &&Manifest| {
+            !other.partial && !self.is_damaged(&other.id) && self.are_apart(&other.id, &manifest.id)
+        };
+        let damaged = ancestors(&self.parents, &manifest.id).filter(|id| self.is_damaged(id));
+        Remarks {
+            damaged_since: self.soundness.damaged.get(&manifest.id).copied(),
+            damaged_ancestor: damaged.last().cloned(),
+            sound: self.manifests().find(is_sound).map(|other| other.id.clone()),
+            ..Remarks::default()
+        }
+    }
+
+    /// Whether two backups have nothing in common: what damages one does not damage the other.
+    fn are_apart(&self, one: &BackupId, other: &BackupId) -> bool {
+        let chain = |id| std::iter::once(id).chain(ancestors(&self.parents, id));
+        let of_one: Vec<&BackupId> = chain(one).collect();
+        chain(other).all(|id| !of_one.contains(&id))
     }
 
     fn window_of(&self, backups: &[&Manifest]) -> Vec<Range> {
@@ -242,10 +288,14 @@ fn in_words(to: ClusterTime) -> String {
     }
 }
 
-fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp) -> Error {
+fn no_way_to(to: ClusterTime, nearest: Unreachable, now: Timestamp, damage: Option<&OplogDamage>) -> Error {
     let asked = in_words(to);
+    let found = damage.map(|damage| {
+        format!("a part of the captured oplog is damaged, as the verification of {} found", Moment(damage.since))
+    });
     let reason = match nearest {
         _ if to.wall() > now => "it lies in the future",
+        Unreachable { before: Some(_), .. } if found.is_some() => found.as_deref().unwrap_or_default(),
         Unreachable { before: None, behind: None } => "there is no backup that shows one moment",
         Unreachable { before: None, .. } => "it lies before the first backup",
         Unreachable { behind: None, .. } => "the oplog has not been captured up to there",

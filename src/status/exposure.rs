@@ -6,10 +6,9 @@ use jiff::Timestamp;
 
 use super::Facts;
 use crate::format::TimelineId;
-use crate::format::layout::{self, OplogObject};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
-use crate::repository::{CapturedTimeline, recovery_window, routes};
+use crate::repository::{CapturedTimeline, recovery_window, routes, sound_oplog};
 
 /// What can be restored.
 pub(super) struct Reach {
@@ -51,29 +50,8 @@ impl Facts {
         self.backups().filter(|manifest| !self.soundness.damaged.contains_key(&manifest.id))
     }
 
-    /// Returns what is captured of the oplog, without the slices that are known to be damaged; nothing where it is not
-    /// known which those are.
+    /// Returns what is captured of the oplog, without the slices that are known to be damaged.
     pub(super) fn sound_oplog(&self) -> Vec<CapturedTimeline> {
-        let Some(damage) = &self.soundness.oplog_damage else { return self.captured.clone() };
-        if damage.more {
-            return Vec::new();
-        }
-        let mut captured = self.captured.clone();
-        for (id, object) in damage.objects.iter().filter_map(|key| layout::oplog_object(key)) {
-            let begin = match object {
-                OplogObject::Slice(range) => range.begin,
-                OplogObject::SliceRecord(begin) => begin,
-                // A timeline's own record: nothing of it can be relied on.
-                OplogObject::Timeline => {
-                    captured.retain(|timeline| timeline.timeline.id != id);
-                    continue;
-                }
-                OplogObject::Gap(_) => continue,
-            };
-            for timeline in captured.iter_mut().filter(|timeline| timeline.timeline.id == id) {
-                timeline.slices.retain(|slice| slice.begin != begin);
-            }
-        }
-        captured
+        sound_oplog(&self.captured, self.soundness.oplog_damage.as_ref())
     }
 }

@@ -204,7 +204,7 @@ impl Facts {
             evidence_problems: log.problems().clone(),
             damaged_oplog: BTreeMap::new(),
             running: BTreeMap::new(),
-            soundness: Soundness::of(log.records()),
+            soundness: listing.soundness(log),
             lease: None,
             stored_bytes: of_backups + of_leftovers + of_oplog,
             restore_time: Duration::ZERO,
@@ -261,7 +261,7 @@ impl Facts {
     }
 
     /// Whether a sound backup of everything was begun behind a moment.
-    fn is_backed_up_behind(&self, moment: Timestamp) -> bool {
+    pub(super) fn is_backed_up_behind(&self, moment: Timestamp) -> bool {
         self.sound_backups().any(|manifest| !manifest.partial && manifest.started_at > moment)
     }
 

@@ -9,7 +9,7 @@ use crate::format::Job;
 use crate::format::manifest::Manifest;
 use crate::notify::{Alert, Severity};
 use crate::policy::history::FUTURE;
-use crate::units::are;
+use crate::units::counted;
 use crate::units::{ByteSize, Elapsed, Moment};
 
 /// How late a run may be before it counts as overdue, where a service is at work: it may be under way.
@@ -29,7 +29,8 @@ pub(super) fn find(facts: &Facts, objectives: &Objectives, status: &Status, end:
     }
     found.extend(status.jobs.iter().filter_map(|job| trouble(job, facts).or_else(|| overdue(job, facts, status))));
     found.extend(damage(facts));
-    found.extend(gaps(facts));
+    found.extend(failed_drill(facts, status));
+    found.extend(gaps(facts, status));
     found.extend(evidence(facts));
     found.extend(no_service(facts, status));
     found.extend(growth(facts, objectives));
@@ -57,14 +58,21 @@ fn exposure(workload: &WorkloadStatus, facts: &Facts, end: Option<Timestamp>) ->
         what: format!("{name} is {} behind; its RPO is {}", Elapsed(exposure), Elapsed(rpo)),
         since,
         meaning: format!("in a disaster now, what was written to {name} since {} would be lost", Moment(end)),
-        remedy:
-            "see that the service captures the oplog ('regrow status', its log); 'regrow backup' takes a backup at once"
-                .into(),
+        remedy: match facts.soundness.oplog_damage {
+            Some(_) => {
+                "run 'regrow backup' now: a part of the captured oplog is damaged, and no way leads over it".into()
+            }
+            None => {
+                "see that the service captures the oplog (its log says why not); 'regrow backup' takes a backup at once"
+                    .into()
+            }
+        },
     })
 }
 
 fn nothing_to_restore(facts: &Facts) -> Alert {
-    let since = facts.backups().map(|manifest| manifest.finished_at).max().unwrap_or(facts.now);
+    let damage = facts.backups().filter_map(|manifest| facts.soundness.damaged.get(&manifest.id).copied());
+    let since = damage.max().unwrap_or(facts.now);
     Alert {
         key: "exposure".into(),
         severity: Severity::Critical,
@@ -167,8 +175,11 @@ fn damage(facts: &Facts) -> Vec<Alert> {
         what,
         since,
         meaning: meaning.into(),
-        remedy: "take a new backup now, run 'regrow verify' to see what is damaged, and find out what changed it"
-            .into(),
+        remedy: if facts.is_backed_up_behind(since) {
+            "a new backup has been taken since; 'regrow verify' names what is damaged: find out what changed it".into()
+        } else {
+            "take a new backup now, run 'regrow verify' to see what is damaged, and find out what changed it".into()
+        },
     };
     let unreadable = facts.damaged_manifests.iter().map(|(id, problem)| {
         (id, format!("backup {id} cannot be restored: {problem}"), facts.soundness.damaged.get(id).copied())
@@ -178,33 +189,53 @@ fn damage(facts: &Facts) -> Vec<Alert> {
     let found = found.map(|(id, since)| (id, format!("backup {id} is damaged"), Some(*since)));
     let gone = facts.vanished.iter();
     let gone = gone.map(|id| (id, format!("backup {id} is gone: it is recorded as taken, and not as removed"), None));
+    let meaning = match facts.sound_backups().find(|manifest| !manifest.partial) {
+        Some(sound) => format!("it is not counted among what can be restored; the newest sound backup is {}", sound.id),
+        None => "it is not counted among what can be restored, and no other backup can take its place".into(),
+    };
     let mut alerts: Vec<Alert> = unreadable
         .chain(found)
         .chain(gone)
-        .map(|(id, what, since)| {
-            let meaning = "it is not counted among what can be restored; another backup must serve";
-            alert(what, meaning, format!("damage/{id}"), since.unwrap_or(facts.now))
-        })
+        .map(|(id, what, since)| alert(what, &meaning, format!("damage/{id}"), since.unwrap_or(facts.now)))
         .collect();
     if let Some((key, problem)) = facts.damaged_oplog.first_key_value() {
         let meaning = "moments that need the oplog that it belongs to cannot be restored; they are not counted";
         alerts.push(alert(format!("{key} cannot be read: {problem}"), meaning, "damage/oplog".into(), facts.now));
     } else if let Some(damage) = &facts.soundness.oplog_damage {
         let meaning = "moments that need the damaged slices cannot be restored; they are not counted among what can be";
-        let what = format!("at least {} of the captured oplog damaged", are(damage.objects.len() as u64, "object"));
+        let objects = counted(damage.objects.len() as u64, "object");
+        let what = format!("the captured oplog is damaged: at least {objects} of it");
         alerts.push(alert(what, meaning, "damage/oplog".into(), damage.since));
     }
     alerts
 }
 
-fn gaps(facts: &Facts) -> impl Iterator<Item = Alert> {
-    facts.open_gaps.iter().map(|gap| (gap, Moment(gap.begin.wall()))).map(|(gap, begin)| Alert {
+/// A drill that somebody ran and that did not pass; one that a schedule asks for is told with its job.
+fn failed_drill(facts: &Facts, status: &Status) -> Option<Alert> {
+    let (run, result) = facts.drills().next().filter(|(_, result)| !result.passed)?;
+    let is_told = status.jobs.iter().any(|job| job.job == Job::Drill && job.trouble.is_some());
+    (!is_told).then(|| Alert {
+        key: "drill".into(),
+        severity: Severity::Critical,
+        what: format!("the newest drill, of {}, did not pass", result.backup),
+        since: run.finished_at,
+        meaning: "that a restore works is not proved".into(),
+        remedy: "run 'regrow drill' and see what it says; where a check fails, take a new backup and drill that".into(),
+    })
+}
+
+fn gaps(facts: &Facts, status: &Status) -> impl Iterator<Item = Alert> {
+    let remedy = match status.service {
+        Some(_) => "the service takes a backup by itself; if it does not, run 'regrow backup'",
+        None => "run 'regrow backup' now: no service is running that would",
+    };
+    facts.open_gaps.iter().map(|gap| (gap, Moment(gap.begin.wall()))).map(move |(gap, begin)| Alert {
         key: format!("gap/{}-{}", gap.begin.t, gap.end.t),
         severity: Severity::Critical,
         what: format!("the oplog from {begin} to {} is lost: {}", Moment(gap.end.wall()), gap.cause),
         since: gap.found_at,
         meaning: format!("nothing after {begin} can be restored until a new backup is complete"),
-        remedy: "the service takes a backup by itself; if it does not, run 'regrow backup'".into(),
+        remedy: remedy.into(),
     })
 }
 
@@ -259,7 +290,9 @@ fn growth(facts: &Facts, objectives: &Objectives) -> Option<Alert> {
 /// What is dated later than now: this machine's clock is behind, or another's was ahead.
 fn future(facts: &Facts) -> Option<Alert> {
     let evidence = facts.evidence.iter().map(|evidence| evidence.recorded_at);
-    let newest = facts.backups().map(|manifest| manifest.finished_at).chain(evidence).max()?;
+    // A service whose clock is wrong may not have stored anything yet.
+    let lease = facts.lease.iter().filter(|lease| lease.service && !lease.released).map(|lease| lease.expires_at);
+    let newest = facts.backups().map(|manifest| manifest.finished_at).chain(evidence).chain(lease).max()?;
     (newest.duration_since(facts.now) > FUTURE).then(|| Alert {
         key: "clock".into(),
         severity: Severity::Critical,

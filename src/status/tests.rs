@@ -35,6 +35,7 @@ fn lease(expires_at: Timestamp) -> Lease {
         acquired_at: at(0),
         expires_at,
         released: false,
+        process: None,
     }
 }
 
@@ -189,4 +190,15 @@ fn gaps_altered_evidence_growth_and_a_missing_service_are_told() {
     let lost = status.problems.iter().find(|alert| alert.key == "service").unwrap();
     assert_eq!(lost.since, at(10), "since its lease ended");
     assert!(Range { begin: time(0), end: time(20) } == status.recovery_window[0]);
+}
+
+#[test]
+fn a_lease_that_names_a_time_far_ahead_tells_of_a_wrong_clock() {
+    let told = |ahead: i64| {
+        let mut facts = facts(60);
+        facts.lease = Some(lease(at(60 + ahead)));
+        found(&facts).iter().any(|(key, severity)| key == "clock" && *severity == Severity::Critical)
+    };
+    assert!(!told(1) && !told(5), "clocks differ a little");
+    assert!(told(24 * 60), "nobody holds a lease for a day");
 }

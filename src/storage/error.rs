@@ -42,6 +42,22 @@ pub enum StorageError {
         /// What the store said.
         reason: String,
     },
+    /// Objects are to be locked where none can be.
+    #[error("{place} has no Object Lock")]
+    NoObjectLock {
+        /// The bucket.
+        place: String,
+    },
+    /// No secure connection comes about.
+    #[error("cannot {operation}: {reason}")]
+    Untrusted {
+        /// What was tried.
+        operation: String,
+        /// What is wrong with the store's certificate.
+        reason: &'static str,
+        /// What helps.
+        remedy: &'static str,
+    },
     /// The store's answer does not match what was sent or asked for.
     #[error("{key} is not stored as it was sent: {reason}")]
     Mismatch {
@@ -103,6 +119,11 @@ impl From<StorageError> for Error {
             StorageError::Denied { .. } => {
                 (Kind::Configuration, Some("check the credentials and grant them this operation on this place"))
             }
+            StorageError::NoObjectLock { .. } => (
+                Kind::Configuration,
+                Some("make another bucket, with Object Lock, or remove repository.object_lock from the configuration"),
+            ),
+            StorageError::Untrusted { remedy, .. } => (Kind::Configuration, Some(*remedy)),
             StorageError::Mismatch { .. } => (
                 Kind::Damaged,
                 Some("the store or the network alters data; try again, and check its disks if it repeats"),

@@ -3,7 +3,8 @@
 //! Invariants: an object is sent with its SHA-256 and counts as confirmed only when the store answers with
 //! the same SHA-256. A create asks whether the key is taken and then sends `If-None-Match: *`. Stores that
 //! ignore that header (Garage, rclone) leave a window between the question and the create in which a second
-//! writer would replace the first one's object; keys therefore carry ids that no two writers share, and
+//! writer would replace the first one's object; keys therefore carry ids that no two writers share (two runs of one
+//! interrupted backup would, which is resumed only in stores that never overwrite), and
 //! [`Storage::probe`] tells which kind of store it is. A replacement is a write with `If-Match`. A request
 //! is made once; repeating it is the work of [`Retrying`](super::Retrying), but for the parts of an upload,
 //! which are repeated here.
@@ -13,6 +14,7 @@
 
 mod bucket;
 mod failure;
+mod lock;
 mod multipart;
 mod options;
 mod probe;
@@ -28,6 +30,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256 as Hasher};
 
 use self::bucket::Bucket;
+pub use self::lock::{LockMode, ObjectLock};
 pub use self::options::{S3Credentials, S3Options};
 use self::upload::S3Upload;
 use super::{Abilities, Entry, Key, Storage, StorageResult, Stored, Upload, key};

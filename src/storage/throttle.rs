@@ -1,43 +1,25 @@
 //! A store that is read no faster than so many bytes a second: verification leaves the network to others.
-//!
-//! Each read waits until what was read before has had its time; so reads are never faster in the mean, and one alone begins
-//! at once.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::{Abilities, Entry, Key, Storage, StorageResult, Stored, Upload};
+use crate::rate::Rate;
 
 /// Reads no faster than a rate.
 #[derive(Debug)]
 pub struct Throttled<S> {
     inner: S,
-    bytes_per_second: u64,
-    /// When what was read so far has had its time.
-    free_at: Mutex<Instant>,
+    rate: Rate,
 }
 
 impl<S: Storage> Throttled<S> {
     /// Wraps a store; at least a byte a second is read.
     pub fn new(inner: S, bytes_per_second: u64) -> Self {
-        Self { inner, bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(Instant::now()) }
-    }
-
-    async fn wait(&self) {
-        let free_at = *self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        tokio::time::sleep_until(free_at).await;
-    }
-
-    fn spend(&self, bytes: usize) {
-        let nanoseconds = u128::try_from(bytes).unwrap_or_default() * 1_000_000_000 / u128::from(self.bytes_per_second);
-        let time = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *free_at = (*free_at).max(Instant::now()) + time;
+        Self { inner, rate: Rate::new(bytes_per_second) }
     }
 }
 
@@ -60,9 +42,9 @@ impl<S: Storage> Storage for Throttled<S> {
     }
 
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> StorageResult<Bytes> {
-        self.wait().await;
+        self.rate.wait().await;
         let read = self.inner.read(key, range).await?;
-        self.spend(read.len());
+        self.rate.spend(read.len() as u64);
         Ok(read)
     }
 
@@ -89,6 +71,8 @@ impl<S: Storage> Storage for Throttled<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
     use crate::clock::Clock;
     use crate::random::Random;

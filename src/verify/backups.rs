@@ -71,7 +71,9 @@ fn objects(manifest: &Manifest, stored: &Stored, verification: &mut Verification
     let folder = layout::backup(&manifest.id);
     let in_folder = stored.range(folder.clone()..).map(|(key, _)| key).take_while(|key| key.starts_with(&folder));
     for key in in_folder {
-        if *key != layout::manifest(&manifest.id) && manifest.objects().all(|object| object.key != *key) {
+        // What was noted while the backup was taken is of no use any more.
+        let is_known = *key == layout::manifest(&manifest.id) || layout::is_checkpoint(key);
+        if !is_known && manifest.objects().all(|object| object.key != *key) {
             let problem = "it is foreign: its backup's manifest does not name it";
             verification.findings.push(Finding::of_backup(key, &manifest.id, problem));
         }

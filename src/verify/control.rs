@@ -59,6 +59,9 @@ pub(super) async fn check(repository: &Repository, stored: &Stored, verification
     if stored.contains_key(layout::LEASE) {
         verification.note(layout::LEASE, repository.lease().await)?;
     }
+    for id in stored.keys().filter_map(|key| layout::leased_backup(key)) {
+        verification.note(&layout::backup_lease(&id), repository.backup_lease(&id).await)?;
+    }
     if stored.contains_key(layout::ALERTS) {
         verification.note(layout::ALERTS, repository.said_alerts().await)?;
     }
@@ -89,6 +92,7 @@ fn is_known(key: &str) -> bool {
         || key.starts_with(layout::REPORTS)
         || [layout::LEASE, layout::ALERTS, layout::EVIDENCE_BOUNDS].contains(&key)
         || layout::bounded_timeline(key).is_some()
+        || layout::leased_backup(key).is_some()
         || key.starts_with(layout::PROBES)
         || is_mark(MarkKind::Hold)
         || is_mark(MarkKind::Expired)

@@ -243,7 +243,7 @@ async fn recipients_and_identities() {
         &restore,
         3,
         &format!(
-            "error: cannot open backups/{id}/catalog.age: none of the configured identities opens it; they belong to {}\n\
+            "error: cannot open backups/{id}/catalog.age: none of the configured identities opens it; those are of {}\n\
              hint: set encryption.identity_file to the file with the age identity of {}",
             other.trim(),
             ground.workspace.recipient()
@@ -530,6 +530,17 @@ async fn arguments_that_make_no_sense() {
     );
 }
 
+/// As `regrow status | head -1` does to it.
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_fault() {
+    let ground = Ground::new().await;
+    for command in ["status", "list", "doctor --wait 1s"] {
+        let script = format!("{} {command} | (exec <&-; sleep 2)", env!("CARGO_BIN_EXE_regrow"));
+        let said = ground.workspace.bash(&format!("set -o pipefail; {script}")).run();
+        assert!(!said.stderr.contains("panicked"), "{command}: {said:?}");
+    }
+}
+
 #[tokio::test]
 async fn restores_that_are_refused() {
     let ground = Ground::new().await;
@@ -555,7 +566,7 @@ async fn restores_that_are_refused() {
         &ground.restore(&["--map", &map, "--confirm", "prod"]),
         7,
         "error: 'prod' is not the target's name, which is 'rs0'\n\
-         hint: nothing was changed; make sure that --to points where you think it does",
+         hint: nothing was changed; the target is the deployment at SERVER",
     );
     let [orders, customers] = ["orders", "customers"].map(|name| format!("{db}.{name}={target}.all"));
     let run = ground
@@ -569,7 +580,7 @@ async fn restores_that_are_refused() {
         &ground.restore(&["--ns", "nothing", "--confirm", "rs0"]),
         4,
         &format!(
-            "error: backup {id} holds no namespace that matches\n\
+            "error: backup {id} holds no namespace that matches nothing\n\
              hint: 'regrow show {id}' lists what it holds"
         ),
     );

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regrow::backup::BackupPlan;
 use regrow::clock::Clock;
@@ -12,6 +13,7 @@ use regrow::codec::keys::NewIdentity;
 use regrow::codec::{Identities, SigningKey};
 use regrow::error::{Kind, Result};
 use regrow::format::manifest::Manifest;
+use regrow::format::{BackupKind, layout};
 use regrow::mongo::Deployment;
 use regrow::progress::Progress;
 use regrow::random::Random;
@@ -94,7 +96,12 @@ impl Bench {
         assert_eq!(found.backups.len(), manifests.len(), "{case}");
         let named: u64 = listing.leftovers.iter().map(|leftover| leftover.objects).sum();
         let whole: u64 = manifests.iter().map(|manifest| manifest.objects().count() as u64 + 1).sum();
-        let stored = repository.storage().list("backups/").await.unwrap().len() as u64;
+        let stored = repository.storage().list("backups/").await.unwrap();
+        // What was noted of a backup while it was taken is nobody's concern once it is one.
+        let is_noted = |key: &str| {
+            layout::is_checkpoint(key) && manifests.iter().any(|manifest| key.contains(manifest.id.as_str()))
+        };
+        let stored = stored.iter().filter(|entry| !is_noted(&entry.key)).count() as u64;
         assert_eq!(stored, named + whole, "{case}: every object is a backup's or is named: {:?}", listing.leftovers);
         manifests
     }
@@ -184,6 +191,55 @@ async fn with_retries_a_passing_fault_costs_no_backup() {
         }
     }
     assert!(succeeded >= 10, "opening, beginning, committing and reading back are repeated: {succeeded}");
+}
+
+/// The id of a backup tells the second; within it the manifests know which is the latest, and each of them counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_backup_is_not_the_one_before_where_its_manifest_cannot_be_read() {
+    let bench = Bench::new().await;
+    let folder = bench.repository().await;
+    let clock = Clock::manual("2026-11-23T02:00:00Z".parse().unwrap());
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        clock.advance(Duration::from_millis(10));
+        let (recipients, store) = ([bench.identity.recipient.as_str()], local(folder.path()));
+        let taking =
+            small_backups::take_at(clock.clone(), BackupKind::Daily, &bench.plan, store, &bench.key, &recipients);
+        taken.push(taking.await.unwrap().id);
+    }
+    let mut failed = 0;
+    for fault in [Fault::Missing, Fault::FailOnce, Fault::Deny, Fault::Truncate] {
+        for at in 1.. {
+            let faulty = Faulty::new(store(folder.path()), fault, at);
+            let counter = faulty.clone();
+            let latest = async { Repository::open(Arc::new(faulty)).await?.resolve("latest").await }.await;
+            if counter.count() < at {
+                break;
+            }
+            failed += u32::from(latest.is_err());
+            assert!(latest.is_err() || latest.ok() == taken.last().cloned(), "{fault} at operation {at}");
+        }
+    }
+    assert!(failed > 12, "each of three manifests, for each fault: {failed}");
+}
+
+/// A request that something on the way has made twice is answered as if another's repository had been there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_was_asked_for_twice_is_ones_own() {
+    let bench = Bench::new().await;
+    let mut answered_late = 0;
+    for at in 1.. {
+        let folder = tempfile::tempdir().unwrap();
+        let faulty = Faulty::new(store(folder.path()), Fault::Conflict, at);
+        init(Arc::new(faulty.clone()), &bench.key).await.unwrap_or_else(|error| panic!("operation {at}: {error}"));
+        let error = init(local(folder.path()), &SigningKey::generate(&Random::system())).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "another's is another's");
+        if faulty.count() < at {
+            break;
+        }
+        answered_late += 1;
+    }
+    assert!(answered_late > 1, "{answered_late}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

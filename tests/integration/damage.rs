@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use regrow::codec::SigningKey;
 use regrow::codec::signing::MANIFEST_PURPOSE;
+use regrow::format::layout;
 use regrow::format::manifest::Manifest;
 use regrow::random::Random;
 use regrow::repository::Repository;
@@ -112,7 +113,9 @@ async fn an_undamaged_repository_never_alarms() {
         let run = ground.workspace.run(["verify", "--level", level, "latest"]).exits(0);
         assert_eq!(run.stdout, "");
     }
-    let objects = every_object::files(&ground.workspace.repository()).len();
+    let stored = every_object::files(&ground.workspace.repository());
+    // What was noted of a backup while it was taken is of no use any more.
+    let objects = stored.iter().filter(|key| !layout::is_checkpoint(key)).count();
     let answer: Value = ground.workspace.run(["verify", "--json"]).exits(0).json();
     let bytes: u64 = ground.backups.iter().map(|backup| backup.bytes_stored).sum();
     assert_eq!(answer["checked_objects"], objects, "everything that is stored");

@@ -69,6 +69,31 @@ async fn a_marker_is_followed_from_the_source_into_the_repository() {
 }
 
 #[tokio::test]
+async fn the_line_that_it_asks_for_pins_the_keys_and_an_exchanged_repository_is_refused() {
+    let servers = harness::replica_set();
+    let workspace = prepared(servers, Workspace::on_disk(servers.uri())).await;
+    let second = workspace.run(["keygen", "--signing", "-o", "second.key"]).exits(0).stdout;
+    workspace.run(["keys", "--accept", second.trim()]).exits(0);
+    let answer = examined(&workspace, &[], 0);
+    assert_eq!(outcome(&answer, "trusted keys"), "warning");
+    let fix = check(&answer, "trusted keys")["fix"].as_str().unwrap();
+    let (_, line) = fix.split_once(": ").unwrap();
+    assert!(line.contains(second.trim()), "{line}");
+    let config = fs::read_to_string(workspace.config_file()).unwrap();
+    workspace.write("regrow.toml", config.replacen("[repository]", &format!("[repository]\n{line}"), 1));
+    let answer = examined(&workspace, &[], 0);
+    assert_eq!(outcome(&answer, "trusted keys"), "ok", "{:#}", check(&answer, "trusted keys"));
+
+    let other = Workspace::on_disk(servers.uri());
+    other.run(["init"]).exits(0);
+    let descriptor = "regrow-repository.json";
+    fs::copy(other.repository().join(descriptor), workspace.repository().join(descriptor)).unwrap();
+    let answer = examined(&workspace, &[], 1);
+    assert!(check(&answer, "repository")["found"].as_str().unwrap().contains("was exchanged"));
+    assert_eq!(outcome(&answer, "trusted keys"), "skipped");
+}
+
+#[tokio::test]
 async fn a_capture_in_the_foreground_is_seen_as_well() {
     let servers = harness::replica_set();
     let workspace = prepared(servers, Workspace::on_disk(servers.uri())).await;

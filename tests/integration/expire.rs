@@ -1,12 +1,13 @@
 //! Retention carried out: what goes, what stays whatever happens, and what an interrupted run leaves.
 
+mod bounds;
 mod chains;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use mongodb::bson::doc;
 use regrow::clock::Clock;
 use regrow::codec::SigningKey;
@@ -25,7 +26,7 @@ use regrow::verify::Level;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{self, Options, Workspace};
+use crate::harness::{self, Options, Servers, Workspace};
 use crate::small_backups::{self, fill, local, verified};
 
 const ONE_DAILY: Retention = Retention { daily: Some(1), weekly: None, monthly: None, oplog: None };
@@ -42,7 +43,7 @@ struct Bench {
 impl Bench {
     async fn with_backups(number: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (key, clock) = (SigningKey::generate(&Random::system()), Clock::manual(Clock::system().now()));
+        let (key, clock) = (SigningKey::generate(&Random::system()), earlier());
         let storage = local(folder.path());
         Repository::init(storage.clone(), &key, &clock, &Random::system()).await.unwrap();
         let db = fill(harness::replica_set()).await;
@@ -51,7 +52,8 @@ impl Bench {
         let mut backups = Vec::new();
         for _ in 0..number {
             let (storage, recipients) = (storage.clone(), [identity.recipient.as_str()]);
-            let taken = small_backups::take_as(BackupKind::Daily, &plan, storage, &key, &recipients);
+            clock.advance(Duration::from_secs(1));
+            let taken = small_backups::take_at(clock.clone(), BackupKind::Daily, &plan, storage, &key, &recipients);
             backups.push(taken.await.unwrap());
         }
         clock.advance(Duration::from_mins(5));
@@ -111,6 +113,27 @@ impl Bench {
     }
 }
 
+/// Returns a clock that shows a time some weeks ago. What is stored by it shows moments of today, and so days may pass on it
+/// that count.
+fn earlier() -> Clock {
+    Clock::manual(Clock::system().now() - SignedDuration::from_hours(24 * 40))
+}
+
+/// Writes, backs up, writes and captures, three times.
+async fn three_rounds(servers: &Servers) -> Workspace {
+    let mut workspace = Workspace::on_disk(servers.uri());
+    workspace.set("oplog.slice_interval", "1s");
+    workspace.run(["init"]).exits(0);
+    let orders = servers.client().await.database("shop").collection("orders");
+    for round in 0..3 {
+        orders.insert_one(doc! { "round": round, "phase": "before" }).await.unwrap();
+        workspace.run(["backup", "--kind", "daily"]).exits(0);
+        orders.insert_one(doc! { "round": round, "phase": "behind" }).await.unwrap();
+        workspace.run(["capture", "--once"]).exits(0);
+    }
+    workspace
+}
+
 /// Plans and executes under the lease.
 async fn run(
     repository: &Repository,
@@ -120,7 +143,7 @@ async fn run(
 ) -> Result<(ExpiryPlan, Expired)> {
     let lease = lease(repository, signing_key, clock).await?;
     let plan = expire::plan(repository, retention, clock.now()).await?;
-    let context = ExpiryContext { repository, signing_key, lease: &lease, clock };
+    let context = ExpiryContext { repository, signing_key, lease: &lease, clock, random: &Random::system() };
     let mut done = Expired::default();
     expire::execute(&plan, &context, &mut done).await?;
     lease.release().await?;
@@ -250,27 +273,22 @@ fn sorted(ids: &[BackupId]) -> Vec<BackupId> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_oplog_goes_up_to_the_backup_that_the_window_begins_with() {
     let servers = harness::own(&Options::default());
-    let mut workspace = Workspace::on_disk(servers.uri());
-    workspace.set("oplog.slice_interval", "1s");
-    workspace.run(["init"]).exits(0);
+    let workspace = three_rounds(&servers).await;
     let orders = servers.client().await.database("shop").collection("orders");
-    for round in 0..3 {
-        orders.insert_one(doc! { "round": round, "phase": "before" }).await.unwrap();
-        workspace.run(["backup", "--kind", "daily"]).exits(0);
-        orders.insert_one(doc! { "round": round, "phase": "behind" }).await.unwrap();
-        workspace.run(["capture", "--once"]).exits(0);
-    }
     let repository = Repository::open(local(&workspace.repository())).await.unwrap();
     let slices = |captured: Vec<regrow::repository::CapturedTimeline>| captured[0].slices.clone();
-    let before = slices(repository.captured().await.unwrap());
     let newest = repository.list().await.unwrap().backups.swap_remove(0).manifest.unwrap();
     let key = small_backups::signing_key(&workspace);
     let retention = Retention { oplog: Some(Duration::from_hours(24)), ..ONE_DAILY };
-    let now: Timestamp = Clock::system().now();
-
-    let soon = expire::plan(&repository, &retention, now + SignedDuration::from_hours(95)).await.unwrap();
-    assert_eq!((soon.slice_count(), soon.oplog.len()), (0, 0), "a day and three of grace");
-    let clock = Clock::manual(now + SignedDuration::from_hours(97));
+    let clock = Clock::manual(Clock::system().now() + SignedDuration::from_hours(98));
+    for (passes, passed) in [(95, "nothing"), (3, "95 hours")] {
+        let plan = expire::plan(&repository, &retention, clock.now()).await.unwrap();
+        assert_eq!((plan.slice_count(), plan.oplog.len()), (0, 0), "{passed} is less than a day and three of grace");
+        assert!(plan.held_back_to.is_some(), "more than {passed} has passed by the clock alone");
+        harness::time::pass(&servers.client().await, SignedDuration::from_hours(passes)).await;
+        workspace.run(["capture", "--once"]).exits(0);
+    }
+    let before = slices(repository.captured().await.unwrap());
     let (plan, done) = run(&repository, &retention, &key, &clock).await.unwrap();
     assert_eq!(done.oplog_objects, plan.slice_count() * 2);
 

@@ -27,6 +27,7 @@ const HOUSE: &[Room] = &[
         modules: &[
             "clock",
             "random",
+            "rate",
             "units",
             "secret",
             "pattern",
@@ -35,6 +36,7 @@ const HOUSE: &[Room] = &[
             "progress",
             "owner",
             "patience",
+            "handshake",
         ],
         may_use_up_to: None,
         and: &["error"],

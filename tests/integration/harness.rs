@@ -8,22 +8,29 @@
 // It is ahead of the tests: what no test uses yet is no mistake.
 #![allow(dead_code, unused_imports)]
 
+mod certificates;
 pub mod fail_point;
+mod fault_proxy;
 mod mail_server;
 mod receiver;
 mod running;
 mod s3;
 mod servers;
+pub mod time;
+mod tls_front;
 mod workspace;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use certificates::{Authority, Issued};
+pub use fault_proxy::{Fault, FaultProxy, Whom};
 pub use mail_server::{Mail, MailServer};
 pub use receiver::{Answer, Received, Receiver};
 pub use running::{Invocation, Run, Running};
 pub use s3::S3;
 pub use servers::{Host, Options, Servers, Topology};
+pub use tls_front::TlsFront;
 pub use workspace::Workspace;
 
 /// Returns the shared single-node replica set: what most tests need.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use regrow::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, IncrementSettings, Targets};
+use regrow::backup::{
+    self, BackupContext, BackupPlan, BackupRequest, BackupSettings, Destination, IncrementSettings, Targets,
+};
 use regrow::clock::Clock;
 use regrow::codec::{Recipients, SigningKey};
 use regrow::error::Result;
@@ -20,7 +22,7 @@ use regrow::verify::{Level, Verification, VerifyRequest, verify};
 use crate::harness::{self, Servers, Workspace};
 
 /// Three of the documents below fill a segment, two segments a pack.
-pub const TARGETS: Targets = Targets { segment_bytes: 4 * 1024, pack_bytes: 4 * 1024 };
+pub const TARGETS: Targets = Targets { segment_bytes: 4 * 1024, pack_bytes: 4 * 1024, ..Targets::DEFAULT };
 
 const COLLECTIONS: [(&str, u32); 2] = [("orders", 9), ("customers", 3)];
 
@@ -87,14 +89,23 @@ pub async fn take_as(
     signing_key: &SigningKey,
     recipients: &[&str],
 ) -> Result<Manifest> {
+    take_at(Clock::system(), kind, plan, storage, signing_key, recipients).await
+}
+
+/// Takes the planned backup anew, as one of this kind, by this clock.
+pub async fn take_at(
+    clock: Clock,
+    kind: BackupKind,
+    plan: &BackupPlan,
+    storage: Arc<dyn Storage>,
+    signing_key: &SigningKey,
+    recipients: &[&str],
+) -> Result<Manifest> {
     let repository = Repository::open(storage).await?;
-    let (clock, signing_key) = (Clock::system(), signing_key.clone());
     let mut plan = plan.clone();
-    plan.id = BackupId::generate(clock.now(), kind, &Random::system());
-    let recipients = Some(Recipients::parse(recipients)?);
-    let progress = Progress::default();
-    let context = BackupContext { repository, recipients, signing_key, clock, progress, targets: TARGETS };
-    backup::execute(plan, &context, std::future::pending()).await
+    plan.started_at = clock.now();
+    plan.id = BackupId::generate(plan.started_at, kind, &Random::system());
+    execute(plan, repository, Recipients::parse(recipients)?, signing_key, clock).await
 }
 
 /// Takes a daily backup of everything that a server holds: an increment, where there is something to build on and it may be
@@ -106,15 +117,46 @@ pub async fn take_all(
     recipient: &str,
     increments: Option<IncrementSettings>,
 ) -> Result<Manifest> {
+    take_all_at(Clock::system(), servers, storage, signing_key, recipient, increments).await
+}
+
+/// The same by this clock.
+pub async fn take_all_at(
+    clock: Clock,
+    servers: &Servers,
+    storage: Arc<dyn Storage>,
+    signing_key: &SigningKey,
+    recipient: &str,
+    increments: Option<IncrementSettings>,
+) -> Result<Manifest> {
     let deployment = Deployment::connect(&Secret::new(servers.uri().to_owned())).await?;
     let repository = Repository::open(storage).await?;
     let recipients = Recipients::parse(&[recipient])?;
-    let (clock, random) = (Clock::system(), Random::system());
+    let random = Random::system();
     let request = BackupRequest { source: "test".to_owned(), kind: BackupKind::Daily, patterns: Vec::new() };
     let destination = Destination { repository: &repository, recipients: Some(&recipients) };
     let (plan, _) = backup::plan(&deployment, request, increments, destination, (&clock, &random)).await?;
-    let (signing_key, recipients, progress) = (signing_key.clone(), Some(recipients), Progress::default());
-    let context = BackupContext { repository, recipients, signing_key, clock, progress, targets: TARGETS };
+    execute(plan, repository, recipients, signing_key, clock).await
+}
+
+async fn execute(
+    plan: BackupPlan,
+    repository: Repository,
+    recipients: Recipients,
+    signing_key: &SigningKey,
+    clock: Clock,
+) -> Result<Manifest> {
+    let context = BackupContext {
+        repository,
+        recipients: Some(recipients),
+        signing_key: signing_key.clone(),
+        clock,
+        random: Random::system(),
+        who: "a test".into(),
+        progress: Progress::default(),
+        targets: TARGETS,
+        settings: BackupSettings::default(),
+    };
     backup::execute(plan, &context, std::future::pending()).await
 }
 

@@ -5,20 +5,16 @@ use std::collections::VecDeque;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::changes::TouchedPart;
+use super::super::checkpoint::{Checkpoints, begin_behind, digest_of};
 use super::super::plan::{BackupPlan, PlannedNamespace};
+use super::super::run::Begin;
+use crate::codec::ContentDigest;
 use crate::error::Result;
+use crate::format::checkpoint::Parts;
 use crate::mongo::by_id::Lookup;
 use crate::mongo::parts::{Part, split};
 use crate::mongo::read::{Reading, SnapshotLoss};
 use crate::progress::{PartProgress, Progress};
-use crate::units::MIB;
-
-/// How many parts are read at once. Two streams saturate two cores of a server; more only hold memory.
-pub(super) const READERS: usize = 2;
-
-/// About how large the parts are in which a collection is read that would leave a reader without work. Others
-/// are read whole: finding where parts begin costs the server a look into a cold page for each.
-const PART_BYTES: u64 = 256 * MIB as u64;
 
 /// The most parts of one collection.
 const MAX_PARTS: u64 = 1024;
@@ -28,6 +24,8 @@ pub(super) struct Job {
     pub collection: usize,
     pub part: usize,
     pub what: What,
+    /// Where it begins, where another run has stored something of it.
+    pub begin: Begin,
     pub progress: PartProgress,
 }
 
@@ -41,18 +39,28 @@ pub(super) enum What {
 
 /// Returns all parts: those of capped collections first, soon after the backup's moment, which they do not show; then
 /// those of the largest collections, so that no large one is read last and alone.
-pub(super) async fn jobs(plan: &BackupPlan, loss: Option<&SnapshotLoss>, progress: &Progress) -> Result<VecDeque<Job>> {
+pub(super) async fn jobs(
+    plan: &BackupPlan,
+    (readers, part_bytes): (usize, u64),
+    loss: Option<&SnapshotLoss>,
+    progress: &Progress,
+    checkpoints: &mut Checkpoints,
+) -> Result<VecDeque<Job>> {
     let order: Vec<usize> =
         (0..plan.namespaces.len()).filter(|&at| plan.namespaces[at].namespace.has_documents()).collect();
     let (touched, mut order): (Vec<_>, Vec<_>) = order.into_iter().partition(|&at| plan.changes(at).is_some());
     order.sort_by_key(|&at| std::cmp::Reverse(plan.namespaces[at].bytes));
     let (capped, order): (Vec<_>, Vec<_>) =
         order.into_iter().partition(|&at| plan.namespaces[at].namespace.is_ordered());
-    let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect());
+    let parts = parts_of(order.iter().map(|&at| plan.namespaces[at].bytes).collect(), readers, part_bytes);
     let split = stream::iter(capped.into_iter().map(|at| (at, 1)).chain(order.into_iter().zip(parts)));
-    let split =
-        split.map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss, progress)).buffered(READERS);
-    let jobs: Vec<Vec<Job>> = split.try_collect().await?;
+    let noted = &*checkpoints;
+    let split = split
+        .map(|(collection, parts)| split_into_jobs(plan, collection, parts, loss, (progress, noted)))
+        .buffered(readers);
+    let split: Vec<(Parts, Vec<Job>)> = split.try_collect().await?;
+    let (parts, jobs): (Vec<_>, Vec<_>) = split.into_iter().unzip();
+    checkpoints.begin(parts.into_iter().filter(|parts| parts.parts.len() > 1).collect(), loss);
     let touched = touched.into_iter().flat_map(|at| touched_jobs(plan, at, progress));
     Ok(jobs.into_iter().flatten().chain(touched).collect())
 }
@@ -66,7 +74,10 @@ fn touched_jobs(plan: &BackupPlan, collection: usize, progress: &Progress) -> Ve
     let lookup = Lookup { node, db, collection: name, uuid: namespace.uuid.unwrap_or_default(), at };
     let parts = TouchedPart::split(&lookup, ids, document_bytes).into_iter().enumerate();
     let progress = progress.part(namespace.full_name(), ids.count() * document_bytes);
-    let job = |(part, touched)| Job { collection, part, what: What::Touched(touched), progress: progress.clone() };
+    let job = |(part, touched)| {
+        let (what, progress) = (What::Touched(touched), progress.clone());
+        Job { collection, part, what, begin: Begin::default(), progress }
+    };
     parts.map(job).collect()
 }
 
@@ -74,18 +85,19 @@ fn touched_jobs(plan: &BackupPlan, collection: usize, progress: &Progress) -> Ve
 ///
 /// Whichever reader is free takes the next one. One that would keep its reader busy when the others have ended,
 /// by more than a part, is cut.
-fn parts_of(sizes: Vec<u64>) -> Vec<u64> {
-    let share = sizes.iter().sum::<u64>() / READERS as u64;
-    let mut loads = [0; READERS];
+fn parts_of(sizes: Vec<u64>, readers: usize, part_bytes: u64) -> Vec<u64> {
+    let share = sizes.iter().sum::<u64>() / readers as u64;
+    let mut loads = vec![0; readers];
     let parts = sizes.into_iter().map(|bytes| {
-        let [first, ..] = &mut loads;
-        if *first + bytes <= share + PART_BYTES {
+        if let Some(first) = loads.first_mut().filter(|first| **first + bytes <= share + part_bytes) {
             *first += bytes;
             loads.sort_unstable();
             return 1;
         }
-        loads = loads.map(|load| load + bytes / READERS as u64);
-        (bytes / PART_BYTES).clamp(1, MAX_PARTS)
+        for load in &mut loads {
+            *load += bytes / readers as u64;
+        }
+        (bytes / part_bytes.max(1)).clamp(1, MAX_PARTS)
     });
     parts.collect()
 }
@@ -95,18 +107,36 @@ async fn split_into_jobs(
     collection: usize,
     parts: u64,
     loss: Option<&SnapshotLoss>,
-    progress: &Progress,
-) -> Result<Vec<Job>> {
+    (progress, checkpoints): (&Progress, &Checkpoints),
+) -> Result<(Parts, Vec<Job>)> {
     let planned = &plan.namespaces[collection];
     let document_bytes = planned.document_bytes();
-    let stretches = stretches(plan, planned, parts, loss).await?.into_iter().enumerate();
+    let stretches = match checkpoints.parts(collection) {
+        Some(resumed) => resumed,
+        None => stretches(plan, planned, parts, loss).await?,
+    };
+    let as_noted = Parts {
+        collection: i32::try_from(collection).unwrap_or(i32::MAX),
+        parts: stretches.iter().map(Part::to_document).collect(),
+    };
     let progress = progress.part(planned.namespace.full_name(), planned.bytes);
-    let jobs = stretches.map(|(part, stretch)| {
+    let jobs = stretches.into_iter().enumerate().filter_map(|(part, stretch)| {
+        let stored = checkpoints.of_part(collection, part);
+        if let Some(stored) = stored {
+            let ContentDigest { documents, bytes, .. } = digest_of(stored);
+            progress.add(documents, bytes, 0);
+        }
+        if stored.is_some_and(|stored| stored.end.is_end) {
+            return None;
+        }
+        let begin = stored.map(begin_behind).unwrap_or_default();
+        let stretch = stretch.behind(begin.position.after.clone());
         let (as_of, or_later, uuid) = (plan.as_of(&planned.namespace), loss.cloned(), planned.namespace.uuid);
         let reading = Reading { as_of, or_later, uuid, part: stretch, document_bytes };
-        Job { collection, part, what: What::Stretch(reading), progress: progress.clone() }
+        Some(Job { collection, part, what: What::Stretch(reading), begin, progress: progress.clone() })
     });
-    Ok(jobs.collect())
+    let jobs = jobs.collect();
+    Ok((as_noted, jobs))
 }
 
 async fn stretches(
@@ -135,9 +165,11 @@ async fn stretches(
 mod tests {
     use super::*;
 
+    const PART_BYTES: u64 = 1000;
+
     #[test]
     fn only_what_would_leave_a_reader_without_work_is_cut() {
-        let parts = |parts_of_sizes: &[u64]| parts_of(parts_of_sizes.iter().map(|size| size * PART_BYTES).collect());
+        let parts = |sizes: &[u64]| parts_of(sizes.iter().map(|size| size * PART_BYTES).collect(), 2, PART_BYTES);
         assert!(parts(&[]).is_empty());
         assert_eq!(parts(&[0]), [1]);
         assert_eq!(parts(&[1]), [1], "too small");
@@ -146,5 +178,10 @@ mod tests {
         assert_eq!(parts(&[5, 5, 5]), [1, 1, 5], "the last one would be read alone");
         assert_eq!(parts(&[20, 3, 2]), [20, 1, 1], "the first one is most of it");
         assert_eq!(parts(&[10_000]), [MAX_PARTS]);
+        assert_eq!(
+            parts_of(vec![20 * PART_BYTES, 3 * PART_BYTES], 1, PART_BYTES),
+            [1, 1],
+            "one reader has work until the end"
+        );
     }
 }

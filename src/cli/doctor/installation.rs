@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::Session;
-use crate::config::{Config, open_unpatient, schedules};
+use crate::config::{Config, schedules};
 use crate::daemon::Settings;
 use crate::doctor::Installation;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub(super) async fn gather(
     Installation {
         source: config.source_uri(),
         // A person waits: what fails is told at once, and not tried again for minutes.
-        storage: open_unpatient(&config.file.repository, false, &clock, &random).await,
+        storage: session.stores.open_unpatient(&config.file.repository, false).await,
         directory: config.file.repository.url.strip_prefix("file://").map(PathBuf::from),
         trust: config.trust(),
         recipients: config.recipients(),

@@ -1,5 +1,7 @@
 //! What a restore says of its outcome.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::super::Session;
@@ -51,8 +53,14 @@ pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSum
         println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);
     }
     kept(plan, summary, id);
-    let phases: Vec<String> = summary.phases.iter().map(|(name, time)| format!("{name} {}", Elapsed(*time))).collect();
-    println!("It took {} ({}; they overlap).", Elapsed(summary.elapsed), phases.join(", "));
+    let worth_a_word = summary.phases.iter().filter(|(_, time)| *time >= Duration::from_millis(50));
+    let phases: Vec<String> = worth_a_word.map(|(name, time)| format!("{name} {}", Elapsed(*time))).collect();
+    let of_which = match phases.len() {
+        0 => String::new(),
+        1 => format!(" ({})", phases[0]),
+        _ => format!(" ({}; they overlap)", phases.join(", ")),
+    };
+    println!("It took {}{of_which}.", Elapsed(summary.elapsed));
 }
 
 /// Says what is left of what was replaced, and how to get it back or to get rid of it.
@@ -60,17 +68,16 @@ fn kept(plan: &RestorePlan, summary: &RestoreSummary, id: &RestoreId) {
     if !summary.can_be_undone {
         return;
     }
-    println!("What was replaced is still there. To undo this restore: regrow restore --undo {id}");
-    if plan.request.only.is_some() {
-        println!(
-            "Until then, or until --forget, copies of what was written stay in the collections regrow.{id}.N, too."
-        );
-    }
+    let replaced = if summary.kept.is_empty() { "" } else { "What was replaced is still there. " };
+    println!("{replaced}To undo this restore: regrow restore --undo {id}");
     for namespace in summary.kept.iter().take(MAX_NAMED) {
         println!("  {namespace}");
     }
     if summary.kept.len() > MAX_NAMED {
         println!("  and {} more", summary.kept.len() - MAX_NAMED);
+    }
+    if plan.request.only.is_some() {
+        println!("Until then, copies of what was written stay beside it, in the collections regrow.{id}.N.");
     }
     if plan.request.keep_old {
         println!("To be rid of it when all is well: regrow restore --forget {id}");

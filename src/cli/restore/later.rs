@@ -4,13 +4,13 @@ use serde_json::json;
 
 use super::super::output::{are, counted, table, time};
 use super::super::{Session, record};
-use super::ready::{Asked, Ready, What};
-use super::{Arguments as RestoreArguments, confirm, execute};
+use super::ready::{Asked, Ready, What, first};
+use super::{Arguments as RestoreArguments, DRY_RUN, confirm, execute};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::mongo::Deployment;
 use crate::progress::Progress;
-use crate::restore::{self, Journal, Known, RestoreContext, RestoreId, Stage};
+use crate::restore::{self, ChangedSince, First, Journal, Known, RestoreContext, RestoreId, RestoreRequest, Stage};
 use crate::secret::Secret;
 
 /// Only one of them at once.
@@ -31,6 +31,25 @@ pub(super) struct Arguments {
     unfinished: bool,
 }
 
+/// What is asked of one restore.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    confirm: Option<&'a str>,
+    dry_run: bool,
+    discard_changes: bool,
+}
+
+impl Wish<'_> {
+    /// Returns whether the restore is to be touched, once the person has confirmed it; a dry run ends here.
+    async fn goes_on(&self, session: &Session, deployment: &Deployment) -> Result<bool> {
+        if self.dry_run {
+            session.say(DRY_RUN);
+            return Ok(false);
+        }
+        confirm(deployment, self.confirm).await.map(|()| true)
+    }
+}
+
 impl Arguments {
     pub(super) fn is_given(&self) -> bool {
         self.unfinished || [&self.resume, &self.undo, &self.forget].into_iter().any(Option::is_some)
@@ -38,16 +57,18 @@ impl Arguments {
 }
 
 pub(super) async fn run(session: &Session, config: &Config, uri: &Secret, given: &RestoreArguments) -> Result<()> {
-    let deployment = Deployment::connect(uri).await?;
+    let deployment = session.connect(uri).await?;
     let known = restore::known_restores(&deployment).await?;
     let find = |id: &RestoreId| find(&known, id, &deployment);
-    let confirmed = given.confirm.as_deref();
+    let wish =
+        Wish { confirm: given.confirm.as_deref(), dry_run: given.dry_run, discard_changes: given.discard_changes };
     match &given.later {
         Arguments { resume: Some(id), .. } => {
-            Box::pin(resume(session, config, deployment.clone(), find(id)?, confirmed)).await
+            let first = first(given, config)?;
+            Box::pin(resume(session, config, deployment.clone(), find(id)?, first, wish)).await
         }
-        Arguments { undo: Some(id), .. } => undo(session, &deployment, find(id)?, confirmed).await,
-        Arguments { forget: Some(id), .. } => forget(session, &deployment, find(id)?, confirmed).await,
+        Arguments { undo: Some(id), .. } => undo(session, &deployment, find(id)?, wish).await,
+        Arguments { forget: Some(id), .. } => forget(session, &deployment, find(id)?, wish).await,
         _ => {
             list(session, &known);
             Ok(())
@@ -61,7 +82,10 @@ fn find<'a>(known: &'a [Known], id: &RestoreId, deployment: &Deployment) -> Resu
             "{} knows of no restore {id} that did not end or can be undone",
             deployment.addresses()
         ))
-        .with_hint("'regrow restore --unfinished' lists them; give --to if it was not into the source")
+        .with_hint(match known.len() {
+            0 => "no restore is unfinished there, and none can be undone; give --to if it was not into the source",
+            _ => "'regrow restore --unfinished' lists those that it knows; give --to if it was not into the source",
+        })
     })?;
     if found.is_live {
         return Err(Error::refused(format!("the restore {id} is at work"))
@@ -75,7 +99,8 @@ async fn resume(
     config: &Config,
     deployment: Deployment,
     known: &Known,
-    confirmed: Option<&str>,
+    first: First,
+    wish: Wish<'_>,
 ) -> Result<()> {
     let (id, record) = (&known.id, &known.record);
     match known.past.stage {
@@ -95,7 +120,8 @@ async fn resume(
         Some(to) => What::Moment { to, from: Some(backup) },
         None => What::Backup(backup),
     };
-    let asked = Asked { what, request: record.request()? };
+    let request = RestoreRequest { first, ..record.request()? };
+    let asked = Asked { what, request };
     let repository = session.repository(config).await?;
     let evidence = record::of_late(session, &repository).await;
     let ready = Ready::find(session, config, &repository, evidence.as_ref(), &asked).await?;
@@ -110,7 +136,9 @@ async fn resume(
         deployment.name(),
         deployment.addresses()
     ));
-    confirm(&deployment, confirmed)?;
+    if !wish.goes_on(session, &deployment).await? {
+        return Ok(());
+    }
     let journal = Journal::reopen(&deployment, id.clone(), &session.random).await?;
     let context = RestoreContext {
         deployment,
@@ -122,14 +150,14 @@ async fn resume(
     execute(session, config, &repository, evidence, &plan, &context).await
 }
 
-async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirmed: Option<&str>) -> Result<()> {
+async fn undo(session: &Session, deployment: &Deployment, known: &Known, wish: Wish<'_>) -> Result<()> {
     let (id, backup) = (&known.id, &known.record.backup);
     let (name, addresses) = (deployment.name(), deployment.addresses());
     session.say(format_args!("Undo the restore {id} of {backup} into {name} at {addresses}:"));
     let (replaced, is_merged) = (known.replaced(), known.is_merged());
     if is_merged {
-        session.say("  of these, only the documents that it wrote are again what they were before it, and lose what was written");
-        session.say("  to them since; those that it added and somebody has changed stay, as do all others:");
+        session
+            .say("  of these, only the documents that it wrote are again what they were before it; all others stay:");
     } else if replaced.is_empty() {
         session.say("  what it has loaded is dropped; it has replaced nothing");
     } else {
@@ -138,19 +166,35 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     for namespace in replaced {
         session.say(format_args!("    {namespace}"));
     }
-    confirm(deployment, confirmed)?;
+    let changed = restore::changed_since(deployment, known).await?;
+    say_changed(session, &changed);
+    if !wish.dry_run && wish.confirm.is_some() && changed.overwritten > 0 && !wish.discard_changes {
+        return Err(Error::refused(format!(
+            "{} changed since the restore",
+            have_been(changed.overwritten, "document that it had replaced", "documents that it had replaced")
+        ))
+        .with_hint("nothing was changed; to lose those changes, add --discard-changes"));
+    }
+    if !wish.goes_on(session, deployment).await? {
+        return Ok(());
+    }
     let undone = restore::undo(deployment, known, &session.random).await?;
     if session.json {
         println!(
             "{}",
             json!({ "restore": id.to_string(), "undone": true, "restored": undone.restored, "dropped": undone.dropped,
-            "changed_since": undone.changed_since })
+            "changed_since": undone.changed_since.kept, "overwritten": undone.changed_since.overwritten })
         );
         return Ok(());
     }
-    if undone.changed_since > 0 {
-        let changed = counted(undone.changed_since, "document");
-        let (stay, them) = if undone.changed_since == 1 { ("stays", "it") } else { ("stay", "them") };
+    let ChangedSince { kept, overwritten, .. } = undone.changed_since;
+    if overwritten > 0 {
+        let changed = counted(overwritten, "document");
+        println!("{changed} that somebody had changed since the restore lost those changes.");
+    }
+    if kept > 0 {
+        let changed = counted(kept, "document");
+        let (stay, them) = if kept == 1 { ("stays", "it") } else { ("stay", "them") };
         println!("{changed} that the restore had added {stay}, because somebody has changed {them} since.");
     }
     match undone.restored.len() as u64 {
@@ -164,7 +208,32 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, confirm
     Ok(())
 }
 
-async fn forget(session: &Session, deployment: &Deployment, known: &Known, confirmed: Option<&str>) -> Result<()> {
+fn have_been(number: u64, one: &str, several: &str) -> String {
+    if number == 1 { format!("1 {one} has been") } else { format!("{number} {several} have been") }
+}
+
+/// Says what undoing does to what others have written since the restore.
+fn say_changed(session: &Session, changed: &ChangedSince) {
+    let ChangedSince { overwritten, kept, examples } = changed;
+    if *overwritten > 0 {
+        let documents = have_been(*overwritten, "document that it had replaced", "documents that it had replaced");
+        session.say(format_args!("  warning: {documents} changed since, or removed; undoing undoes that, too:"));
+        for example in examples {
+            session.say(format_args!("    {example}"));
+        }
+        let more = overwritten.saturating_sub(examples.len() as u64);
+        if more > 0 {
+            session.say(format_args!("    and {more} more"));
+        }
+    }
+    if *kept > 0 {
+        let documents = have_been(*kept, "document that it had added", "documents that it had added");
+        let stay = if *kept == 1 { "stays" } else { "stay" };
+        session.say(format_args!("  {documents} changed since, and {stay}"));
+    }
+}
+
+async fn forget(session: &Session, deployment: &Deployment, known: &Known, wish: Wish<'_>) -> Result<()> {
     let id = &known.id;
     if known.past.stage != Stage::Done {
         return Err(Error::refused(format!("the restore {id} did not end"))
@@ -174,7 +243,9 @@ async fn forget(session: &Session, deployment: &Deployment, known: &Known, confi
     for namespace in known.kept() {
         session.say(format_args!("    {namespace}"));
     }
-    confirm(deployment, confirmed)?;
+    if !wish.goes_on(session, deployment).await? {
+        return Ok(());
+    }
     let dropped = restore::forget(deployment, known, &session.random).await?;
     if session.json {
         println!("{}", json!({ "restore": id.to_string(), "dropped": dropped }));

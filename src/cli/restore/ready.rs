@@ -4,10 +4,12 @@ use super::super::Session;
 use super::{Arguments, survey};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::format::{BackupId, ClusterTime};
+use crate::format::ClusterTime;
+use crate::format::layout;
 use crate::pattern::{NamespaceMap, NamespacePattern};
+use crate::policy::history::Soundness;
 use crate::repository::{EvidenceLog, Repository, SegmentReader};
-use crate::restore::{Remarks, RestorePlan, RestoreRequest, Way, Ways, known_damage};
+use crate::restore::{First, Remarks, RestorePlan, RestoreRequest, Way, Ways};
 
 /// What `--at` takes for the newest moment.
 pub(in crate::cli) const LATEST: &str = "latest";
@@ -27,7 +29,7 @@ pub(super) enum What {
 
 impl Asked {
     /// Reads the command line.
-    pub(super) fn parse(arguments: &Arguments) -> Result<Self> {
+    pub(super) fn parse(arguments: &Arguments, config: &Config) -> Result<Self> {
         let from = arguments.from.clone();
         let what = match (&arguments.at, &arguments.before, &arguments.backup) {
             (Some(at), ..) if at == LATEST => What::Newest { from },
@@ -43,9 +45,16 @@ impl Asked {
             replace: arguments.existing.replace,
             keep_old: arguments.existing.keep_old,
             only: arguments.existing.only()?,
+            first: first(arguments, config)?,
         };
         Ok(Self { what, request })
     }
+}
+
+/// Returns what the command line and the configuration want first.
+pub(super) fn first(arguments: &Arguments, config: &Config) -> Result<First> {
+    let named = arguments.first.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+    Ok(First { named, workloads: config.needed_first() })
 }
 
 /// A plan and what it is carried out with.
@@ -69,7 +78,7 @@ impl Ready {
         let ways = Ways {
             repository,
             identities: identities.clone(),
-            damaged: evidence.map(known_damage).unwrap_or_default(),
+            soundness: evidence.map(|log| Soundness::of(log.records())).unwrap_or_default(),
             now: session.clock.now(),
         };
         let way = match &asked.what {
@@ -81,7 +90,15 @@ impl Ready {
         let remarks = way.remarks.clone();
         let (plan, segments) = Self::settle(session, repository, way, identities, &asked.request)
             .await
-            .map_err(|error| begin_elsewhere(error, remarks.other.as_ref()))?;
+            .map_err(|error| begin_elsewhere(error, &remarks))?;
+        if let Some(map) = plan.unused_map() {
+            return Err(Error::not_found(format!("--map {map} is about nothing that would be restored"))
+                .with_hint("nothing was changed; correct the name before the =, or leave the option out"));
+        }
+        if let Some(pattern) = plan.unused_first() {
+            return Err(Error::not_found(format!("--first {pattern} is about nothing that would be restored"))
+                .with_hint("nothing was changed; correct the name, or leave the option out"));
+        }
         Ok(Self { plan, segments, moment, remarks })
     }
 
@@ -99,13 +116,27 @@ impl Ready {
     }
 }
 
-/// Names the way around a damaged backup, where there is one.
-pub(super) fn begin_elsewhere(error: Error, other: Option<&BackupId>) -> Error {
-    match other.filter(|_| error.kind() == Kind::Damaged) {
-        Some(other) => {
-            let hint = format!("another backup leads to the same moment: add --from {other}");
-            error.with_hint(hint)
-        }
-        None => error,
+/// Names the way around a damaged backup, or what of it may still be had.
+pub(super) fn begin_elsewhere(error: Error, remarks: &Remarks) -> Error {
+    if error.kind() != Kind::Damaged {
+        return error;
     }
+    if error.to_string().contains(layout::OPLOG) {
+        return error.with_hint(
+            "what needs this part of the captured oplog cannot be restored; 'regrow verify' finds out which moments that are, and \
+             --at latest then takes the newest other one",
+        );
+    }
+    let hint = match (&remarks.other, &remarks.sound) {
+        (Some(other), _) => format!("another backup leads to the same moment: add --from {other}"),
+        (None, Some(sound)) => format!(
+            "nothing is known against {sound}: restore that, or with --ns what is not damaged; 'regrow verify' finds out all that is, \
+             and lets it be known"
+        ),
+        (None, None) => {
+            "no other backup can take its place: restore with --ns what is not damaged; 'regrow verify' finds out all that is"
+                .into()
+        }
+    };
+    error.with_hint(hint)
 }

@@ -18,6 +18,9 @@ use crate::units::{ByteSize, Elapsed, Moment};
 /// How many namespaces are named before the others are only counted.
 pub(super) const MAX_NAMED: usize = 20;
 
+/// Estimates are no better than that.
+const SHORT: Duration = Duration::from_secs(10);
+
 /// How long a restore should take, and where that is known from.
 pub(super) struct Estimate {
     pub(super) time: Duration,
@@ -43,10 +46,13 @@ impl Estimate {
     }
 
     fn in_words(&self) -> String {
-        let time = Elapsed(self.time);
+        let time = match self.time {
+            time if time < SHORT => "a few seconds".to_owned(),
+            time => format!("about {}", Elapsed(time)),
+        };
         match self.drill {
-            Some(at) => format!("about {time}, at the rates of the drill of {}", Moment(at)),
-            None => format!("about {time}, going by a machine of two cores; a drill would measure it"),
+            Some(at) => format!("{time}, at the rates of the drill of {}", Moment(at)),
+            None => format!("{time}, at the rates of a machine with two cores; a drill would measure those of yours"),
         }
     }
 }
@@ -54,6 +60,8 @@ impl Estimate {
 /// What a plan is shown with.
 pub(super) struct Shown<'a> {
     pub(super) plan: &'a RestorePlan,
+    /// The moment that was asked for, as it was typed.
+    pub(super) asked_for: Option<&'a str>,
     pub(super) deployment: &'a Deployment,
     pub(super) target: &'a TargetState,
     pub(super) remarks: &'a Remarks,
@@ -64,10 +72,13 @@ pub(super) struct Shown<'a> {
 pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
     let Shown { plan, deployment, .. } = *shown;
     session.say(format_args!("Restore {} into {} at {}:", plan.manifest.id, deployment.name(), deployment.addresses()));
+    if let Some(asked_for) = shown.asked_for {
+        session.say(format_args!("  asked for: {asked_for}"));
+    }
     if let Some(at) = plan.recovered_to() {
         let age = shown.now.duration_since(at.wall()).unsigned_abs();
         session.say(format_args!(
-            "  the state at {}, {} ago; what was written since is not in it",
+            "  the state at {}, {} ago; what was written after that moment is not in it",
             moment(at),
             Elapsed(age)
         ));
@@ -143,7 +154,7 @@ fn merging(session: &Session, plan: &RestorePlan, only: &Only) {
     };
     session.say(format_args!("  {fate}"));
     session.say("  how many match is known when all have been looked through");
-    if plan.request.keep_old {
+    if plan.request.keep_old && only.mode() == Mode::Upsert {
         session.say("  what they take the place of is kept beside them, as regrow.ID.N.old: --undo puts it back, --forget drops it");
     }
     if !plan.left_out.is_empty() {
@@ -165,11 +176,17 @@ fn remarks(session: &Session, plan: &RestorePlan, remarks: &Remarks) {
         ));
     }
     if let Some(since) = remarks.damaged_since {
-        let around = match &remarks.other {
-            Some(other) => format!("{other} leads to the same moment: --from {other}"),
-            None => "what of it cannot be trusted fails the restore, which then leaves nothing".into(),
+        let around = match (&remarks.other, &remarks.sound) {
+            (Some(other), _) => format!("{other} leads to the same moment: --from {other}"),
+            (None, Some(sound)) => format!("nothing is known against {sound}, the newest such backup"),
+            (None, None) => "there is no other backup of everything that nothing is known against".into(),
         };
-        session.say(format_args!("  warning: the verification of {} found {id} damaged; {around}", Moment(since)));
+        let what = match &remarks.damaged_ancestor {
+            Some(ancestor) => format!("{ancestor} damaged, which {id} builds on"),
+            None => format!("{id} damaged"),
+        };
+        session.say(format_args!("  warning: the verification of {} found {what}; {around}", Moment(since)));
+        session.say("  (where the damage is met the restore fails, and leaves the target as it was)");
     }
     if let Some(LeadsOn { to, is_newest }) = remarks.leads_on {
         let at = if is_newest { LATEST.to_owned() } else { to.to_string() };
@@ -220,7 +237,12 @@ fn accounts(session: &Session, plan: &RestorePlan) {
 fn item_in_words(item: &RestoreItem, plan: &RestorePlan, target: &TargetState, of_backup: &str) -> String {
     let source = item.record.namespace();
     let from = if source == item.target() { String::new() } else { format!(" (was {source})") };
-    let holds = if item.is_view() { "view".to_owned() } else { amount(item.size().0, item.size().1) + of_backup };
+    let holds = match item.size() {
+        _ if item.is_view() => "view".to_owned(),
+        // Made, or made anew, since the backup.
+        (0, 0) if plan.recovery.is_some() => "what the oplog brings".to_owned(),
+        (documents, bytes) => amount(documents, bytes) + of_backup,
+    };
     let replaces = if plan.request.only.is_none() && target.existing.contains(&item.target()) {
         ", replaces what exists"
     } else {

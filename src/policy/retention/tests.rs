@@ -5,6 +5,12 @@ use crate::random::Random;
 const POLICY: Retention =
     Retention { daily: Some(7), weekly: Some(5), monthly: Some(12), oplog: Some(Duration::from_hours(7 * 24)) };
 
+const NOTHING_CAPTURED: CapturedFacts = CapturedFacts { until: None, in_gap: false };
+
+fn captured_until(time: Timestamp) -> CapturedFacts {
+    CapturedFacts { until: Some(ClusterTime { t: u32::try_from(time.as_second()).unwrap(), i: 1 }), in_gap: false }
+}
+
 fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
 }
@@ -15,6 +21,7 @@ fn backup(kind: BackupKind, started_at: Timestamp) -> BackupFacts {
         id: BackupId::generate(started_at, kind, &Random::seeded(started_at.as_second().unsigned_abs())),
         started_at,
         finished_at: started_at + SignedDuration::from_mins(10),
+        shows: started_at,
         leads_on: Some((shows, shows)),
         partial: false,
         parent: None,
@@ -41,7 +48,7 @@ fn chained(mut backups: Vec<BackupFacts>, longest: u32) -> Vec<BackupFacts> {
 fn what_an_increment_builds_on_stays_as_long_as_it_does() {
     let only_daily = Retention { daily: Some(2), ..Retention::default() };
     let backups = chained(days(BackupKind::Daily, 8), 3);
-    let plan = only_daily.plan(&backups, false, at("2026-06-08T12:00:00Z")).unwrap();
+    let plan = only_daily.plan(&backups, NOTHING_CAPTURED, at("2026-06-08T12:00:00Z")).unwrap();
     assert_eq!(expiring(&plan), ["01", "02", "03", "04"]);
     assert_eq!(reasons(&plan, &backups[4]), [&Reason::Needed]);
     assert_eq!(reasons(&plan, &backups[5]), [&Reason::Needed]);
@@ -56,7 +63,7 @@ fn a_held_increment_holds_what_it_builds_on_even_where_that_has_expired() {
         backup.expired_at = Some(at("2026-06-02T00:00:00Z"));
     }
     backups[2].held = true;
-    let plan = only_daily.plan(&backups, false, at("2026-06-08T12:00:00Z")).unwrap();
+    let plan = only_daily.plan(&backups, NOTHING_CAPTURED, at("2026-06-08T12:00:00Z")).unwrap();
     assert_eq!(reasons(&plan, &backups[0]), [&Reason::Needed]);
     assert_eq!(reasons(&plan, &backups[1]), [&Reason::Needed]);
     let of_last = plan.backups.iter().find(|(id, _)| *id == backups[3].id).map(|(_, verdict)| verdict);
@@ -70,7 +77,7 @@ fn what_can_be_brought_back_can_still_be_restored() {
     backups[0].expired_at = Some(at("2026-06-02T00:00:00Z"));
     backups[1].expired_at = Some(at("2026-06-03T00:00:00Z"));
     backups[2].expired_at = Some(at("2026-06-07T00:00:00Z"));
-    let plan = only_daily.plan(&backups, false, at("2026-06-08T12:00:00Z")).unwrap();
+    let plan = only_daily.plan(&backups, NOTHING_CAPTURED, at("2026-06-08T12:00:00Z")).unwrap();
     let verdicts: Vec<&Verdict> = plan.backups.iter().rev().map(|(_, verdict)| verdict).take(3).collect();
     assert_eq!(verdicts, [&Verdict::Expired(at("2026-06-10T00:00:00Z")); 3]);
 }
@@ -87,7 +94,7 @@ fn on_no_day_of_a_year_is_there_an_increment_without_what_it_builds_on() {
         }
         backups.push(taken);
         let now = started_at + SignedDuration::from_hours(3);
-        let plan = POLICY.plan(&backups, false, now).unwrap();
+        let plan = POLICY.plan(&backups, NOTHING_CAPTURED, now).unwrap();
         carry_out(&plan, &mut backups, now);
         let exists = |id: &BackupId| backups.iter().any(|backup| backup.id == *id);
         assert!(backups.iter().filter_map(|backup| backup.parent.as_ref()).all(exists), "day {day}");
@@ -128,10 +135,10 @@ fn reasons<'a>(plan: &'a RetentionPlan, of: &BackupFacts) -> Vec<&'a Reason> {
 fn so_many_are_kept_and_no_more() {
     let backups = days(BackupKind::Daily, 10);
     let only_daily = Retention { daily: Some(7), ..Retention::default() };
-    let plan = only_daily.plan(&backups, false, at("2026-06-10T12:00:00Z")).unwrap();
+    let plan = only_daily.plan(&backups, NOTHING_CAPTURED, at("2026-06-10T12:00:00Z")).unwrap();
     assert_eq!(expiring(&plan), ["01", "02", "03"]);
     assert_eq!(plan.oplog_until, None, "nothing limits the oplog");
-    let unlimited = Retention::default().plan(&backups, false, at("2026-06-10T12:00:00Z")).unwrap();
+    let unlimited = Retention::default().plan(&backups, NOTHING_CAPTURED, at("2026-06-10T12:00:00Z")).unwrap();
     assert_eq!(expiring(&unlimited), [""; 0]);
 }
 
@@ -140,7 +147,7 @@ fn many_backups_of_one_day_push_no_other_day_out() {
     let mut backups = days(BackupKind::Daily, 7);
     let hour = |hour| backup(BackupKind::Daily, at("2026-06-07T03:00:00Z") + SignedDuration::from_hours(hour));
     backups.extend((0..20).map(hour));
-    let plan = POLICY.plan(&backups, false, at("2026-06-07T23:30:00Z")).unwrap();
+    let plan = POLICY.plan(&backups, NOTHING_CAPTURED, at("2026-06-07T23:30:00Z")).unwrap();
     assert!(expiring(&plan).iter().all(|day| day == "07"), "{:?}", expiring(&plan));
     assert_eq!(expiring(&plan).len(), 14, "seven are kept as the newest");
 }
@@ -153,7 +160,7 @@ fn what_must_stay_stays_and_says_why() {
     backups[2] = BackupFacts { id: backup(BackupKind::Manual, backups[2].started_at).id, ..backups[2].clone() };
     let none = Retention { daily: Some(0), oplog: Some(Duration::from_hours(36)), ..Retention::default() };
     let now = at("2026-06-05T18:00:00Z");
-    let plan = none.plan(&backups, false, now).unwrap();
+    let plan = none.plan(&backups, captured_until(now), now).unwrap();
     assert_eq!(reasons(&plan, &backups[0]), [&Reason::Held]);
     assert_eq!(reasons(&plan, &backups[1]), [&Reason::LastVerified]);
     assert_eq!(reasons(&plan, &backups[2]), [&Reason::Manual]);
@@ -169,7 +176,7 @@ fn a_backup_of_a_part_is_no_good_backup_and_pushes_none_out() {
         (part.partial, part.leads_on, part.verified) = (true, None, true);
     }
     let one = Retention { daily: Some(1), ..Retention::default() };
-    let plan = one.plan(&backups, false, at("2026-06-05T00:00:00Z")).unwrap();
+    let plan = one.plan(&backups, NOTHING_CAPTURED, at("2026-06-05T00:00:00Z")).unwrap();
     assert_eq!(reasons(&plan, &backups[0]), [&Reason::Newest, &Reason::LastGood]);
     assert_eq!(expiring(&plan), ["02", "03"]);
 }
@@ -177,11 +184,31 @@ fn a_backup_of_a_part_is_no_good_backup_and_pushes_none_out() {
 #[test]
 fn nothing_goes_when_time_or_oplog_are_in_doubt() {
     let backups = days(BackupKind::Daily, 20);
-    let plan = |in_gap, now| POLICY.plan(&backups, in_gap, at(now));
+    let plan = |in_gap, now| POLICY.plan(&backups, CapturedFacts { in_gap, until: None }, at(now));
     let newest = at("2026-06-20T02:10:00Z");
     assert_eq!(plan(false, "2026-06-20T02:09:59Z"), Err(Refusal::ClockBehind(newest)));
     assert_eq!(plan(true, "2026-06-20T12:00:00Z"), Err(Refusal::InGap));
     assert!(plan(false, "2026-06-20T12:00:00Z").is_ok());
+}
+
+/// Whatever it says, and whether the oplog is captured or only the backups tell the time.
+#[test]
+fn a_clock_that_is_ahead_lets_no_more_go_than_the_right_one() {
+    let mut backups = days(BackupKind::Daily, 20);
+    backups[3].expired_at = Some(at("2026-06-17T04:30:00Z"));
+    backups[4].expired_at = Some(at("2026-06-18T04:30:00Z"));
+    let newest = backups[19].shows;
+    for (captured, right) in [(captured_until(newest + GRACE), newest + GRACE), (NOTHING_CAPTURED, newest)] {
+        let expected = POLICY.plan_at(&backups, right);
+        let removed = expected.backups.iter().filter(|(_, verdict)| *verdict == Verdict::Remove).count();
+        for (ahead, more) in [(1, false), (24 * 9, true), (24 * 365 * 30, true)] {
+            let now = right + SignedDuration::from_hours(ahead);
+            let plan = POLICY.plan(&backups, captured, now).unwrap();
+            assert_eq!(plan, RetentionPlan { keeps_more: more, ..expected.clone() }, "{ahead} h ahead, {removed} go");
+        }
+    }
+    let nothing = POLICY.plan(&[], NOTHING_CAPTURED, newest).unwrap();
+    assert_eq!((nothing.measured_at, nothing.keeps_more), (Timestamp::UNIX_EPOCH, false), "nothing is old");
 }
 
 #[test]
@@ -190,7 +217,7 @@ fn what_has_expired_goes_after_its_grace_and_never_under_hold() {
     let now = at("2026-06-10T00:00:00Z");
     let mut after = |expired_at: &str, held| {
         (backups[0].expired_at, backups[0].held) = (Some(at(expired_at)), held);
-        POLICY.plan(&backups, false, now).unwrap().backups.pop().unwrap().1
+        POLICY.plan(&backups, captured_until(now), now).unwrap().backups.pop().unwrap().1
     };
     assert_eq!(after("2026-06-07T00:00:00Z", false), Verdict::Remove);
     assert_eq!(after("2026-06-07T00:00:01Z", false), Verdict::Expired(at("2026-06-10T00:00:01Z")));
@@ -213,7 +240,7 @@ fn on_every_day_of_a_year_there_is_what_the_policy_says() {
         // On the night when clocks go forward a daily and a weekly backup begin together.
         taken.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
         upto = now;
-        let plan = POLICY.plan(&backups, false, now).unwrap();
+        let plan = POLICY.plan(&backups, captured_until(now), now).unwrap();
         carry_out(&plan, &mut backups, now);
         let live = backups.iter().filter(|backup| backup.is_live()).map(|backup| &backup.id);
         let (expected, window) = expected(&taken, now);

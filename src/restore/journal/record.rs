@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::format::catalog::CollectionKind;
 use crate::format::{BackupId, ClusterTime};
 use crate::restore::only::{Mode, Only};
-use crate::restore::plan::{RestorePlan, RestoreRequest};
+use crate::restore::plan::{First, RestorePlan, RestoreRequest};
 
 /// What a restore set out to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,8 @@ impl Record {
     /// Returns what a plan sets out to do: what was asked for, at the moment if one was.
     #[must_use]
     pub fn of(plan: &RestorePlan, moment: Option<ClusterTime>) -> Self {
-        let RestoreRequest { patterns, maps, accounts, replace, keep_old, only } = &plan.request;
+        // What comes first is asked for anew by whoever goes on.
+        let RestoreRequest { patterns, maps, accounts, replace, keep_old, only, first: _ } = &plan.request;
         Self {
             backup: plan.manifest.id.clone(),
             moment,
@@ -66,6 +67,7 @@ impl Record {
             replace: self.replace,
             keep_old: self.keep_old,
             only: self.only()?,
+            first: First::default(),
         })
     }
 

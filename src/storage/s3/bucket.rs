@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,8 @@ use sha2::{Digest, Sha256 as Hasher};
 use tracing::debug;
 
 use super::failure::Request;
+use super::lock::{ObjectLock, Retention};
+use crate::clock::Clock;
 use crate::storage::backoff::Patience;
 use crate::storage::{Entry, LARGEST_WHOLE, Sha256, StorageError, StorageResult, Stored, key};
 
@@ -45,6 +48,8 @@ pub(super) struct Bucket {
     pub(super) client: Client,
     pub(super) name: String,
     pub(super) patience: Patience,
+    pub(super) lock: Option<ObjectLock>,
+    clock: Clock,
     place: String,
     /// Empty, or ending with `/`.
     prefix: String,
@@ -55,13 +60,25 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(client: Client, name: String, prefix: &str, patience: Patience) -> Self {
+    pub(super) fn new(
+        client: Client,
+        name: String,
+        prefix: &str,
+        (lock, clock): (Option<ObjectLock>, Clock),
+        patience: Patience,
+    ) -> Self {
         let prefix = match prefix.trim_matches('/') {
             "" => String::new(),
             directory => format!("{directory}/"),
         };
         let place = format!("s3://{name}");
-        Self { client, name, patience, place, prefix, seen: AtomicBool::new(false), conditional: AtomicBool::new(true) }
+        let (seen, conditional) = (AtomicBool::new(false), AtomicBool::new(true));
+        Self { client, name, patience, lock, clock, place, prefix, seen, conditional }
+    }
+
+    /// Returns what a request says of the lock of an object that it writes.
+    pub(super) fn retention(&self, key: &str) -> Retention {
+        ObjectLock::of(self.lock, key, &self.clock)
     }
 
     pub(super) fn location(&self) -> String {
@@ -128,9 +145,14 @@ impl Bucket {
         let size = content.len();
         let put = self.client.put_object().bucket(&self.name).key(self.full(key));
         let put = put.set_if_none_match(condition.if_none_match()).set_if_match(condition.if_match());
+        let retention = self.retention(key);
+        let (right, Retention { mode, until }) = (retention.right(), retention);
+        // S3 takes what is to be locked only where this header says which checksum it comes with.
+        let put = put.set_checksum_algorithm(mode.is_some().then_some(ChecksumAlgorithm::Sha256));
+        let put = put.set_object_lock_mode(mode).set_object_lock_retain_until_date(until);
         let put = put.checksum_sha256(encode(sha256));
         let sending = put.body(ByteStream::from(content)).send();
-        Ok(self.request(key, "write", "s3:PutObject").send(size, sending).await?.checksum_sha256)
+        Ok(self.request(key, "write", right).send(size, sending).await?.checksum_sha256)
     }
 
     /// Whether the store answered a write with the SHA-256 of what was sent, if it answered with one.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use crate::handshake::Refusal;
 use crate::storage::{StorageError, StorageResult};
 
 /// A store that takes longer to answer has lost the request. Completing a large upload takes S3 itself
@@ -75,6 +76,9 @@ impl Request<'_> {
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
+        if let Some(refusal) = refusal(error) {
+            return self.untrusted(refusal);
+        }
         match error {
             // The answer was cut off, or is not what S3 answers. (A success with an error code in it is one of
             // the answers to the end of an upload.)
@@ -101,6 +105,9 @@ impl Request<'_> {
         let reason = reason(status, code, message);
         match Meaning::of(status, code.unwrap_or_default()) {
             Meaning::NoSuchPlace => StorageError::NoSuchPlace { place: self.place.to_owned() },
+            Meaning::Other if reason.contains("missing Object Lock") || reason.contains("missing ObjectLock") => {
+                StorageError::NoObjectLock { place: self.place.to_owned() }
+            }
             Meaning::NotFound => StorageError::NotFound { key: self.key.to_owned() },
             Meaning::AlreadyExists => StorageError::AlreadyExists { key: self.key.to_owned() },
             Meaning::Denied => self.denied(reason),
@@ -109,6 +116,19 @@ impl Request<'_> {
             Meaning::Unavailable => self.unavailable(reason),
             Meaning::Other => self.other(reason),
         }
+    }
+
+    fn untrusted(&self, refusal: Refusal) -> StorageError {
+        let remedy = match refusal {
+            Refusal::UnknownIssuer => "name the file of the authority that has issued it: repository.ca_file",
+            Refusal::Expired | Refusal::NotYetValid => {
+                "renew the store's certificate, or set this machine's clock right"
+            }
+            Refusal::OtherName => "write repository.endpoint with a name that the certificate holds",
+            Refusal::Ours => "let the store accept connections without a certificate; Regrow shows it none",
+            Refusal::NoTls => "write repository.endpoint with http://, or let the store speak TLS",
+        };
+        StorageError::Untrusted { operation: self.operation(), reason: refusal.cause(), remedy }
     }
 
     fn denied(&self, reason: String) -> StorageError {
@@ -176,6 +196,18 @@ fn root_cause(error: &dyn StdError) -> String {
 
 fn is_success<E>(error: &SdkError<E>) -> bool {
     error.raw_response().is_some_and(|response| response.status().is_success())
+}
+
+/// Whether the request was never made because TLS was refused.
+fn refusal(error: &dyn StdError) -> Option<Refusal> {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(refusal) = Refusal::find(&current.to_string()) {
+            return Some(refusal);
+        }
+        cause = current.source();
+    }
+    None
 }
 
 fn without_credentials(error: &dyn StdError) -> String {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::bucket::{Bucket, Condition, encode};
+use super::lock::Retention;
 use crate::storage::{Sha256, StorageError, StorageResult};
 
 /// Enough to fill a link whose round trips are long; each holds one part in memory.
@@ -37,9 +38,11 @@ struct Part {
 
 impl Multipart {
     pub(super) async fn begin(bucket: Arc<Bucket>, key: &str) -> StorageResult<Self> {
-        let request = bucket.request(key, "begin", "s3:PutObject");
+        let request = bucket.request(key, "begin", bucket.retention(key).right());
         let begun = bucket.patience.keep_trying(|_| {
             let create = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.full(key));
+            let Retention { mode, until } = bucket.retention(key);
+            let create = create.set_object_lock_mode(mode).set_object_lock_retain_until_date(until);
             request.send(0, create.checksum_algorithm(ChecksumAlgorithm::Sha256).send())
         });
         let id = begun.await?.upload_id.ok_or_else(|| request.other("the store gave the upload no id".to_owned()))?;

@@ -9,9 +9,11 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use aws_smithy_http_client::Builder as HttpBuilder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::HttpClientError;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
 use super::bucket::Bucket;
+use super::lock::ObjectLock;
 use crate::clock::Clock;
 use crate::random::Random;
 use crate::secret::Secret;
@@ -37,8 +39,12 @@ pub struct S3Options {
     pub endpoint: Option<String>,
     /// Puts the bucket into the path instead of the host name.
     pub force_path_style: bool,
+    /// Certificates in PEM of authorities that are trusted besides those of the system.
+    pub authorities: Option<Vec<u8>>,
     /// Credentials from Regrow's own configuration.
     pub credentials: Option<S3Credentials>,
+    /// How objects are locked that are never replaced, in a bucket with Object Lock.
+    pub lock: Option<ObjectLock>,
     /// The bounds for repeating the parts of an upload.
     pub backoff: Backoff,
 }
@@ -62,14 +68,27 @@ impl From<S3Credentials> for Credentials {
 }
 
 pub(super) async fn open(options: S3Options, clock: Clock, random: Random) -> StorageResult<Bucket> {
-    let patience = Patience::new(options.backoff, clock, random);
-    let (bucket, prefix) = (options.bucket.clone(), options.prefix.clone());
-    Ok(Bucket::new(client(options).await?, bucket, &prefix, patience))
+    let patience = Patience::new(options.backoff, clock.clone(), random);
+    let (bucket, prefix, lock) = (options.bucket.clone(), options.prefix.clone(), options.lock);
+    Ok(Bucket::new(client(options).await?, bucket, &prefix, (lock, clock), patience))
+}
+
+/// Trusts what the system trusts, and `authorities`. The system's stay, because the SDK asks Amazon for credentials over the same
+/// connections.
+fn tls(authorities: Option<Vec<u8>>) -> StorageResult<TlsContext> {
+    let trusted = authorities.into_iter().fold(TrustStore::default(), TrustStore::with_pem_certificate);
+    let unusable = |error: HttpClientError| StorageError::Other {
+        operation: "prepare secure connections".to_owned(),
+        reason: error.to_string(),
+    };
+    TlsContext::builder().with_trust_store(trusted).build().map_err(unusable)
 }
 
 async fn client(options: S3Options) -> StorageResult<Client> {
     // ring, because its build needs no more than a C compiler; SDK defaults would bring aws-lc and cmake.
-    let http = HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http =
+        HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls(options.authorities)?);
+    let http = http.build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
     if let Some(endpoint) = &options.endpoint {
         loader = loader.endpoint_url(endpoint);

@@ -14,6 +14,7 @@ const TAG_OF_NOTHING: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 impl Bucket {
     /// Tries what a repository would like to rely on, with markers whose names end in `number`.
     pub(super) async fn probe(&self, number: u64) -> StorageResult<Abilities> {
+        self.check_lock().await?;
         let marker = format!("control/probe-{number:016x}");
         let altered = format!("control/probe-{number:016x}-altered");
         let create_if_absent = self.refuses_second_create(&marker).await;

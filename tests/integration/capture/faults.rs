@@ -89,6 +89,20 @@ async fn a_store_that_is_away_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn capturing_once_ends_where_the_store_is_full() {
+    let (servers, database) = (harness::replica_set(), harness::unique_database_name());
+    let workspace = workspace(servers);
+    capture_up_to_now(&workspace);
+    let written = servers.client().await.database(&database).collection("written");
+    written.insert_one(doc! { "_id": "not captured yet" }).await.unwrap();
+    let log = workspace.path("operations");
+    let run = workspace.with_faults("full@1", &log, &["capture", "--once"]).run().exits(1);
+    assert!(run.stderr.contains("could not be stored") && run.stderr.contains("is full"), "{run:?}");
+    assert!(run.stderr.contains("hint: nothing is lost"), "{run:?}");
+    workspace.run(["capture", "--once"]).exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oplog_that_will_not_last_until_the_store_is_back_is_warned_of() {
     let servers = harness::own(&Options { s3: true, ..Options::default() });
     let (client, workspace) = (servers.client().await, quick(Workspace::on_s3(servers.uri(), servers.s3())));
@@ -137,6 +151,24 @@ async fn what_the_majority_does_not_have_is_not_captured() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     drop(capture);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_goes_on_behind_one_that_runs_once() {
+    let (servers, database) = (harness::replica_set(), harness::unique_database_name());
+    let (client, workspace) = (servers.client().await, workspace(servers));
+    capture_up_to_now(&workspace);
+    let writer = Writer::start(&client, &database);
+    let capture = workspace.regrow(["capture"]).spawn();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        capture_up_to_now(&workspace);
+    }
+    writer.stop().await;
+    capture.signal("TERM");
+    let said = capture.wait().exits(0).stderr;
+    assert!(said.contains("this one goes on behind that"), "{said}");
+    is_the_oplog(&workspace, &client).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

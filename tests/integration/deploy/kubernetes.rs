@@ -153,7 +153,7 @@ fn the_program_reads_the_configuration() {
     let ports = &container(of_kind(daemon(), "Deployment")[0])["ports"][0]["containerPort"];
     let server = config.file.server.unwrap();
     assert_eq!(server.listen.unwrap().to_string(), format!("0.0.0.0:{ports}"));
-    assert_eq!(server.token.unwrap(), format!("file:{SECRETS}metrics-token"), "whoever reads metrics has a token");
+    assert_eq!(&*server.token.unwrap(), format!("file:{SECRETS}metrics-token"), "whoever reads metrics has a token");
 }
 
 #[test]

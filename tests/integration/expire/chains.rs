@@ -1,9 +1,9 @@
 //! Retention of increments: nothing goes before what builds on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use regrow::backup::IncrementSettings;
-use regrow::clock::Clock;
 use regrow::codec::SigningKey;
 use regrow::codec::keys::NewIdentity;
 use regrow::codec::signing::MANIFEST_PURPOSE;
@@ -13,8 +13,9 @@ use regrow::format::mark::MarkKind;
 use regrow::policy::retention::{Reason, Verdict};
 use regrow::random::Random;
 use regrow::repository::Repository;
+use regrow::storage::{Fault, Faulty};
 
-use super::{AFTER_GRACE, Bench, interrupted_anywhere, lease};
+use super::{AFTER_GRACE, Bench, earlier, interrupted_anywhere, lease};
 use crate::harness::{self, Options};
 use crate::small_backups::{self, fill, local};
 
@@ -24,7 +25,7 @@ impl Bench {
     /// A repository with a full backup, increments behind it, and perhaps another full one.
     async fn with_chain(increments: usize, and_full: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (key, clock) = (SigningKey::generate(&Random::system()), Clock::manual(Clock::system().now()));
+        let (key, clock) = (SigningKey::generate(&Random::system()), earlier());
         Repository::init(local(folder.path()), &key, &clock, &Random::system()).await.unwrap();
         let servers = harness::own(&Options::default());
         let identity = NewIdentity::generate(clock.now());
@@ -33,7 +34,11 @@ impl Bench {
         for settings in settings.chain(and_full.then_some(None)) {
             fill(&servers).await;
             let storage = local(folder.path());
-            let taken = small_backups::take_all(&servers, storage, &key, &identity.recipient, settings).await.unwrap();
+            let taken = {
+                clock.advance(Duration::from_secs(1));
+                let clock = clock.clone();
+                small_backups::take_all_at(clock, &servers, storage, &key, &identity.recipient, settings).await.unwrap()
+            };
             assert_eq!(taken.incremental.is_some(), settings.is_some());
             backups.push(taken);
         }
@@ -76,6 +81,20 @@ async fn what_comes_back_comes_back_with_what_it_builds_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_increment_that_has_not_expired_is_held_by_credentials_that_may_not_delete() {
+    let bench = Bench::with_chain(2, false).await;
+    let denying = Arc::new(Faulty::new(bench.store(), Fault::DenyDeletes, 1));
+    let repository = Repository::open(denying).await.unwrap();
+    assert!(!repository.bring_back(&bench.ids()[2]).await.unwrap());
+    repository
+        .place_mark(MarkKind::Expired, &bench.ids()[0], "retention", bench.clock.now(), &bench.key)
+        .await
+        .unwrap();
+    let error = repository.bring_back(&bench.ids()[2]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Configuration, "what it builds on has expired and cannot be brought back: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_is_placed_while_expiry_is_at_work_saves_the_chain() {
     let bench = Bench::with_chain(2, true).await;
     bench.expire().await.unwrap();
@@ -86,8 +105,13 @@ async fn a_hold_that_is_placed_while_expiry_is_at_work_saves_the_chain() {
     let repository = bench.repository().await;
     repository.place_mark(MarkKind::Hold, &bench.ids()[2], "audit", bench.clock.now(), &bench.key).await.unwrap();
     let lease = lease(&repository, &bench.key, &bench.clock).await.unwrap();
-    let context =
-        ExpiryContext { repository: &repository, signing_key: &bench.key, lease: &lease, clock: &bench.clock };
+    let context = ExpiryContext {
+        repository: &repository,
+        signing_key: &bench.key,
+        lease: &lease,
+        clock: &bench.clock,
+        random: &Random::system(),
+    };
     let mut done = Expired::default();
     expire::execute(&plan, &context, &mut done).await.unwrap();
     assert_eq!(done.removed, []);

@@ -19,6 +19,10 @@ pub struct Options {
     /// Access control, with a user that may do everything.
     pub authentication: bool,
     pub s3: bool,
+    /// An S3 server whose bucket has Object Lock, instead.
+    pub object_lock: bool,
+    /// A folder with `server.pem` and `ca.pem`: the servers require TLS.
+    pub tls: Option<PathBuf>,
     /// `name=value`, as `mongod --setParameter` takes them.
     pub parameters: Vec<&'static str>,
     pub cache_gigabytes: f32,
@@ -43,6 +47,8 @@ impl Default for Options {
             topology: Topology::ReplicaSet { nodes: 1 },
             authentication: false,
             s3: false,
+            object_lock: false,
+            tls: None,
             parameters: Vec::new(),
             cache_gigabytes: 0.5,
             oplog_megabytes: 256,
@@ -248,8 +254,9 @@ fn arguments(options: &Options) -> Vec<String> {
         Topology::Standalone => vec!["--standalone".to_owned()],
         Topology::None => vec!["--no-mongod".to_owned()],
     };
-    let switches = [(options.authentication, "--auth"), (options.s3, "--s3")];
+    let switches = [(options.authentication, "--auth"), (options.s3, "--s3"), (options.object_lock, "--object-lock")];
     arguments.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, switch)| switch.to_owned()));
+    arguments.extend(options.tls.iter().map(|folder| format!("--tls={}", folder.display())));
     arguments.extend(options.parameters.iter().map(|parameter| format!("--set-parameter={parameter}")));
     arguments.push(format!("--cache-gb={}", options.cache_gigabytes));
     arguments.push(format!("--oplog-mb={}", options.oplog_megabytes));

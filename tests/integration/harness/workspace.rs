@@ -126,6 +126,13 @@ impl Workspace {
         self.prepared(env!("CARGO_BIN_EXE_regrow"), arguments)
     }
 
+    /// Prepares a run of `regrow` on a store to which `plan` happens, and which writes its operations to `log`.
+    pub fn with_faults<S: AsRef<OsStr>>(&self, plan: &str, log: &Path, arguments: &[S]) -> Invocation {
+        let first = [OsStr::new(plan), log.as_os_str()];
+        let arguments = first.into_iter().chain(arguments.iter().map(AsRef::as_ref));
+        self.prepared(env!("CARGO_BIN_EXE_regrow-with-faults"), arguments)
+    }
+
     fn prepared<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Invocation {
         let mut invocation = Invocation::new(program, self.folder.path());
         invocation.command.args(arguments).env("HOME", self.folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");

@@ -12,8 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mongodb::bson::{RawDocumentBuf, Timestamp, rawdoc};
-use regrow::format::catalog::{Catalog, CollectionKind, CollectionRecord, SegmentRef, SourceRecord};
-use regrow::format::{Header, Subject};
+use regrow::format::catalog::{
+    Catalog, CollectionKind, CollectionRecord, OplogRecord, OplogSegment, SegmentRef, SourceRecord,
+};
+use regrow::format::checkpoint::{Contents, Parts, Position, StoredPart, Undertaking, binary};
+use regrow::format::increment::ChangesRecord;
+use regrow::format::manifest::Manifest;
+use regrow::format::{ClusterTime, Header, Subject};
 use regrow::random::Random;
 
 use self::entries::ENTRIES;
@@ -170,6 +175,8 @@ fn write_binary_seeds() {
     };
     let catalog = catalog().encode().unwrap();
     put("catalog", "two-collections", catalog.as_bytes());
+    put("catalog", "increment", increment().encode().unwrap().as_bytes());
+    put("checkpoint", "first", checkpoint().encode().unwrap().as_bytes());
     let documents: Vec<u8> = documents().iter().flat_map(|document| document.as_bytes().to_vec()).collect();
     put("document", "types", &documents);
     let entries: Vec<u8> = oplog().iter().flat_map(|entry| entry.as_bytes().to_vec()).collect();
@@ -185,6 +192,29 @@ fn write_binary_seeds() {
         put("header", name, &header);
         put("sealed", name, &[header, zstd::bulk::compress(raw, 3).unwrap()].concat());
     }
+}
+
+/// Returns what the first checkpoint of a backup says.
+fn checkpoint() -> Contents {
+    let time = ClusterTime { t: 7, i: 1 };
+    let undertaking = Undertaking {
+        source: catalog().source,
+        replica_set_id: "0123456789abcdef01234567".into(),
+        started_at: jiff::Timestamp::UNIX_EPOCH,
+        cluster_time: time,
+        replay_from: time,
+        patterns: vec!["shop.*".into()],
+        recipients: Vec::new(),
+        level: 3,
+        listing: binary(&[1; 32]),
+    };
+    let token = rawdoc! { "$recordId": 5_i64 };
+    let until = rawdoc! { "record": 9_i64, "id": { "_id": 7 } };
+    let parts = Parts { collection: 0, parts: vec![rawdoc! { "until": until }, rawdoc! { "after": token.clone() }] };
+    let end = Position { is_end: false, after: Some(token), passed: 3, last: binary(&[3; 32]) };
+    let segments = vec![SegmentRef { n: 1, documents: 2, bytes: 99, layer: 0 }];
+    let stored = StoredPart { collection: 0, part: 1, first: 0, digest: binary(&[2; 32]), segments, end };
+    Contents { undertaking: Some(undertaking), parts: vec![parts], stored: vec![stored] }
 }
 
 fn catalog() -> Catalog {
@@ -217,6 +247,27 @@ fn catalog() -> Catalog {
         oplog: None,
         parent: None,
     }
+}
+
+/// Returns the catalog of an increment: changes of the one collection, and oplog of its own.
+fn increment() -> Catalog {
+    let mut catalog = catalog();
+    let segment = |n| SegmentRef { n, documents: 2, bytes: 44, layer: 0 };
+    let touched = vec![segment(2), segment(3)];
+    catalog.collections[0].changes = Some(ChangesRecord { documents: 700, bytes: 9000, touched });
+    catalog.parent = Some(entries::backup());
+    let (begin, end) = (ClusterTime { t: 7, i: 1 }, ClusterTime { t: 7, i: 9 });
+    let segments = vec![OplogSegment { n: 4, begin, end, entries: 5, bytes: 500 }];
+    catalog.oplog = Some(OplogRecord { since: ClusterTime { t: 7, i: 2 }, patterns: vec!["shop.*".into()], segments });
+    catalog
+}
+
+#[test]
+fn the_corpora_know_increments() {
+    let seed = |entry: &str, name: &str| fs::read(corpus_folder(entry).join(name)).unwrap();
+    assert_eq!(Catalog::decode(&seed("catalog", "increment")).unwrap(), increment());
+    let manifest = Manifest::parse(&seed("manifest", "increment.json"), &entries::repository(), &entries::backup());
+    assert_eq!(manifest.unwrap().increments(), 2);
 }
 
 fn documents() -> Vec<RawDocumentBuf> {

@@ -1,5 +1,7 @@
 //! Secrets: nothing that the program says or writes holds one, and keys that others can read are refused.
 
+mod delivered;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -15,6 +17,7 @@ const PASSWORD: &str = "pl4nted-mongo-password";
 const WEBHOOK: &str = "pl4nted-webhook-token";
 const MAIL: &str = "pl4nted-mail-password";
 const METRICS: &str = "pl4nted-metrics-token";
+const HEARTBEAT: &str = "pl4nted-heartbeat-path";
 
 /// A service's place on an S3 store, with a secret in each setting that can hold one.
 struct Ground {
@@ -37,6 +40,9 @@ impl Ground {
         let webhook = toml::toml! { url = "env:WEBHOOK_URL" };
         workspace.set("notify.webhook", vec![toml::Value::Table(webhook)]);
         workspace.set_variable("WEBHOOK_URL", &format!("http://127.0.0.1:9/{WEBHOOK}"));
+        let heartbeat = toml::toml! { url = "env:HEARTBEAT_URL" };
+        workspace.set("notify.heartbeat", toml::Value::Table(heartbeat));
+        workspace.set_variable("HEARTBEAT_URL", &format!("http://127.0.0.1:9/{HEARTBEAT}"));
         let mail = toml::toml! {
             server = "smtp://127.0.0.1:9"
             from = "regrow@example.org"
@@ -63,6 +69,7 @@ impl Ground {
             ("the webhook's token", WEBHOOK.to_owned()),
             ("the password for mail", MAIL.to_owned()),
             ("the token for metrics", METRICS.to_owned()),
+            ("the path of the heartbeat", HEARTBEAT.to_owned()),
         ];
         Self { workspace, secrets, db }
     }
@@ -147,6 +154,7 @@ fn stored(ground: &Ground) {
 fn service(ground: &Ground) {
     let mut running = ground.workspace.regrow(["daemon", "-vv"]).spawn();
     running.wait_until_it_says("answering");
+    running.wait_until_it_says("the dead man's switch could not be reached");
     let arguments = arguments_of(&mut running);
     ground.holds_none("the arguments of the process", &arguments);
     assert!(arguments.contains("daemon"), "{arguments}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use regrow::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, IncrementSettings};
+use regrow::backup::{self, BackupContext, BackupPlan, BackupRequest, BackupSettings, Destination, IncrementSettings};
 use regrow::clock::Clock;
 use regrow::codec::keys::NewIdentity;
 use regrow::codec::{Identities, Recipients, SigningKey};
@@ -111,11 +111,15 @@ async fn an_increment_whose_parent_goes_meanwhile_becomes_a_full_backup() {
         recipients: Some(recipients.clone()),
         signing_key: bench.key.clone(),
         clock: clock.clone(),
+        random: Random::system(),
+        who: "a test".into(),
         progress: Progress::default(),
         targets: TARGETS,
+        settings: BackupSettings::default(),
     };
     let anew = || async { BackupPlan::make(&deployment, request, &clock, &random).await };
-    let (manifest, why) = backup::execute_or_full(plan, anew, &context, std::future::pending()).await.unwrap();
+    let taken = backup::execute_or_full((plan, None), anew, &context, std::future::pending()).await.unwrap();
+    let (manifest, why) = (taken.manifest, taken.why_full);
     assert_eq!(manifest.parent(), None);
     assert!(why.unwrap().to_string().contains("there is no backup"));
     assert_eq!(bench.check(bench.folder.path(), "full").await, [manifest]);

@@ -93,7 +93,7 @@ async fn weekly_and_monthly_backups_and_those_of_a_part_are_full() {
     assert!(back_up(&workspace, &["--kind", "daily"])["parent"].is_string());
     for (arguments, named) in [
         (&["--kind", "weekly", "--incremental"][..], "a weekly backup is no increment"),
-        (&["--incremental", "--ns", "shop"], "cannot be used with"),
+        (&["--incremental", "--ns", "shop"], "--ns takes a part, and an increment is of everything"),
         (&["--incremental", "--full"], "cannot be used with"),
     ] {
         let run = workspace.run([&["backup"], arguments].concat()).exits(2);

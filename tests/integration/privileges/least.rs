@@ -13,8 +13,11 @@ use crate::harness::{self, Run, Workspace};
 fn only_told_by_the_doctor(role: &Role, resource: Resource, action: &str) -> bool {
     let is = |db: &'static str, name: &'static str| resource == Resource::Collection { db, name };
     match (role.name, action) {
-        // The doctor writes a marker, and says how the members fare and how far back the oplog reaches.
-        ("regrowBackup", "appendOplogNote" | "replSetGetStatus") | ("regrowRestore", "dbStats") => true,
+        // The doctor writes a marker, and says how the members fare and how far back the oplog reaches. A backup that may not
+        // ask how busy the server is does not make room for others.
+        ("regrowBackup", "appendOplogNote" | "replSetGetStatus" | "serverStatus") | ("regrowRestore", "dbStats") => {
+            true
+        }
         // Only a time series and stored functions that are exchanged need them: see the tests of replacing.
         ("regrowRestore", "createIndex" | "dropCollection") => resource == Resource::Buckets || is("", "system.js"),
         ("regrowBackup", "collStats") => is("local", "oplog.rs"),

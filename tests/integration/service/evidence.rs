@@ -95,10 +95,10 @@ async fn damage_that_was_found_does_not_count_as_restorable() {
     let said = workspace.run(["status", "--check"]).exits(0).stdout;
     assert!(said.starts_with("OK: nothing is wrong\n"), "{said}");
     // Whoever has schedules counts on a service that follows them.
-    assert!(workspace.run(["status"]).exits(0).stderr.contains("All is well."));
+    assert!(workspace.run(["status"]).exits(0).stderr.contains("Nothing is wrong; no objectives"));
     workspace.write("schedules/daily.toml", super::schedule(super::DAILY, "0 2 * * *"));
     let said = workspace.run(["status"]).exits(0).stderr;
-    assert!(said.contains("no service is running") && !said.contains("All is well"), "{said}");
+    assert!(said.contains("no service is running") && !said.contains("no objectives"), "{said}");
 }
 
 /// Every operation of recording meets each fault: a record is there or not, and the chain goes on.

@@ -229,7 +229,7 @@ impl Year {
         let before = repository.list().await.unwrap();
         let marked = repository.marks(MarkKind::Expired).await.unwrap();
         let plan = expire::plan(repository, &RETENTION, clock.now()).await.unwrap();
-        let context = ExpiryContext { repository, signing_key, lease: &lease, clock };
+        let context = ExpiryContext { repository, signing_key, lease: &lease, clock, random: &self.random };
         let mut done = expire::Expired::default();
         expire::execute(&plan, &context, &mut done).await.unwrap();
         lease.release().await.unwrap();
@@ -243,9 +243,11 @@ impl Year {
         done
     }
 
-    /// Holds what lives after an expiry against the policy's words.
+    /// Holds what lives after an expiry against the policy's words. No oplog is captured, so only the backups tell which moment
+    /// the policy's days are counted from.
     async fn holds_the_policy(&self, before: &[Manifest]) {
-        let now = self.clock.now();
+        let newest = before.iter().map(|backup| backup.cluster_time.unwrap().wall()).max();
+        let now = newest.unwrap_or_else(|| self.clock.now());
         let expired = self.repository.marks(MarkKind::Expired).await.unwrap();
         let listing = self.repository.list().await.unwrap();
         let live: BTreeSet<BackupId> =

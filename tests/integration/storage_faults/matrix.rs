@@ -1,0 +1,221 @@
+//! Each operation, with each fault at each of its storage operations.
+
+use std::time::{Duration, Instant};
+
+use regrow::random::Random;
+use serde_json::Value;
+
+use super::ground::{Ground, LIMIT};
+use super::operations::Operation;
+use super::safe::Safe;
+use super::tally::Tally;
+use super::{everything, seed};
+use crate::harness::Run;
+
+/// The process is killed there.
+const KILL: &str = "hang";
+
+/// What happens at a storage operation, and the verbs by which the log tells of those to which it can; none: to all.
+type Trouble = (&'static str, &'static [&'static str]);
+
+const FAULTS: [Trouble; 10] = [
+    (KILL, &[]),
+    ("refuse", &[]),
+    ("refuse-after", &WRITING),
+    ("fail-once", &WRITING),
+    ("lost-reply", &WRITING),
+    ("full", &["create", "replace", "begin", "write", "finish"]),
+    ("conflict", &["create", "replace", "finish"]),
+    ("missing", &["read", "find"]),
+    ("truncate", &["read"]),
+    ("stale", &["list"]),
+];
+
+/// The verbs of what changes something.
+const WRITING: [&str; 7] = ["create", "replace", "begin", "write", "finish", "abort", "delete"];
+
+/// Those by which the store says that something is not there, and it is.
+const LIES: [&str; 2] = ["missing", "stale"];
+
+/// How many faults beside being killed are drawn for each operation where not all are tried.
+const DRAWN: usize = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stores_data_survives_every_fault() {
+    let (ground, seed) = (Ground::on_disk().await, seed());
+    every_fault(&ground, &Operation::storing(&ground).await, &FAULTS, seed).await;
+}
+
+/// What a process leaves in a bucket where it dies or gives up is not what it leaves on a disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stores_data_in_a_bucket_survives_every_fault() {
+    let (ground, seed) = (Ground::in_a_bucket().await, seed());
+    every_fault(&ground, &Operation::storing(&ground).await, &FAULTS, seed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_proves_and_restores_survives_every_fault() {
+    let seed = seed();
+    for ground in grounds(seed).await {
+        every_fault(&ground, &Operation::proving(&ground).await, &FAULTS, seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lets_go_and_holds_survives_every_fault() {
+    let seed = seed();
+    for ground in grounds(seed).await {
+        every_fault(&ground, &Operation::keeping(&ground).await, &FAULTS, seed).await;
+    }
+}
+
+/// Every other fault it bears, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_loses_nothing() {
+    let seed = seed();
+    for ground in grounds(seed).await {
+        every_fault(&ground, &Operation::services(&ground).await, &FAULTS[..1], seed).await;
+    }
+}
+
+/// Returns a repository on the disk and one in a bucket, or one of the two where not everything is tried.
+async fn grounds(seed: u64) -> Vec<Ground> {
+    let mut grounds = Vec::new();
+    if everything() || seed.is_multiple_of(2) {
+        grounds.push(Ground::on_disk().await);
+    }
+    if everything() || !seed.is_multiple_of(2) {
+        grounds.push(Ground::in_a_bucket().await);
+    }
+    grounds
+}
+
+async fn every_fault(ground: &Ground, operations: &[Operation], faults: &[Trouble], seed: u64) {
+    let (random, mut tally) = (Random::seeded(seed), Tally::default());
+    for operation in operations {
+        let undisturbed = Undisturbed::run(ground, operation).await;
+        println!("{}: {} storage operations", operation.name, undisturbed.operations.len());
+        for (fault, verbs) in some(faults, &random) {
+            for at in undisturbed.places(verbs, &random) {
+                let case = Case { ground, operation, fault, at };
+                if let Some((exit, outcome)) = case.try_it(&undisturbed.safe).await {
+                    tally.add(operation.name, fault, exit, outcome.map_err(|problem| format!("at {at}: {problem}")));
+                }
+            }
+        }
+    }
+    tally.settle();
+}
+
+/// Returns all faults, or the first and some that are drawn.
+fn some(faults: &[Trouble], random: &Random) -> Vec<Trouble> {
+    let mut others = faults[1..].to_vec();
+    while !everything() && others.len() > DRAWN {
+        others.swap_remove(drawn(others.len(), random));
+    }
+    std::iter::once(faults[0]).chain(others).collect()
+}
+
+fn drawn(of: usize, random: &Random) -> usize {
+    usize::try_from(random.next_u64() % of as u64).expect("it is less than another usize")
+}
+
+/// What an operation does that nothing disturbs.
+struct Undisturbed {
+    /// Its storage operations, as the log has them.
+    operations: Vec<String>,
+    /// What is there before and after.
+    safe: Safe,
+}
+
+impl Undisturbed {
+    async fn run(ground: &Ground, operation: &Operation) -> Self {
+        ground.begin_from(&operation.state).await;
+        operation.prepare(ground).await;
+        let mut safe = Safe::of(&ground.place).await;
+        let mut running = ground.start(&format!("none{}", operation.sizes), operation.hours, &operation.arguments);
+        if operation.is_endless {
+            let begin = Instant::now();
+            while !operation.has_done_enough(&ground.operations()) {
+                assert!(running.is_running(), "{}", running.stderr());
+                assert!(begin.elapsed() < LIMIT, "it never does all of it: {:#?}", ground.operations());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            running.kill();
+            running.wait();
+        } else {
+            running.wait().exits(0);
+        }
+        safe.retain(&Safe::of(&ground.place).await);
+        Self { operations: ground.operations(), safe }
+    }
+
+    /// Returns the numbers of the storage operations that a fault is tried at: of those that begin with one of these words
+    /// (none: of all) each, or one that is drawn.
+    fn places(&self, verbs: &[&str], random: &Random) -> Vec<usize> {
+        let verb = |line: &String| line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let meant = self.operations.iter().enumerate();
+        let meant = meant.filter(|(_, line)| verbs.is_empty() || verbs.contains(&verb(line).as_str()));
+        let places: Vec<usize> = meant.map(|(index, _)| index + 1).collect();
+        if everything() || places.is_empty() { places } else { vec![places[drawn(places.len(), random)]] }
+    }
+}
+
+struct Case<'a> {
+    ground: &'a Ground,
+    operation: &'a Operation,
+    fault: &'a str,
+    at: usize,
+}
+
+impl Case<'_> {
+    /// Runs the operation into its fault; returns how it ended and what came of it, or nothing where it never met the fault.
+    async fn try_it(&self, safe: &Safe) -> Option<(i32, Result<(), String>)> {
+        let Self { ground, operation, fault, at } = self;
+        ground.begin_from(&operation.state).await;
+        operation.prepare(ground).await;
+        let mut running =
+            ground.start(&format!("{fault}@{at}{}", operation.sizes), operation.hours, &operation.arguments);
+        if *fault == KILL && !ground.kill_where_it_hangs(&mut running) {
+            return None;
+        }
+        let run = running.wait();
+        let met = format!(": {fault}");
+        if !ground.operations().iter().any(|line| line.ends_with(&met)) {
+            return None;
+        }
+        let outcome = self.judge(&run, safe).await;
+        let outcome = outcome.map_err(|problem| format!("{problem}\n  it had ended with {}: {}", run.code, run.stderr));
+        Some((run.code, outcome))
+    }
+
+    async fn judge(&self, run: &Run, safe: &Safe) -> Result<(), String> {
+        let Self { ground, operation, .. } = self;
+        match run.code {
+            // A store that lies about what it holds makes a command say so, too; but it must lose nothing.
+            0 if LIES.contains(&self.fault) => {}
+            0 => operation.is_done(ground, &run.stdout).await?,
+            137 => {}
+            _ if run.stderr.contains("error: ") => {}
+            _ => return Err("it failed without a word".into()),
+        }
+        if !operation.begins_with_nothing() {
+            self.verify(safe, "after the fault").await?;
+        }
+        operation.repeat(ground, run.code).await?;
+        self.verify(safe, "after the repetition").await
+    }
+
+    /// Checks that what was safe is safe, and that a verification finds nothing wrong and names what was not finished.
+    async fn verify(&self, safe: &Safe, when: &str) -> Result<(), String> {
+        safe.still_is(&self.ground.place).await.map_err(|problem| format!("{when}: {problem}"))?;
+        let run = self.ground.run(self.operation.hours, &["verify", "--json"]);
+        let found: Value = serde_json::from_str(&run.stdout).unwrap_or_default();
+        if run.code != 0 || found["ok"] != true {
+            return Err(format!("{when}: verify ends with {}: {}{}", run.code, run.stdout, run.stderr));
+        }
+        let now = Safe::of(&self.ground.place).await;
+        let unnamed = now.unfinished().into_iter().find(|id| !found["leftovers"].to_string().contains(id));
+        unnamed.map_or(Ok(()), |id| Err(format!("{when}: {id} was not finished, and verify does not name it: {found}")))
+    }
+}
