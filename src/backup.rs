@@ -30,7 +30,7 @@ pub use increment::{DEFAULT_SHARE, IncrementPlan, IncrementSettings, Take, WhyFu
 pub use pace::ReadLimits;
 pub use parent::Destination;
 pub use plan::{BackupPlan, BackupRequest, PlannedNamespace};
-pub use resume::{Resumption, WhyAnew, resume};
+pub use resume::{MayResume, Resumption, WhyAnew, resume};
 pub(crate) use store::{Filled, QUEUE, store};
 pub use take::{Taken, execute, execute_or_full};
 

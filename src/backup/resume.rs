@@ -38,6 +38,15 @@ pub struct Resumption {
     pub bytes: u64,
 }
 
+/// Which backups an unfinished one may stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayResume {
+    /// Any.
+    Always,
+    /// One that is taken out of turn: it is to show what is there now, unless any is better than none.
+    WhereThereIsNone,
+}
+
 /// Why an unfinished backup is not resumed.
 #[derive(Debug)]
 pub struct WhyAnew(String);
@@ -73,6 +82,7 @@ impl From<Error> for Obstacle {
 /// tells why where there is an unfinished one behind which none was taken. What nobody can resume any more is removed.
 pub async fn resume(
     plan: BackupPlan,
+    may_resume: MayResume,
     deployment: &Deployment,
     context: &BackupContext,
 ) -> (BackupPlan, Option<Resumption>, Option<WhyAnew>) {
@@ -81,6 +91,9 @@ pub async fn resume(
         Ok(found) => found,
         Err(error) => return (plan, None, Some(WhyAnew(format!("what is unfinished is not known: {error}")))),
     };
+    if may_resume == MayResume::WhereThereIsNone && newest.is_some() {
+        return (plan, None, None);
+    }
     let mut why = None;
     for id in unfinished.iter().filter(|id| id.kind() == plan.id.kind()).take(LOOKED_AT) {
         let error = match Box::pin(find(id, &plan, &now, deployment, context)).await {

@@ -3,7 +3,7 @@
 use super::output::{backup_json, counted, moment, name_leftovers};
 use super::{Session, progress, record, stop_requested};
 use crate::backup::{
-    self, BackupPlan, BackupRequest, Destination, IncrementSettings, Resumption, Taken, WhyAnew, WhyFull,
+    self, BackupPlan, BackupRequest, Destination, IncrementSettings, MayResume, Resumption, Taken, WhyAnew, WhyFull,
 };
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -95,8 +95,11 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let (clock, random) = (&session.clock, &session.random);
     let (plan, why_full) = backup::plan(&deployment, request.clone(), increments, destination, (clock, random)).await?;
     name_reason(session, why_full.as_ref());
-    let (plan, resumption, why_anew) =
-        if arguments.resume { Box::pin(backup::resume(plan, &deployment, &context)).await } else { (plan, None, None) };
+    let (plan, resumption, why_anew) = if arguments.resume {
+        Box::pin(backup::resume(plan, MayResume::Always, &deployment, &context)).await
+    } else {
+        (plan, None, None)
+    };
     if arguments.resume && resumption.is_none() && why_anew.is_none() {
         session.say(format_args!("note: no interrupted {kind} backup can be gone on with; begins anew"));
     }

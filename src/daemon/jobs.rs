@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::leader::Leader;
-use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, Resumption, Taken};
+use crate::backup::{self, BackupContext, BackupPlan, BackupRequest, Destination, MayResume, Resumption, Taken};
 use crate::browser;
 use crate::compliance::model::Period;
 use crate::compliance::{Facts, assess};
@@ -127,15 +127,8 @@ impl Bench {
             settings: costs,
         };
         let anew = || async { BackupPlan::make(&deployment, request, &clock, &random).await };
-        let resuming = async {
-            // One that is taken out of turn is to show what is there now, unless any is better than none.
-            let may_resume = run().due.is_some() || context.repository.unfinished().await?.1.is_none();
-            Ok(if may_resume {
-                Box::pin(backup::resume(plan, &deployment, &context)).await
-            } else {
-                (plan, None, None)
-            })
-        };
+        let may_resume = if run().due.is_some() { MayResume::Always } else { MayResume::WhereThereIsNone };
+        let resuming = async { Ok(Box::pin(backup::resume(plan, may_resume, &deployment, &context)).await) };
         let (plan, resumption, not_resumed) = unless_stopped(stop, resuming).await?;
         if let Some(Resumption { bytes, at, .. }) = &resumption {
             tracing::info!(backup = %plan.id, bytes, at = %at.wall(), "resuming an interrupted backup");
