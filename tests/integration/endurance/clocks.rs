@@ -84,11 +84,18 @@ impl Place {
         self.window()["end"]["t"].as_u64().unwrap()
     }
 
+    /// Returns the one range of the recovery window: the moment of a backup that was just taken stands beside it until the
+    /// capture has come so far.
     fn window(&self) -> Value {
-        let listed: Value = self.workspace.run(["list", "--json"]).exits(0).json();
-        let window = listed["recovery_window"].as_array().unwrap();
-        assert_eq!(window.len(), 1, "{listed}");
-        window[0].clone()
+        let begin = Instant::now();
+        loop {
+            let listed: Value = self.workspace.run(["list", "--json"]).exits(0).json();
+            match &listed["recovery_window"].as_array().unwrap()[..] {
+                [window] => return window.clone(),
+                _ => assert!(begin.elapsed() < LIMIT, "the window has a hole: {listed}"),
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Checks that every moment since `begin` is there, and that the newest restores to what there is now.
