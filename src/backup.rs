@@ -140,18 +140,39 @@ pub(crate) async fn commit(
         Err(error) => return Err(abandon(writer, checkpoints, error).await),
     };
     // Nothing is removed from here on: the manifest may be there although its answer never came.
+    let committing = async {
+        writer.commit(&manifest, &context.signing_key).await?;
+        // Once more: whoever has taken the lease meanwhile may not have seen the manifest, and have removed what it names.
+        // Whoever takes it from now on sees it.
+        Ok(checkpoints.are_surely_ours().await)
+    };
     let outcome = tokio::select! {
-        outcome = writer.commit(&manifest, &context.signing_key) => outcome,
+        outcome = committing => outcome,
         () = stop => Err(Error::new(Kind::Interrupted, "the backup was interrupted")),
     };
     match outcome {
-        Ok(()) => {
+        Ok(Ok(())) => {
             checkpoints.are_done().await;
             Ok(manifest)
         }
-        Err(error) => Err(error
+        Ok(Err(error)) if error.kind() == Kind::LeaseHeld => Err(withdraw(&mut writer, &manifest.id, error).await),
+        Ok(Err(error)) | Err(error) => Err(error
             .context(format!("the commit of {} was cut short", manifest.id))
-            .with_hint("'regrow list' shows whether the backup exists; it is whole if it does")),
+            .with_hint("'regrow list' shows whether the backup exists, 'regrow verify' whether it is whole")),
+    }
+}
+
+/// Takes the manifest back of a backup that another run has taken over while it was committed. Returns the error, with what
+/// becomes of the backup.
+async fn withdraw(writer: &mut BackupWriter, id: &BackupId, error: Error) -> Error {
+    match writer.withdraw().await {
+        Ok(()) => error.context(format!("no backup {id} was made")),
+        Err(why) => {
+            tracing::error!(%id, %why, "the manifest of a backup that may lack objects could not be removed");
+            error
+                .context(format!("{id} may not be whole"))
+                .with_hint(format!("'regrow verify {id}' shows whether it is"))
+        }
     }
 }
 

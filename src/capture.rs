@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use self::start::Start;
 use crate::clock::Clock;
 use crate::codec::{Recipients, SigningKey};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::oplog::{MAX_SLICE_BYTES, Range, SliceRecord, Timeline};
 use crate::format::{ClusterTime, TimelineId};
 use crate::mongo::{Deployment, NodePreference};
@@ -65,6 +65,8 @@ pub struct CaptureSettings {
     pub preference: NodePreference,
     /// Whether to end when everything committed at the beginning has been captured.
     pub once: bool,
+    /// How long one that is to end waits for a source or a store that is away; one that runs on waits as long as it takes.
+    pub patience: Duration,
 }
 
 impl Default for CaptureSettings {
@@ -75,6 +77,7 @@ impl Default for CaptureSettings {
             spool_bytes: 1024 * MIB as u64,
             preference: NodePreference::default(),
             once: false,
+            patience: Duration::from_mins(3),
         }
     }
 }
@@ -147,7 +150,8 @@ impl CaptureEvent {
 /// # Errors
 /// [`Kind::Configuration`](crate::error::Kind::Configuration) when the source is no replica set or a privilege is
 /// missing; [`Kind::LeaseHeld`](crate::error::Kind::LeaseHeld) when another capture stores everything before this one
-/// does. Servers and stores that are away are waited for.
+/// does; [`Kind::Interrupted`] when `stop` came before everything was captured that was to be. Servers and stores that are
+/// away are waited for.
 pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Result<()> {
     let (begin_stop, stopping) = watch::channel(false);
     let work = keep_on(context, stopping);
@@ -156,7 +160,12 @@ pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Re
         outcome = &mut work => outcome,
         () = stop => {
             let _ = begin_stop.send(true);
-            work.await
+            work.await?;
+            match context.settings.once {
+                true => Err(Error::new(Kind::Interrupted, "the capture was interrupted before it had come up to now")
+                    .with_hint("what it had read is stored, and the next one goes on behind it")),
+                false => Ok(()),
+            }
         }
     }
 }

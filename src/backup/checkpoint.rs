@@ -203,11 +203,11 @@ impl Checkpoints {
         }
     }
 
-    /// Makes sure of that before the commit, and has patience: hours of work must not fail for one late answer.
+    /// Makes sure of that around the commit, and has patience: hours of work must not fail for one late answer.
     ///
     /// # Errors
     /// As those of [`are_still_ours`](Self::are_still_ours).
-    pub(super) async fn may_be_committed(&self) -> Result<()> {
+    pub(super) async fn are_surely_ours(&self) -> Result<()> {
         let mut delay = RENEWED_AGAIN;
         loop {
             match self.are_still_ours().await {

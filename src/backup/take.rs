@@ -93,7 +93,7 @@ async fn take(
     let writing = async {
         let manifest = write_data(plan, context, stored, &mut writer, &mut checkpoints).await?;
         // Directly before the commit: whoever else has gone on with the backup makes it.
-        checkpoints.may_be_committed().await?;
+        checkpoints.are_surely_ours().await?;
         Ok(manifest)
     };
     let outcome = tokio::select! {

@@ -30,6 +30,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// From this size on of what came, in bytes, more is asked for without a pause.
 const MUCH: usize = MIB;
 
+/// How long members are waited for that do not answer and may have what the others have lost. One that has crashed may come back;
+/// one that was taken away never does.
+const MAY_COME_BACK: Duration = Duration::from_mins(5);
+
 /// What is being read.
 struct Reader<'a> {
     context: &'a CaptureContext,
@@ -44,6 +48,8 @@ struct Reader<'a> {
     compatibility_changed: bool,
     /// With `once`: where to end.
     target: Option<ClusterTime>,
+    /// Since when the entry to go on from has been looked for among members of which some do not answer.
+    unanswered_since: Option<Instant>,
 }
 
 /// Why following one node ended without an error.
@@ -72,6 +78,7 @@ pub(super) async fn read(
         opened_at: Instant::now(),
         compatibility_changed: false,
         target: None,
+        unanswered_since: None,
     };
     if is_new {
         reader.announce(behind_backup).await?;
@@ -93,7 +100,7 @@ pub(super) async fn read(
 impl Reader<'_> {
     /// Follows the oplog from one node to the next.
     async fn follow(&mut self) -> Result<()> {
-        let mut delay = FIRST_DELAY;
+        let (mut delay, mut since) = (FIRST_DELAY, Instant::now());
         let mut avoid_shorter = false;
         loop {
             let before = self.open.end();
@@ -104,7 +111,10 @@ impl Reader<'_> {
                 Ok(Ended::RolledOver) => avoid_shorter = !self.record_gap().await?,
                 Err(error) if error.is_transient() => {
                     if self.open.end() > before {
-                        delay = FIRST_DELAY;
+                        (delay, since) = (FIRST_DELAY, Instant::now());
+                    }
+                    if self.context.settings.once && since.elapsed() >= self.context.settings.patience {
+                        return Err(error);
                     }
                     (self.context.report)(&CaptureEvent::SourceAway(error.to_string()));
                     tokio::time::sleep(delay).await;
@@ -145,13 +155,32 @@ impl Reader<'_> {
         }
     }
 
-    async fn member_that_has_it(&self) -> Result<Option<Node>> {
+    /// Returns a member whose oplog has the entry to go on from; none where no member has it.
+    ///
+    /// # Errors
+    /// When one that may have it does not answer, and has not for a short while only.
+    async fn member_that_has_it(&mut self) -> Result<Option<Node>> {
+        let mut unanswered = None;
         for member in self.context.deployment.members().await? {
-            if has_entry(&member, self.open.end().into()).await.unwrap_or(false) {
-                return Ok(Some(member));
+            match has_entry(&member, self.open.end().into()).await {
+                Ok(true) => {
+                    self.unanswered_since = None;
+                    return Ok(Some(member));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let what =
+                        format!("{} may have the oplog that the others have lost, and does not tell", member.address);
+                    unanswered = Some(error.context(what).transient());
+                }
             }
         }
-        Ok(None)
+        let Some(error) = unanswered else {
+            self.unanswered_since = None;
+            return Ok(None);
+        };
+        let since = *self.unanswered_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < MAY_COME_BACK { Err(error) } else { Ok(None) }
     }
 
     /// Takes a batch into the open slice, closing slices that are full.

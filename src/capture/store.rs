@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::spool::{Order, Orders};
 use super::{CaptureContext, CaptureEvent};
@@ -43,14 +44,15 @@ pub(super) async fn store(
     mut stopping: watch::Receiver<bool>,
 ) -> Result<()> {
     while let Some(due) = orders.next().await? {
-        let mut delay = FIRST_DELAY;
+        let (mut delay, since) = (FIRST_DELAY, Instant::now());
         while let Err(error) = in_time(carry_out(context, &due.order, stored), stopping.clone()).await {
             // Another capture's slices lead elsewhere: nothing that waits here would follow them.
             if error.kind() == Kind::LeaseHeld {
                 return Err(error);
             }
-            // Whoever captures once comes again by itself, and must not find this one still waiting for room or a permission.
-            if *stopping.borrow() || context.settings.once && !error.is_transient() {
+            // Whoever captures once comes again by itself, and must not find this one still waiting.
+            let waits = error.is_transient() && since.elapsed() < context.settings.patience;
+            if *stopping.borrow() || context.settings.once && !waits {
                 return Err(not_stored(error, stored.end()));
             }
             let waiting = orders.waiting();

@@ -115,6 +115,15 @@ impl BackupWriter {
         writing.repository.create_signed(&place, MANIFEST_PURPOSE, manifest, key).await.map(drop)
     }
 
+    /// Takes back the manifest that [`commit`](Self::commit) has written.
+    ///
+    /// # Errors
+    /// Whatever the storage says: it may still be there.
+    pub async fn withdraw(&mut self) -> Result<()> {
+        let writing = self.writing.lock().await;
+        Ok(writing.repository.storage.delete(&layout::manifest(&writing.id)).await?)
+    }
+
     /// Keeps what is stored, whatever happens: another run may go on with it.
     pub async fn keep(&mut self) {
         self.writing.lock().await.written.clear();

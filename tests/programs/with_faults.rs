@@ -3,7 +3,7 @@
 //! `regrow-with-faults PLAN LOG ARGUMENT…` runs `regrow ARGUMENT…`. PLAN says what happens to the store:
 //! `none`, `hang@17` (the fault and the number of the storage operation that meets it) or `seed=7,rate=0.02`. Behind
 //! that, `,ahead=74` sets the clock so many hours ahead, `,hours=FILE` as many as the file says at the moment, and `,segment=4096,pack=65536,part=131072` how large
-//! segments, packs and parts grow. LOG is a file that gets a line for each storage operation, before it
+//! segments, packs and parts grow, and `,stop=TEXT` stops the process as SIGSTOP does before the first storage operation whose line has the text. LOG is a file that gets a line for each storage operation, before it
 //! takes effect, and ends in `: hang` where it met that.
 //!
 //! A program of its own: in the one that ships no argument, variable or setting leads to a store that fails.
@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ struct Plan {
     rate: f64,
     hours_ahead: i64,
     hours_in: Option<PathBuf>,
+    stop: Option<String>,
     targets: Targets,
 }
 
@@ -65,6 +66,12 @@ fn follow(clock: &Clock, file: &Path) {
     }
 }
 
+/// Stands still until somebody sends SIGCONT.
+fn stop_here() {
+    let stopped = Command::new("sh").args(["-c", "kill -STOP $PPID"]).status();
+    assert!(stopped.unwrap().success());
+}
+
 impl Plan {
     fn parse(text: &str) -> Self {
         let mut plan = Self::default();
@@ -75,6 +82,7 @@ impl Plan {
                 ("segment", bytes) => plan.targets.segment_bytes = bytes.parse().unwrap(),
                 ("pack", bytes) => plan.targets.pack_bytes = bytes.parse().unwrap(),
                 ("hours", file) => plan.hours_in = Some(file.into()),
+                ("stop", text) => plan.stop = Some(text.into()),
                 ("part", bytes) => plan.targets.part_bytes = bytes.parse().unwrap(),
                 ("ahead", hours) => plan.hours_ahead = hours.parse().unwrap(),
                 (fault, at) => plan.fault = Some((fault.parse().unwrap(), at.parse().unwrap())),
@@ -89,7 +97,13 @@ impl Plan {
             (None, Some(seed)) => Faulty::seeded(store, Seed { seed, rate: self.rate }),
             (None, None) => Faulty::counting(store),
         };
-        let log = Arc::clone(log);
-        Arc::new(faulty.telling(move |met: &Met<'_>| writeln!(log.lock().unwrap(), "{met}").unwrap()))
+        let (log, stop) = (Arc::clone(log), Mutex::new(self.stop.clone()));
+        Arc::new(faulty.telling(move |met: &Met<'_>| {
+            let line = met.to_string();
+            writeln!(log.lock().unwrap(), "{line}").unwrap();
+            if stop.lock().unwrap().take_if(|text| line.contains(text.as_str())).is_some() {
+                stop_here();
+            }
+        }))
     }
 }

@@ -1,16 +1,23 @@
 //! Killed processes, servers and stores.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::{Acknowledgment, WriteConcern};
+use regrow::capture::{self, CaptureContext, CaptureEvent, CaptureSettings};
 use regrow::clock::Clock;
+use regrow::mongo::Deployment;
 use regrow::random::Random;
 use regrow::secret::Secret;
-use regrow::storage::{S3, S3Credentials, S3Options};
+use regrow::storage::{Backoff, S3, S3Credentials, S3Options};
 
-use super::{Writer, agrees, capture_up_to_now, entries, is_the_oplog, on_disk, quick, repository, start, workspace};
+use super::{
+    Writer, agrees, capture_up_to_now, entries, is_the_oplog, listed, on_disk, quick, repository, start, workspace,
+};
 use crate::harness::{self, Options, Topology, Workspace};
+use crate::small_backups::signing_key;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_it_loses_and_repeats_nothing() {
@@ -52,6 +59,95 @@ async fn elections_and_lost_members_leave_no_hole() {
     capture_up_to_now(&workspace);
     let entries = is_the_oplog(&workspace, &client).await;
     assert!(entries > 100, "{entries}");
+}
+
+/// A member whose oplog begins later, because it was synchronised anew, is no proof that anything is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_does_not_answer_may_have_what_another_has_lost() {
+    let servers = harness::own(&Options { topology: Topology::ReplicaSet { nodes: 3 }, ..Options::default() });
+    let (client, workspace) = (servers.client().await, workspace(&servers));
+    capture_up_to_now(&workspace);
+    let orders = client.database("shop").collection::<Document>("orders");
+    orders.insert_one(doc! { "_id": "before" }).await.unwrap();
+    let primary = servers.primary().await;
+    let [anew, other] = [1, 2].map(|step| (primary + step) % 3);
+    servers.stop(anew);
+    for entry in fs::read_dir(&servers.hosts()[anew].dbpath).unwrap().map(Result::unwrap) {
+        let remove = if entry.path().is_dir() { fs::remove_dir_all } else { fs::remove_file };
+        remove(entry.path()).unwrap();
+    }
+    servers.start_again(anew);
+    let everywhere = WriteConcern::builder().w(Acknowledgment::Nodes(3)).build();
+    orders.insert_one(doc! { "_id": "after" }).write_concern(everywhere).await.unwrap();
+
+    for silent in [primary, other] {
+        servers.pause(silent);
+    }
+    let mut capture = workspace.regrow(["capture"]).spawn();
+    capture.wait_until_it_says("may have the oplog that the others have lost, and does not tell");
+    for silent in [primary, other] {
+        servers.resume(silent);
+    }
+    capture.wait_until_it_says("captured up to");
+    capture.signal("TERM");
+    let said = capture.wait().exits(0).stderr;
+    assert!(!said.contains("a gap"), "{said}");
+    capture_up_to_now(&workspace);
+    assert_eq!(listed(&workspace)["gaps"], serde_json::json!([]));
+    is_the_oplog(&workspace, &servers.client().await).await;
+}
+
+/// Whoever runs it from cron must hear of it, and not find ten of them waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn capturing_once_does_not_wait_for_ever_for_a_source_or_a_store_that_is_away() {
+    for source_is_away in [true, false] {
+        let servers = Arc::new(harness::own(&Options { s3: true, ..Options::default() }));
+        let workspace = quick(Workspace::on_s3(servers.uri(), servers.s3()));
+        capture_up_to_now(&workspace);
+        servers.client().await.database("shop").collection("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
+        let prefix = workspace.repository_url().rsplit('/').next().unwrap().to_owned();
+        let options = S3Options { prefix, backoff: Backoff::without_pauses(), ..servers.s3().options() };
+        let store = S3::connect(options, Clock::system(), Random::system()).await.unwrap();
+        let goes = Arc::clone(&servers);
+        let context = CaptureContext {
+            deployment: Deployment::connect(&Secret::new(servers.uri().to_owned())).await.unwrap(),
+            repository: repository(Arc::new(store)).await,
+            recipients: None,
+            signing_key: signing_key(&workspace),
+            source: "test".into(),
+            settings: CaptureSettings { once: true, patience: Duration::from_secs(1), ..CaptureSettings::default() },
+            clock: Clock::system(),
+            random: Random::system(),
+            report: Box::new(move |event| match event {
+                CaptureEvent::Resumed(_) if source_is_away => goes.kill(0),
+                CaptureEvent::Resumed(_) => goes.kill_s3(),
+                _ => {}
+            }),
+        };
+        let error = capture::run(&context, std::future::pending()).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn capturing_once_that_is_interrupted_does_not_say_that_it_is_done() {
+    let (servers, database) = (harness::replica_set(), harness::unique_database_name());
+    let workspace = workspace(servers);
+    capture_up_to_now(&workspace);
+    // More than a slice holds: there is much to do behind the first.
+    let orders = servers.client().await.database(&database).collection("orders");
+    orders.insert_many((0..40).map(|number| doc! { "_id": number, "text": "x".repeat(1 << 20) })).await.unwrap();
+    let log = workspace.path("operations");
+    let mut capture = workspace.with_faults("none,stop=create oplog", &log, &["capture", "--once"]).spawn();
+    while !fs::read_to_string(&log).is_ok_and(|log| log.contains("create oplog")) {
+        assert!(capture.is_running(), "{}", capture.stderr());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    capture.signal("TERM");
+    capture.signal("CONT");
+    let said = capture.wait().exits(130).stderr;
+    assert!(said.contains("interrupted before it had come up to now"), "{said}");
+    capture_up_to_now(&workspace);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -79,6 +79,27 @@ async fn whoever_slept_while_its_backup_was_resumed_harms_nothing() {
     stage.restores(&workspace, &first).await;
 }
 
+/// A run that was stopped directly before its commit, while another gave up what it had stored and removed that, does not say
+/// that there is a backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_slept_before_its_commit_while_its_packs_were_removed_makes_no_backup() {
+    let stage = Stage::new().await;
+    let workspace = stage.workspace();
+    let first = stage.content().await;
+    let mut sleeper = workspace.begins("none,stop=manifest.json");
+    workspace.wait_until(&mut sleeper, |line| line.contains("create") && line.ends_with("manifest.json"));
+    let id = workspace.unfinished();
+    let taken = workspace.takes(&[]);
+    assert_ne!(taken.answer["id"], id.as_str(), "its catalog stands in the way: {}", taken.stderr);
+    assert!(!folder(&workspace, &id).join("packs/0001.tar").exists(), "nobody can go on with it");
+    sleeper.signal("CONT");
+    let run = sleeper.wait().exits(75);
+    assert!(run.stderr.contains(&format!("no backup {id} was made")), "{run:?}");
+    let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
+    assert!(listed["backups"].as_array().unwrap().iter().all(|backup| backup["id"] != id.as_str()), "{listed}");
+    stage.restores(&workspace, &first).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn expire_keeps_what_may_be_resumed_for_a_day() {
     let stage = Stage::new().await;
