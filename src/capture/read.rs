@@ -17,7 +17,7 @@ use crate::format::{ClusterTime, Subject};
 use crate::mongo::oplog::{self, EntryBatch, Tail, Tailed};
 use crate::mongo::{Node, oplog::has_entry};
 use crate::repository::SealedSlice;
-use crate::units::MIB;
+use crate::units::{Elapsed, MIB};
 
 /// The wait before a lost source is tried again; doubled each time.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// From this size on of what came, in bytes, more is asked for without a pause.
 const MUCH: usize = MIB;
+
+/// How long a node may send nothing until it is asked for: each replica set writes to its oplog all ten seconds, at least.
+const STANDS_STILL: Duration = Duration::from_secs(20);
 
 /// How long members are waited for that do not answer and may have what the others have lost. One that has crashed may come back;
 /// one that was taken away never does.
@@ -136,9 +139,17 @@ impl Reader<'_> {
         }
         self.check_history(&node).await?;
         let mut tail = Tail::open(&node, self.open.end().into()).await?;
+        let mut heard_at = Instant::now();
         loop {
             let Tailed::Batch(batch) = tail.next().await? else { return Ok(Ended::RolledOver) };
+            let before = self.open.end();
             self.take(&batch).await?;
+            if self.open.end() > before {
+                heard_at = Instant::now();
+            } else if heard_at.elapsed() >= STANDS_STILL {
+                self.check_follows(&node).await?;
+                heard_at = Instant::now();
+            }
             if self.target.is_some_and(|target| self.open.end() >= target) {
                 return Ok(Ended::Done);
             }
@@ -153,6 +164,20 @@ impl Reader<'_> {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+
+    /// Makes sure that a node that sends nothing has nothing to send: its replication may stand still, and it would never say so.
+    async fn check_follows(&self, node: &Node) -> Result<()> {
+        let committed = self.context.deployment.committed_time().await?.map_or(0, |committed| committed.time);
+        let behind = Duration::from_secs(committed.saturating_sub(self.open.end().t).into());
+        if behind < STANDS_STILL {
+            return Ok(());
+        }
+        let (address, behind) = (&node.address, Elapsed(behind));
+        Err(Error::failed(format!(
+            "{address} does not follow its replica set: its oplog ends {behind} before the others'"
+        ))
+        .transient())
     }
 
     /// Returns a member whose oplog has the entry to go on from; none where no member has it.

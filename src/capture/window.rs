@@ -34,7 +34,9 @@ pub(super) async fn watch(context: &CaptureContext, stored: &Stored) -> Infallib
 async fn closing(context: &CaptureContext, stored: &Stored) -> Result<Option<CaptureEvent>> {
     let node = context.deployment.node_to_tail(&context.settings.preference).await?;
     let window = oplog::window(&node).await?;
-    let seconds = |from: u32| Duration::from_secs(u64::from(window.last.time.saturating_sub(from)));
+    // The node's own oplog may end earlier than what the replica set has committed.
+    let committed = context.deployment.committed_time().await?.map_or(0, |committed| committed.time);
+    let seconds = |from: u32| Duration::from_secs(u64::from(window.last.time.max(committed).saturating_sub(from)));
     let (behind, window) = (seconds(stored.end().t), seconds(window.first.time));
     (context.report)(&CaptureEvent::Window { reaches_back: window });
     let closes = behind * FACTOR > window && behind > context.settings.slice_interval * 2;

@@ -1,18 +1,20 @@
 //! A server that a drill starts for itself, and that is gone afterwards.
 //!
-//! It listens on this machine alone, keeps its data in a folder of its own, and never deletes documents that have expired.
+//! It listens on a socket in a folder of its own, which none but this user may enter: what a drill restores is everything that is
+//! encrypted elsewhere. Its data lies there, too, and it never deletes documents that have expired.
 //! It is no member of a replica set: nothing of it is replicated, so an oplog would only be written twice. The folder holds
 //! a lock for as long as the drill lives. A drill that was killed leaves server and folder: the next one finds a folder
 //! whose lock nobody holds, ends the server that works in it, and removes it. Folders are made and looked for under the lock of
 //! the folder around them: so one that is found without a lock of its own is no drill's that is just beginning.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::Pid;
 use tempfile::TempDir;
 
@@ -25,6 +27,13 @@ const PREFIX: &str = "regrow-drill-";
 const LOCK: &str = "lock";
 const DATA: &str = "data";
 const LOG: &str = "mongod.log";
+const SOCKET: &str = "mongod.sock";
+
+/// What of a socket's path is not written as it is. The driver knows a socket by its last five letters, so they are.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
+
+/// The bytes that a socket's path may have on Linux (`sun_path` of unix(7), without the zero behind it).
+const LONGEST_SOCKET: usize = 107;
 
 /// The memory that the server keeps data in: the drill must leave some to whatever else runs here.
 const CACHE_GIB: &str = "1";
@@ -32,14 +41,11 @@ const CACHE_GIB: &str = "1";
 /// How long the server may take until it answers.
 const START: Duration = Duration::from_mins(1);
 
-/// How often a start is tried: somebody may have taken the port meanwhile.
-const STARTS: u32 = 3;
-
 /// The server and its folder. Dropping it ends one and removes the other: fields are dropped in their order.
 #[derive(Debug)]
 pub(super) struct Throwaway {
     server: Server,
-    port: u16,
+    uri: Secret,
     folder: TempDir,
     _lock: File,
 }
@@ -58,16 +64,11 @@ impl Drop for Server {
 impl Throwaway {
     /// Starts `mongod` with a data folder below `folder`, and waits until it answers.
     pub(super) async fn start(mongod: &Path, folder: &Path) -> Result<(Self, Deployment)> {
-        let mut attempt = 1;
-        loop {
-            let throwaway = Self::spawn(mongod, folder)?;
-            match throwaway.answers().await {
-                Ok(started) => return Ok(started),
-                Err(failed) if attempt == STARTS => {
-                    let (throwaway, error) = *failed;
-                    return Err(throwaway.why(error));
-                }
-                Err(_) => attempt += 1,
+        match Self::spawn(mongod, folder)?.answers().await {
+            Ok(started) => Ok(started),
+            Err(failed) => {
+                let (throwaway, error) = *failed;
+                Err(throwaway.why(error))
             }
         }
     }
@@ -79,27 +80,28 @@ impl Throwaway {
                 .with_hint("check drill.folder: it must exist, be writable, and hold all data of a backup")
         };
         let _guard = File::open(folder).and_then(locked).map_err(|error| failed("lock", error))?;
-        let temporary = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder);
+        let temporary =
+            tempfile::Builder::new().prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir_in(folder);
         let folder = temporary.map_err(|error| failed("make a folder in", error))?;
         let lock = File::create(folder.path().join(LOCK))
             .and_then(locked)
             .map_err(|error| failed("lock a folder in", error))?;
         fs::create_dir(folder.path().join(DATA)).map_err(|error| failed("make a folder in", error))?;
-        let port = free_port().map_err(|error| failed("find a free port for a server in", error))?;
-        let server = command(mongod, folder.path(), port).spawn().map_err(|error| {
+        let socket = absolute(folder.path().join(SOCKET)).map_err(|error| failed("find", error))?;
+        let uri = uri(&socket)?;
+        let server = command(mongod, folder.path(), &socket).spawn().map_err(|error| {
             Error::configuration(format!("cannot run '{}', which drill.mongod names", mongod.display()))
                 .caused_by(error)
                 .with_hint("install MongoDB's mongod, or name it by its whole path")
         })?;
-        Ok(Self { server: Server(server), port, folder, _lock: lock })
+        Ok(Self { server: Server(server), uri, folder, _lock: lock })
     }
 
     /// Waits until the server answers; gives it back with the last error if it does not.
     async fn answers(mut self) -> std::result::Result<(Self, Deployment), Box<(Self, Error)>> {
-        let uri = format!("mongodb://127.0.0.1:{}/?directConnection=true&serverSelectionTimeoutMS=2000", self.port);
         let begun = tokio::time::Instant::now();
         loop {
-            match Deployment::connect(&Secret::new(uri.clone())).await {
+            match Deployment::connect(&self.uri).await {
                 Ok(deployment) => return Ok((self, deployment)),
                 Err(error) if begun.elapsed() > START || self.has_ended() => return Err(Box::new((self, error))),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -144,15 +146,24 @@ fn locked(file: File) -> std::io::Result<File> {
     Ok(file)
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// Returns how the server is reached.
+fn uri(socket: &Path) -> Result<Secret> {
+    let path = socket.to_str().filter(|path| path.len() <= LONGEST_SOCKET);
+    let path = path.ok_or_else(|| {
+        Error::configuration(format!(
+            "no server can listen at {}: {LONGEST_SOCKET} bytes of UTF-8 are the most",
+            socket.display()
+        ))
+        .with_hint("give a shorter drill.folder")
+    })?;
+    let address = utf8_percent_encode(path, ENCODED);
+    Ok(Secret::new(format!("mongodb://{address}/?directConnection=true&serverSelectionTimeoutMS=2000")))
 }
 
-fn command(mongod: &Path, folder: &Path, port: u16) -> Command {
+fn command(mongod: &Path, folder: &Path, socket: &Path) -> Command {
     let mut command = Command::new(mongod);
     command.arg("--dbpath").arg(folder.join(DATA)).arg("--logpath").arg(folder.join(LOG));
-    command.arg("--port").arg(port.to_string());
-    command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", CACHE_GIB]);
+    command.arg("--bind_ip").arg(socket).args(["--nounixsocket", "--wiredTigerCacheSizeGB", CACHE_GIB]);
     command.args(["--setParameter", "ttlMonitorEnabled=false"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command

@@ -229,17 +229,20 @@ impl Deployment {
             let address = preferred.me.clone().unwrap_or_else(|| self.addresses());
             return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: preferred.me });
         }
+        self.direct(self.unless_it_lags(preferred).await?.me)
+    }
+
+    /// Returns the preferred node, or the primary where that one is a secondary that lags behind.
+    async fn unless_it_lags(&self, preferred: Hello) -> Result<Hello> {
         let lag = match (self.committed_time().await?, preferred.majority) {
             (Some(committed), Some(seen)) => committed.time.saturating_sub(seen.time),
             _ => 0,
         };
-        let chosen = if preferred.secondary && u64::from(lag) > MAX_LAG.as_secs() {
+        if preferred.secondary && u64::from(lag) > MAX_LAG.as_secs() {
             tracing::warn!(address = preferred.me, lag_seconds = lag, "the secondary lags behind; reading the primary");
-            hello(&self.client, ReadPreference::Primary).await?
-        } else {
-            preferred
-        };
-        self.direct(chosen.me)
+            return hello(&self.client, ReadPreference::Primary).await;
+        }
+        Ok(preferred)
     }
 
     /// Asks a secondary, or the primary where none answers soon.
@@ -255,13 +258,13 @@ impl Deployment {
         hello(&self.client, ANY_NODE).await
     }
 
-    /// Picks a node whose oplog to follow: one that `preference` allows.
+    /// Picks a node whose oplog to follow: one that `preference` allows, and where it leaves the choice, none that lags behind.
     ///
     /// # Errors
     /// When no such node answers.
     pub async fn node_to_tail(&self, preference: &NodePreference) -> Result<Node> {
         let hello = match preference {
-            NodePreference::SecondaryPreferred => self.secondary_or_primary().await?,
+            NodePreference::SecondaryPreferred => self.unless_it_lags(self.secondary_or_primary().await?).await?,
             other => hello(&self.client, other.criteria()).await?,
         };
         if self.is_direct() || hello.me.is_none() {

@@ -31,11 +31,21 @@ impl Repository {
         self.change(layout::EVIDENCE_BOUNDS, keep, key).await
     }
 
-    /// Moves the end of evidence on to these records.
-    pub(super) async fn move_evidence_bounds(&self, ends: &[Predecessor], key: &SigningKey) -> Result<()> {
+    /// Moves the end of evidence on to these records. Others stay beside them that their writer does not know: they were recorded
+    /// meanwhile, or are gone, and then they are missed as before.
+    pub(super) async fn move_evidence_bounds(
+        &self,
+        ends: &[Predecessor],
+        is_known: impl Fn(&Predecessor) -> bool,
+        key: &SigningKey,
+    ) -> Result<()> {
         let moved = |found: Option<EvidenceBounds>| {
-            let head = found.map_or_else(|| self.new_head::<EvidenceBounds>(), |bounds| bounds.head);
-            Ok(Some(EvidenceBounds { head, ends: ends.to_vec() }))
+            let (head, before) = match found {
+                Some(EvidenceBounds { head, ends }) => (head, ends),
+                None => (self.new_head::<EvidenceBounds>(), Vec::new()),
+            };
+            let others = before.into_iter().filter(|end| !is_known(end));
+            Ok(Some(EvidenceBounds { head, ends: ends.iter().cloned().chain(others).collect() }))
         };
         self.change(layout::EVIDENCE_BOUNDS, moved, key).await
     }

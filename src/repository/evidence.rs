@@ -200,7 +200,8 @@ impl Repository {
             self.witness.remember(self.id(), &log.ends());
         }
         // It is recorded. Where the bounds could not be moved, those from before are still true.
-        if let Err(error) = self.move_evidence_bounds(&log.ends(), recorder.signing_key).await {
+        let is_known = |end: &Predecessor| log.records.contains_key(&end.key);
+        if let Err(error) = self.move_evidence_bounds(&log.ends(), is_known, recorder.signing_key).await {
             tracing::warn!(%error, "the bounds of evidence could not be moved");
         }
         Ok(key)

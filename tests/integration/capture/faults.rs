@@ -97,6 +97,50 @@ async fn a_member_that_does_not_answer_may_have_what_another_has_lost() {
     is_the_oplog(&workspace, &servers.client().await).await;
 }
 
+/// It answers every question, and its oplog does not grow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secondary_whose_replication_stands_still_is_left() {
+    let servers = harness::own(&Options {
+        topology: Topology::ReplicaSet { nodes: 3 },
+        parameters: vec!["enableTestCommands=1"],
+        ..Options::default()
+    });
+    let (client, workspace) = (servers.client().await, workspace(&servers));
+    let primary = servers.primary().await;
+    let [still, hidden] = [1, 2].map(|step| (primary + step) % 3);
+    // Nobody is sent to a hidden one, so there is but one secondary to read from.
+    let admin = client.database("admin");
+    let mut reply = admin.run_command(doc! { "replSetGetConfig": 1 }).await.unwrap();
+    let mut config = reply.get_document_mut("config").unwrap().clone();
+    let version = config.get_i32("version").unwrap() + 1;
+    config.insert("version", version);
+    for member in config.get_array_mut("members").unwrap() {
+        let member = member.as_document_mut().unwrap();
+        if member.get_str("host").unwrap() == servers.hosts()[hidden].address() {
+            member.extend(doc! { "hidden": true, "priority": 0 });
+        }
+    }
+    admin.run_command(doc! { "replSetReconfig": config }).await.unwrap();
+    capture_up_to_now(&workspace);
+    let mut capture = start(&workspace);
+    let order = doc! { "configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn" };
+    servers.node_client(still).await.database("admin").run_command(order).await.unwrap();
+    let writer = Writer::start(&client, "shop");
+    capture.wait_until_it_says("does not follow its replica set");
+    writer.stop().await;
+    let last =
+        Deployment::connect(&Secret::new(servers.uri().to_owned())).await.unwrap().committed_time().await.unwrap();
+    let mut waited = 0;
+    while on_disk(&workspace).await.captured().await.unwrap().pop().unwrap().end() < last.unwrap().into() {
+        assert!(waited < 600, "{}", capture.stderr());
+        waited += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    capture.signal("TERM");
+    capture.wait().exits(0);
+    is_the_oplog(&workspace, &client).await;
+}
+
 /// Whoever runs it from cron must hear of it, and not find ten of them waiting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn capturing_once_does_not_wait_for_ever_for_a_source_or_a_store_that_is_away() {

@@ -1,5 +1,6 @@
 //! Drills that are killed at any moment, and what the next one finds.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
@@ -7,18 +8,21 @@ use mongodb::bson::{Document, doc};
 use super::ground::{Ground, scratch_databases};
 use crate::harness;
 
-/// When drills are killed: from before they begin to restore until they are over.
-fn moments() -> impl Iterator<Item = Duration> {
-    (1..=14).map(|number| Duration::from_millis(number * 90))
-}
+/// When drills are killed: from before they begin to restore until they are over, on a machine that is busy, too.
+const STEP: Duration = Duration::from_millis(90);
+const MOMENTS: u32 = 14;
+const MOST_MOMENTS: u32 = 140;
 
 #[tokio::test]
 async fn what_a_killed_drill_leaves_of_its_own_server_the_next_one_removes() {
     let ground = Ground::new().await;
     let mut left = 0;
-    for moment in moments() {
+    for number in 1..=MOST_MOMENTS {
+        if number > MOMENTS && left > 0 {
+            break;
+        }
         let mut drill = ground.workspace.regrow(["drill", "latest"]).spawn();
-        tokio::time::sleep(moment).await;
+        tokio::time::sleep(number * STEP).await;
         drill.kill();
         left += std::fs::read_dir(ground.workspace.path("drills")).unwrap().count();
     }
@@ -29,6 +33,39 @@ async fn what_a_killed_drill_leaves_of_its_own_server_the_next_one_removes() {
     ground.is_clean();
 }
 
+/// What is encrypted everywhere else lies open in it.
+#[tokio::test]
+async fn a_drills_own_server_is_reached_by_nobody_else() {
+    let ground = Ground::new().await;
+    let mut drill = ground.workspace.regrow(["drill", "latest"]).spawn();
+    let (folder, log) = loop {
+        assert!(drill.is_running(), "{}", drill.stderr());
+        let folder = std::fs::read_dir(ground.workspace.path("drills")).unwrap().next();
+        let Some(folder) = folder.map(|folder| folder.unwrap().path()) else { continue };
+        let log = std::fs::read_to_string(folder.join("mongod.log")).unwrap_or_default();
+        if log.contains("Waiting for connections") {
+            break (folder, log);
+        }
+    };
+    let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    let listening: Vec<&str> = log.lines().filter(|line| line.contains("Listening on")).collect();
+    assert_eq!(listening.len(), 1, "{listening:?}");
+    assert!(listening[0].contains(folder.join("mongod.sock").to_str().unwrap()), "{listening:?}");
+    drill.wait().exits(0);
+    ground.is_clean();
+}
+
+#[tokio::test]
+async fn a_place_that_is_too_long_for_a_socket_is_refused() {
+    let mut ground = Ground::new().await;
+    let folder = ground.workspace.path(&"long/".repeat(20));
+    std::fs::create_dir_all(&folder).unwrap();
+    ground.workspace.set("drill.folder", folder.to_str().unwrap());
+    let said = ground.workspace.run(["drill", "latest"]).exits(3).stderr;
+    assert!(said.contains("no server can listen at") && said.contains("give a shorter drill.folder"), "{said}");
+}
+
 #[tokio::test]
 async fn what_a_killed_drill_leaves_on_a_shared_server_the_next_one_removes_and_no_more() {
     let mut ground = Ground::new().await;
@@ -36,9 +73,12 @@ async fn what_a_killed_drill_leaves_on_a_shared_server_the_next_one_removes_and_
     ground.restore_to_server(target.uri());
     let client = target.client().await;
     let mut left = 0;
-    for moment in moments() {
+    for number in 1..=MOST_MOMENTS {
+        if number > MOMENTS && left > 0 {
+            break;
+        }
         let mut drill = ground.workspace.regrow(["drill", "latest"]).spawn();
-        tokio::time::sleep(moment / 2).await;
+        tokio::time::sleep(number * STEP / 2).await;
         drill.kill();
         left += scratch_databases(&client).await.len();
     }
@@ -62,8 +102,11 @@ async fn what_a_killed_drill_leaves_on_a_shared_server_the_next_one_removes_and_
 #[tokio::test]
 async fn a_drill_that_is_interrupted_cleans_up_and_says_so() {
     let ground = Ground::new().await;
-    let drill = ground.workspace.regrow(["drill", "latest"]).spawn();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut drill = ground.workspace.regrow(["drill", "latest"]).spawn();
+    while std::fs::read_dir(ground.workspace.path("drills")).unwrap().next().is_none() {
+        assert!(drill.is_running(), "{}", drill.stderr());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     drill.signal("INT");
     let run = drill.wait().exits(130);
     assert!(run.stderr.contains("the drill was interrupted"), "{run:?}");

@@ -1,15 +1,17 @@
 //! Evidence: one chain, in which what was altered or removed is missed, whatever a crash leaves of it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use regrow::clock::Clock;
 use regrow::codec::SigningKey;
 use regrow::format::evidence::Event;
 use regrow::progress::Progress;
 use regrow::random::Random;
 use regrow::repository::{EvidenceLog, Recorder, Repository};
-use regrow::storage::{Fault, Faulty, Local};
+use regrow::storage::{Fault, Faulty, Fenced, Gate, Local, StorageResult};
 use regrow::verify::{Level, VerifyRequest, verify};
 use serde_json::Value;
 
@@ -101,12 +103,66 @@ async fn damage_that_was_found_does_not_count_as_restorable() {
     assert!(said.contains("no service is running") && !said.contains("no objectives"), "{said}");
 }
 
+/// Lets somebody else record something before its write number `at`.
+struct Interposed {
+    repository: Repository,
+    key: SigningKey,
+    at: u64,
+    writes: AtomicU64,
+    recorded: Mutex<Option<String>>,
+}
+
+#[async_trait]
+impl Gate for Interposed {
+    async fn pass(&self) -> StorageResult<()> {
+        if self.writes.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+            let (clock, random) = (Clock::system(), Random::system());
+            let recorder = Recorder { who: "another", signing_key: &self.key, random: &random };
+            let recorded = self.repository.record_one(event(), clock.now(), &recorder).await.unwrap();
+            *self.recorded.lock().unwrap() = Some(recorded);
+        }
+        Ok(())
+    }
+}
+
+fn event() -> Event {
+    Event::Configuration { schedules: Vec::new(), workloads: Vec::new(), retention: None }
+}
+
+/// Whichever of two writers is slower, at whichever of its writes: what the other one has recorded is missed once it is gone.
+#[tokio::test]
+async fn a_slow_writer_does_not_put_the_bounds_back() {
+    let (key, clock, random) = (SigningKey::generate(&Random::system()), Clock::system(), Random::system());
+    let recorder = Recorder { who: "a test", signing_key: &key, random: &random };
+    let mut at = 0;
+    loop {
+        at += 1;
+        let folder = tempfile::tempdir().unwrap();
+        let (repository, _) = Repository::init(local(folder.path()), &key, &clock, &random).await.unwrap();
+        let gate = Arc::new(Interposed {
+            repository: repository.clone(),
+            key: key.clone(),
+            at,
+            writes: AtomicU64::default(),
+            recorded: Mutex::default(),
+        });
+        let fenced = Fenced::new(local(folder.path()), Arc::clone(&gate) as Arc<dyn Gate>);
+        let slow = Repository::open(Arc::new(fenced)).await.unwrap();
+        slow.record_one(event(), clock.now(), &recorder).await.unwrap();
+        let Some(other) = gate.recorded.lock().unwrap().take() else { break };
+        std::fs::remove_file(folder.path().join(&other)).unwrap();
+        let structure = VerifyRequest::everything(Level::Structure);
+        let found = verify(&repository, &structure, clock.now(), &Progress::default()).await.unwrap().findings;
+        assert!(found.iter().any(|finding| finding.object == other), "write {at}: {found:?}");
+    }
+    assert!(at > 2, "{at}");
+}
+
 /// Every operation of recording meets each fault: a record is there or not, and the chain goes on.
 #[tokio::test]
 async fn faults_leave_a_chain_that_goes_on() {
     let (key, clock, random) = (SigningKey::generate(&Random::system()), Clock::system(), Random::system());
     let recorder = Recorder { who: "a test", signing_key: &key, random: &random };
-    let event = || Event::Configuration { schedules: Vec::new(), workloads: Vec::new(), retention: None };
     let mut failures = 0;
     for fault in [Fault::Crash, Fault::FailOnce, Fault::LostReply] {
         for at in 1..=24 {
