@@ -114,7 +114,7 @@ pub async fn is_the_oplog(workspace: &Workspace, client: &Client) -> usize {
     agrees(&repository, workspace, client).await
 }
 
-async fn agrees(repository: &Repository, workspace: &Workspace, client: &Client) -> usize {
+pub async fn agrees(repository: &Repository, workspace: &Workspace, client: &Client) -> usize {
     let captured = repository.captured().await.unwrap().pop().unwrap();
     let found = entries(repository, workspace, &captured).await;
     let (first, last) = (found.first().unwrap().0, Timestamp::from(captured.end()));

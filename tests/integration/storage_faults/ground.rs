@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use mongodb::bson::{Document, doc};
+use regrow::repository::Repository;
 use serde_json::Value;
 
 use super::place::{Objects, Place};
+use crate::capture::agrees;
 use crate::contents::Contents;
 use crate::harness::{self, Options, Run, Running, Servers, Workspace};
 
@@ -112,6 +116,14 @@ impl Ground {
         if state.files.contains_key(FILES[1]) {
             fs::set_permissions(self.workspace.path(FILES[1]), private).unwrap();
         }
+    }
+
+    /// Says what is captured, of the newest timeline, and is not the server's oplog.
+    pub async fn has_captured_the_oplog(&self) -> Result<(), String> {
+        let repository = Repository::open(self.place.store()).await.map_err(|error| error.to_string())?;
+        let client = self.source.client().await;
+        let holding = AssertUnwindSafe(agrees(&repository, &self.workspace, &client)).catch_unwind();
+        holding.await.map(drop).map_err(|_| "what is captured is not the server's oplog: see above".to_owned())
     }
 
     /// Starts a command on a store to which `plan` happens, at a time so many hours from now.

@@ -98,8 +98,12 @@ async fn every_fault(ground: &Ground, operations: &[Operation], faults: &[Troubl
         for (fault, verbs) in some(faults, &random) {
             for at in undisturbed.places(verbs, &random) {
                 let case = Case { ground, operation, fault, at };
-                if let Some((exit, outcome)) = case.try_it(&undisturbed.safe).await {
-                    tally.add(operation.name, fault, exit, outcome.map_err(|problem| format!("at {at}: {problem}")));
+                match case.try_it(&undisturbed.safe).await {
+                    Some((exit, outcome)) => {
+                        let outcome = outcome.map_err(|problem| format!("at {at}: {problem}"));
+                        tally.add(operation.name, fault, exit, outcome);
+                    }
+                    None => tally.miss(),
                 }
             }
         }
@@ -203,6 +207,9 @@ impl Case<'_> {
             self.verify(safe, "after the fault").await?;
         }
         operation.repeat(ground, run.code).await?;
+        if operation.captures() {
+            ground.has_captured_the_oplog().await?;
+        }
         self.verify(safe, "after the repetition").await
     }
 

@@ -147,6 +147,11 @@ impl Operation {
         operations.len() >= ENOUGH && self.schedule.is_none_or(|(_, last)| has_stored(last))
     }
 
+    /// Whether what it leaves can be held against the server's oplog.
+    pub fn captures(&self) -> bool {
+        ["capture", "daemon"].contains(&self.arguments[0].as_str())
+    }
+
     /// Prepares what is outside of the repository.
     pub async fn prepare(&self, ground: &Ground) {
         if let Some((schedule, _)) = self.schedule {
@@ -176,6 +181,9 @@ impl Operation {
             }
             "hold" => listed("list")["backups"][0]["held"] == true,
             "undelete" => !listed("list").to_string().contains("\"expired\""),
+            "expire" if self.hours == 0 => listed("list").to_string().contains("\"expired\""),
+            "expire" => !listed("list").to_string().contains("\"expired\""),
+            "capture" => ground.has_captured_the_oplog().await.is_ok(),
             "keys" => listed("keys")["keys"].as_array().is_some_and(|keys| keys.len() == 2),
             _ => true,
         };

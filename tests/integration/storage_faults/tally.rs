@@ -10,6 +10,7 @@ pub struct Tally {
     /// How the commands that met their fault ended, by exit code; 137 is killed.
     ended: BTreeMap<i32, u32>,
     lost: Vec<String>,
+    missed: u32,
 }
 
 impl Tally {
@@ -23,6 +24,11 @@ impl Tally {
         }
     }
 
+    /// Counts a case that never met its fault: how many storage operations there are differs a little from run to run.
+    pub fn miss(&mut self) {
+        self.missed += 1;
+    }
+
     /// Prints the counts, and panics with everything that was lost.
     pub fn settle(self) {
         let tried: u32 = self.tried.values().sum();
@@ -30,6 +36,7 @@ impl Tally {
             println!("{operation:30} {fault:14} {count:5}");
         }
         println!("exit codes: {:?}", self.ended);
+        println!("never met: {}", self.missed);
         println!("operations × faults: {tried} tried, {} survived, lost: {}", tried - self.lost(), self.lost());
         assert!(tried > 0, "nothing was tried");
         assert_eq!(self.lost, [""; 0], "{} of {tried}", self.lost.len());
