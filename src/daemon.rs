@@ -191,7 +191,7 @@ impl Daemon {
     async fn try_open(&self) -> Result<Place> {
         let place = &self.settings.config.file.repository;
         let store = self.stores.open_unpatient(place, false).await?;
-        let patient = Retrying::new(Arc::clone(&store), self.clock.clone(), self.random.clone());
+        let patient = Retrying::new(Arc::clone(&store), self.random.clone());
         let repository = Repository::open_as(Arc::new(patient), self.settings.config.trust()?).await?;
         repository.accept_signer(&self.settings.signing_key)?;
         Ok(Place { store, repository })
@@ -232,7 +232,7 @@ impl Daemon {
         tracing::info!(generation = lease.generation().await, "this service leads");
         systemd::tell(&[NotifyState::Status("leading")]);
         let fenced = Fenced::new(Arc::clone(&place.store), Arc::clone(&lease) as Arc<dyn crate::storage::Gate>);
-        let patient = Retrying::new(fenced, self.clock.clone(), self.random.clone());
+        let patient = Retrying::new(fenced, self.random.clone());
         let leader = Leader {
             settings,
             repository: place.repository.stored_in(Arc::new(patient)),

@@ -124,8 +124,14 @@ pub async fn run(wanted: Wanted, context: &DrillContext<'_>, stop: impl Future<O
 struct Found {
     way: Way,
     /// What was found out so far; damage ends the drill here.
-    ready: Result<(Catalog, Option<restore::Recovery>)>,
+    ready: Result<Ready>,
+}
+
+/// What it takes to restore it.
+struct Ready {
     segments: SegmentReader,
+    catalog: Catalog,
+    recovery: Option<restore::Recovery>,
 }
 
 /// The same, and how long it took.
@@ -156,17 +162,17 @@ impl Found {
     }
 
     async fn look_ahead(way: Way, context: &DrillContext<'_>) -> Result<Self> {
-        let segments = context.repository.segments(&way.manifest, context.identities.clone()).await?;
         let ready = async {
+            let segments = context.repository.segments(&way.manifest, context.identities.clone()).await?;
             let catalog = context.repository.catalog(&way.manifest, context.identities.as_ref()).await?;
             let recovery = way.survey(&segments, &catalog, &context.progress).await?;
-            Ok::<_, Error>((catalog, recovery))
+            Ok::<_, Error>(Ready { segments, catalog, recovery })
         };
         let ready = match ready.await {
             Err(error) if error.kind() != Kind::Damaged => return Err(error),
             ready => ready,
         };
-        Ok(Self { way, ready, segments })
+        Ok(Self { way, ready })
     }
 }
 
@@ -195,9 +201,9 @@ impl Find {
         target: &Target,
         source: Option<&Deployment>,
     ) -> Result<DrillReport> {
-        let Self { found: Found { way, ready, segments }, took } = self;
+        let Self { found: Found { way, ready }, took } = self;
         let manifest = way.manifest.clone();
-        let (catalog, recovery) = match ready {
+        let Ready { segments, catalog, recovery } = match ready {
             Ok(ready) => ready,
             Err(error) => return Ok(broken(&manifest, &way, target, took, &error)),
         };
@@ -229,7 +235,7 @@ impl Find {
         findings.push(validate(&plan, target).await?);
         for query in context.queries {
             let recovered_to = plan.recovered_to().map(ClusterTime::wall);
-            findings.push(query::ask(query, &plan, &target.deployment, recovered_to).await);
+            findings.push(query::ask(query, &plan, &target.deployment, recovered_to).await?);
         }
         let checked = check.elapsed();
         let summary = restore.finish().await?;

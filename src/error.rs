@@ -121,6 +121,13 @@ impl Error {
         self
     }
 
+    /// Returns the same once more, to be said of something else too; what caused it is part of its message.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let (message, hint) = (self.to_string(), self.hint.clone());
+        Self { kind: self.kind, message, hint, transient: self.transient, source: None }
+    }
+
     /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -217,5 +224,14 @@ mod tests {
         assert_eq!(error.kind(), Kind::Damaged);
         assert_eq!(error.hint(), Some("run verify"));
         assert_eq!(error.to_string(), "cannot read pack 1: hash differs");
+    }
+
+    #[test]
+    fn what_is_said_again_is_the_same() {
+        let cause = std::io::Error::other("disk on fire");
+        let error = Error::failed("cannot read").with_hint("try later").transient().caused_by(cause);
+        let again = error.again();
+        assert_eq!((again.kind(), again.hint(), again.is_transient()), (Kind::Failed, Some("try later"), true));
+        assert_eq!(again.to_string(), error.to_string());
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::evidence::{BackupSummary, Event, RemovedOplog, Run};
 use crate::format::increment::ancestors;
 use crate::format::lease::Lease;
-use crate::format::mark::{Mark, MarkKind};
+use crate::format::mark::{Fate, Mark, MarkKind};
 use crate::format::oplog::Range;
 use crate::format::{BackupId, TimelineId};
 use crate::policy::Retention;
@@ -49,6 +49,8 @@ pub struct ExpiryPlan {
     pub backups: Vec<(BackupId, Verdict)>,
     /// Backups whose manifest cannot be believed: they are left alone.
     pub damaged: Vec<BackupId>,
+    /// Backups whose removal was interrupted before it removed anything, and which stay after all.
+    pub given_up: Vec<BackupId>,
     /// Removals that were interrupted, and what interrupted backups have left.
     pub remains: Vec<BackupId>,
     /// The leases of backups that are or were being taken, as they were seen.
@@ -168,7 +170,12 @@ pub async fn plan(repository: &Repository, retention: &Retention, now: Timestamp
     let (damaged, [remains, by_clock]) =
         (damaged.collect(), [measured_at, now].map(|at| remains(&listing, &expired, &leases, at)));
     let held_back_to = (keeps_more || remains.len() < by_clock.len()).then_some(measured_at);
-    Ok(ExpiryPlan { backups, damaged, remains, leases, oplog, slices, parents, summaries, held_back_to })
+    let given_up = backups.iter().filter(|(id, verdict)| {
+        let fate = expired.get(id).and_then(|mark| mark.fate);
+        *verdict != Verdict::Remove && fate == Some(Fate::Removal)
+    });
+    let given_up = given_up.map(|(id, _)| id.clone()).collect();
+    Ok(ExpiryPlan { backups, damaged, given_up, remains, leases, oplog, slices, parents, summaries, held_back_to })
 }
 
 /// Returns which backups are verified: as far as the last months tell, and all the evidence where those tell of none.
@@ -230,6 +237,10 @@ fn remains(
 /// done stays done, and the next run does the rest.
 pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut Expired) -> Result<()> {
     let with = |wanted: Verdict| plan.backups.iter().filter(move |(_, verdict)| *verdict == wanted).map(|(id, _)| id);
+    for id in &plan.given_up {
+        context.lease.renew().await?;
+        context.repository.give_up_removal(id, context.signing_key).await?;
+    }
     for id in with(Verdict::Expire) {
         context.lease.renew().await?;
         let now = context.clock.now();
@@ -239,8 +250,7 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
     let mut spared: BTreeSet<&BackupId> = BTreeSet::new();
     for id in plan.removals().into_iter().chain(&plan.remains) {
         context.lease.renew().await?;
-        // Somebody may have said so only just now, of it or of what builds on it.
-        if spared.contains(id) || context.repository.mark(MarkKind::Hold, id).await?.is_some() {
+        if spared.contains(id) || !may_go(id, plan, context).await? {
             spared.extend(ancestors(&plan.parents, id));
             continue;
         }
@@ -248,6 +258,10 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
             continue;
         }
         if !removed(context.repository.remove_backup(id).await, done)? {
+            // It may still be brought back, as before.
+            if context.repository.has_backup(id).await? {
+                context.repository.give_up_removal(id, context.signing_key).await?;
+            }
             return Ok(());
         }
         done.removed.push(id.clone());
@@ -271,6 +285,17 @@ pub async fn execute(plan: &ExpiryPlan, context: &ExpiryContext<'_>, done: &mut 
         done.oplog_objects += 1;
     }
     Ok(())
+}
+
+/// Whether nobody keeps it; then nobody can any more. Somebody may have said so only just now, of it or of what builds on it.
+///
+/// Who holds a backup, or brings it back, replaces the mark of its expiry, and so does a removal, before it deletes anything.
+/// Either they are faster, and it stays; or they are told that it is being removed.
+async fn may_go(id: &BackupId, plan: &ExpiryPlan, context: &ExpiryContext<'_>) -> Result<bool> {
+    if context.repository.mark(MarkKind::Hold, id).await?.is_some() {
+        return Ok(false);
+    }
+    Ok(plan.remains.contains(id) || context.repository.begin_removal(id, context.signing_key).await?)
 }
 
 /// Takes the lease of what an interrupted backup has left, where there was one, so that nobody goes on with it; it is removed with

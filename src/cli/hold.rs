@@ -33,7 +33,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
         let now = session.clock.now();
         let reason = arguments.reason.as_deref().unwrap_or_default();
         repository.place_mark(MarkKind::Hold, &id, reason, now, &signing_key).await?;
-        let had_expired = repository.bring_back(&id).await?;
+        let had_expired = repository.bring_back(&id, &signing_key).await?;
         let back = if had_expired { "back from expiry and " } else { "" };
         session.say(format_args!("{id} is {back}under hold: it stays until 'regrow hold {id} --release'"));
     }

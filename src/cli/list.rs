@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::marks::Marks;
 use super::output::{backup_json, gap_json, leftovers_json, name_leftovers, table, time};
 use super::{Session, record};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::format::BackupId;
 use crate::format::manifest::{Consistency, Encryption, Manifest};
 use crate::format::oplog::{Gap, Range};
@@ -77,7 +77,8 @@ fn item(backup: &ListedBackup, marks: &Marks, damage: &Damage) -> Value {
             item
         }
         Err(error) => {
-            json!({ "id": backup.id, "kind": backup.id.kind(), "state": "damaged", "problem": error.to_string() })
+            let state = unusable(error).to_lowercase();
+            json!({ "id": backup.id, "kind": backup.id.kind(), "state": state, "problem": error.to_string() })
         }
     }
 }
@@ -115,7 +116,7 @@ fn print(session: &Session, listing: &Listing, damage: &Damage, marks: &Marks) {
     let mut rows = vec![["BACKUP", "", "STATE AS OF", "DOCUMENTS", "DATA", "STORED"].map(str::to_owned)];
     rows.extend(listing.backups.iter().map(|backup| match &backup.manifest {
         Ok(manifest) => row(manifest, damage, marks),
-        Err(_) => [backup.id.as_str(), "DAMAGED", "", "", "", ""].map(str::to_owned),
+        Err(error) => [backup.id.as_str(), unusable(error), "", "", "", ""].map(str::to_owned),
     }));
     table(&rows, [false, false, false, true, true, true]);
     let unencrypted = listing
@@ -148,6 +149,11 @@ fn row(manifest: &Manifest, damage: &Damage, marks: &Marks) -> [String; 6] {
         ByteSize(manifest.bytes_raw).to_string(),
         ByteSize(manifest.bytes_stored).to_string(),
     ]
+}
+
+/// Returns what is wrong with a backup that is not known to be whole: what cannot be read is not damaged for that.
+fn unusable(error: &Error) -> &'static str {
+    if matches!(error.kind(), Kind::Damaged | Kind::NotFound) { "DAMAGED" } else { "UNREADABLE" }
 }
 
 /// Returns what somebody must know of a backup before its size.

@@ -13,9 +13,11 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
     let config = session.config()?;
+    let signing_key = config.signing_key()?;
     let repository = session.repository(&config).await?;
+    repository.accept_signer(&signing_key)?;
     let id = repository.resolve(&arguments.backup).await?;
-    let had_expired = repository.bring_back(&id).await?;
+    let had_expired = repository.bring_back(&id, &signing_key).await?;
     if had_expired {
         session.say(format_args!("{id} is back; the next expiry lets it go again unless 'regrow hold {id}' keeps it"));
     } else {

@@ -28,6 +28,7 @@ impl Facts {
     /// Whatever the storage says.
     pub async fn gather(repository: &Repository, period: Period, now: Timestamp, progress: &Progress) -> Result<Self> {
         let listing = repository.list().await?;
+        listing.check_answered()?;
         let (captured, damaged) = repository.captured_as_it_is().await?;
         let mut log = EvidenceLog::since(Timestamp::UNIX_EPOCH);
         log.refresh(repository, now).await?;

@@ -49,7 +49,7 @@ impl Stores {
     /// store says.
     pub async fn open(&self, repository: &Repository, create: bool) -> Result<Arc<dyn Storage>> {
         let store = self.open_unpatient(repository, create).await?;
-        Ok(Arc::new(Retrying::new(store, self.clock.clone(), self.random.clone())))
+        Ok(Arc::new(Retrying::new(store, self.random.clone())))
     }
 
     /// Opens the store that `repository` names, without making failed requests again.

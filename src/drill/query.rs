@@ -47,27 +47,29 @@ pub enum Expectation {
     },
 }
 
-/// Asks a question of what was restored; `recovered_to` is the moment that it shows.
+/// Asks a question of what was restored; `recovered_to` is the moment that it shows. One that the server does not answer
+/// because it is away has no result.
 pub(super) async fn ask(
     query: &CheckQuery,
     plan: &RestorePlan,
     deployment: &Deployment,
     recovered_to: Option<Timestamp>,
-) -> Finding {
+) -> Result<Finding> {
     let mut finding = Finding::about(&query.name, "as expected");
     let is_meant = |item: &&RestoreItem| item.record.db == query.db && item.record.name == query.collection;
     let Some(item) = plan.items.iter().find(is_meant) else {
         finding.fail(format!("{}.{} is not part of the backup", query.db, query.collection));
-        return finding;
+        return Ok(finding);
     };
     finding.count();
     match answer(query, item, deployment, recovered_to).await {
         Ok(None) => {}
         Ok(Some(Answer::Wrong(what))) => finding.fail(what),
         Ok(Some(Answer::Unknown(why))) => (finding.outcome, finding.details) = (CheckOutcome::Unknown, vec![why]),
+        Err(error) if error.is_transient() => return Err(error),
         Err(error) => finding.fail(error.to_string()),
     }
-    finding
+    Ok(finding)
 }
 
 enum Answer {

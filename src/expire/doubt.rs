@@ -28,7 +28,7 @@ pub(super) async fn find(repository: &Repository, listing: &Listing) -> Result<V
                 return Err(Error::refused(format!("nothing expires: {error}"))
                     .with_hint("what that backup builds on, a newer Regrow knows: let that one expire backups"));
             }
-            _ => return Err(Error::failed(format!("nothing expires: {error}"))),
+            _ => return Err(error.again().context("nothing expires")),
         }
     }
     Ok(doubts)

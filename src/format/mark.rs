@@ -18,6 +18,16 @@ pub enum MarkKind {
     Expired,
 }
 
+/// What becomes of a backup that has expired. One mark bears one of them, so only one can come true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// It is being removed, and nobody can bring it back any more.
+    Removal,
+    /// It is being brought back, and must not be removed: the mark says nothing any more, and goes.
+    Return,
+}
+
 /// The payload of `control/holds/<id>.json` and `control/expired/<id>.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
@@ -35,6 +45,9 @@ pub struct Mark {
     pub reason: String,
     /// Since when.
     pub placed_at: Timestamp,
+    /// What becomes of what has expired; none as long as it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fate: Option<Fate>,
 }
 
 impl Mark {

@@ -4,6 +4,7 @@
 //! with options and indexes; views have only the latter, and a time series' documents lie in `system.buckets.<series>.bson`.
 //! `prelude.json` names versions, `oplog.bson` holds what was written meanwhile. An [`archive`] holds the same in one stream.
 
+pub mod allowance;
 pub mod archive;
 pub mod metadata;
 pub mod names;

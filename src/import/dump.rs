@@ -8,6 +8,7 @@ use super::folder::{self, Files};
 use super::input::{self, Piece, Pieces};
 use super::listing::{Listing, Target};
 use crate::error::{Error, Kind, Result};
+use crate::format::mongodump::allowance::Allowance;
 use crate::format::mongodump::archive::{Blocks, Prelude, PreludeNamespace};
 use crate::format::mongodump::damaged;
 use crate::format::mongodump::metadata::Metadata;
@@ -56,9 +57,10 @@ impl Dump {
             return Err(Error::new(Kind::Usage, "this is no archive of mongodump".to_owned())
                 .with_hint("name the folder or the archive that mongodump wrote"));
         }
-        let Prelude { server_version, tool_version, mut namespaces } = read_prelude(&mut pieces)?;
-        namespaces.sort_by(|a, b| (&a.db, &a.collection).cmp(&(&b.db, &b.collection)));
         let mut listing = Listing::default();
+        let Prelude { server_version, tool_version, mut namespaces } =
+            read_prelude(&mut pieces, &mut listing.allowance)?;
+        namespaces.sort_by(|a, b| (&a.db, &a.collection).cmp(&(&b.db, &b.collection)));
         (listing.versions.server, listing.versions.tool) = (Some(server_version), Some(tool_version));
         for PreludeNamespace { db, collection, metadata, kind } in namespaces {
             let described = if metadata.is_empty() {
@@ -119,7 +121,7 @@ fn read_file(path: &Path, target: Target, filler: &mut Filler) -> Result<()> {
     }
 }
 
-fn read_prelude(pieces: &mut Pieces) -> Result<Prelude> {
+fn read_prelude(pieces: &mut Pieces, allowance: &mut Allowance) -> Result<Prelude> {
     let header = match pieces.next()? {
         Piece::Document(header) => Prelude::begin(header)?,
         _ => return Err(damaged("the archive", "has no prelude")),
@@ -127,7 +129,10 @@ fn read_prelude(pieces: &mut Pieces) -> Result<Prelude> {
     let mut prelude = header;
     loop {
         match pieces.next()? {
-            Piece::Document(entry) => prelude.add(entry)?,
+            Piece::Document(entry) => {
+                allowance.take(entry.as_bytes().len())?;
+                prelude.add(entry)?;
+            }
             Piece::Terminator => return Ok(prelude),
             Piece::End => return Err(damaged("the archive", "is cut off in its prelude")),
         }

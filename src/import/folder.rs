@@ -84,6 +84,7 @@ fn database(db: &str, folder: &Path, listing: &mut Listing, files: &mut Files) -
         if name.starts_with(BUCKETS_PREFIX) {
             return Err(damaged(path.display(), "holds a time series whose metadata is missing"));
         }
+        listing.allowance.take(name.len())?;
         listing.add(db, &name, None)?;
         files.push(((db.into(), name), path));
     }
@@ -98,7 +99,9 @@ fn described(
     listing: &mut Listing,
     files: &mut Files,
 ) -> Result<()> {
-    let metadata = Metadata::parse(&path.display().to_string(), &read_whole(path)?)?;
+    let json = read_whole(path)?;
+    listing.allowance.take(json.len())?;
+    let metadata = Metadata::parse(&path.display().to_string(), &json)?;
     let name = collection(stem, path, metadata.collection.as_deref())?;
     listing.add(db, &name, Some(metadata))?;
     let buckets = buckets_of(&name);

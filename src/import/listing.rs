@@ -6,6 +6,7 @@ use bson::RawDocumentBuf;
 
 use crate::error::Result;
 use crate::format::catalog::{CollectionKind, CollectionRecord};
+use crate::format::mongodump::allowance::Allowance;
 use crate::format::mongodump::archive::Place;
 use crate::format::mongodump::metadata::Metadata;
 use crate::format::mongodump::{OPLOG_COLLECTION, damaged};
@@ -38,6 +39,8 @@ pub(super) struct Versions {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub versions: Versions,
+    /// What else it may say before its documents.
+    pub allowance: Allowance,
     /// The collections, without documents so far.
     pub records: Vec<CollectionRecord>,
     /// Where the documents of a namespace go, by the name under which they lie.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::{Repository, SegmentReader};
 use crate::codec::{ContentDigest, Identities};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::catalog::{Catalog, CollectionRecord, SegmentRef};
 use crate::format::manifest::{Consistency, Manifest};
 use crate::format::{BackupId, layout};
@@ -28,12 +28,12 @@ impl Repository {
     /// Returns a backup and those that it builds on, the newest first. A full one builds on nothing.
     ///
     /// # Errors
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when one is missing, was altered, or does not lead to the next.
+    /// [`Kind::Damaged`] when one is missing, was altered, or does not lead to the next; what else keeps one from being read
+    /// stays what it is.
     pub async fn chain(&self, manifest: &Manifest) -> Result<Vec<Manifest>> {
         let mut chain = vec![manifest.clone()];
         while let Some((newest, parent)) = chain.last().and_then(|newest| Some((newest, newest.parent()?))) {
-            let found = self.manifest(parent).await;
-            let found = found.map_err(|error| broken(manifest, parent, &error.to_string()))?;
+            let found = self.manifest(parent).await.map_err(|error| without(manifest, parent, &error))?;
             check_link(newest, &found)?;
             chain.push(found);
         }
@@ -58,8 +58,8 @@ impl Repository {
     /// Reads and opens a backup's catalog; of an increment, composed with those of the backups that it builds on.
     ///
     /// # Errors
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when one is not what its manifest recorded,
-    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when no identity fits.
+    /// [`Kind::Damaged`] when one is not what its manifest recorded,
+    /// [`Kind::Configuration`] when no identity fits.
     pub async fn catalog(&self, manifest: &Manifest, identities: Option<&Identities>) -> Result<Catalog> {
         let newest = self.own_catalog(manifest, identities).await?;
         let mut older = Vec::new();
@@ -74,8 +74,8 @@ impl Repository {
     /// Makes a reader for the segments of a backup, and of those that it builds on.
     ///
     /// # Errors
-    /// [`Kind::Configuration`](crate::error::Kind::Configuration) when one is encrypted and there is no identity;
-    /// [`Kind::Damaged`](crate::error::Kind::Damaged) when one is missing.
+    /// [`Kind::Configuration`] when one is encrypted and there is no identity;
+    /// [`Kind::Damaged`] when one is missing.
     pub async fn segments(&self, manifest: &Manifest, identities: Option<Identities>) -> Result<SegmentReader> {
         self.reader(&self.chain(manifest).await?, identities.as_ref())
     }
@@ -94,6 +94,15 @@ pub(super) fn check_link(child: &Manifest, parent: &Manifest) -> Result<()> {
 pub(super) fn broken(child: &Manifest, parent: &BackupId, reason: &str) -> Error {
     Error::damaged(format!("{} builds on {parent}: {reason}", child.id))
         .with_hint("restore another backup; 'regrow list' shows which can be restored")
+}
+
+/// Says why an increment cannot be used without what it builds on. Only what is gone or was altered is damage: a store that
+/// did not show it says nothing about it.
+pub(super) fn without(child: &Manifest, parent: &BackupId, error: &Error) -> Error {
+    match error.kind() {
+        Kind::NotFound | Kind::Damaged => broken(child, parent, &error.to_string()),
+        _ => error.again().context(format!("cannot read {parent}, which {} builds on", child.id)),
+    }
 }
 
 /// A catalog's collections, and whose they are.

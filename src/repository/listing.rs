@@ -47,6 +47,16 @@ impl Listing {
         self.backups.iter().filter_map(|backup| backup.manifest.as_ref().ok())
     }
 
+    /// Makes sure that the store has answered about every manifest: whoever counts what is damaged must not count what it
+    /// only did not show.
+    ///
+    /// # Errors
+    /// What it said instead, where that may pass by itself.
+    pub fn check_answered(&self) -> Result<()> {
+        let mut unread = self.backups.iter().filter_map(|backup| backup.manifest.as_ref().err());
+        unread.find(|error| error.is_transient()).map_or(Ok(()), |error| Err(error.again()))
+    }
+
     /// Returns what verifications have found, and what is damaged with it because it builds on that.
     #[must_use]
     pub fn soundness(&self, log: &EvidenceLog) -> Soundness {
@@ -64,7 +74,8 @@ impl Repository {
     /// Lists the backups, newest first, and the leftovers.
     ///
     /// # Errors
-    /// Whatever the storage says; a damaged manifest is part of the listing, not an error.
+    /// Whatever the storage says; a manifest that is damaged or cannot be read is part of the listing, not an error: what
+    /// else there is can be restored.
     pub async fn list(&self) -> Result<Listing> {
         let mut listing = Listing::default();
         self.list_again(&mut listing).await?;
@@ -170,17 +181,18 @@ impl Repository {
     }
 }
 
-/// Counts as damaged what builds on something that is not there, or is damaged itself.
+/// Gives up what builds on something that is not there, is damaged or cannot be read, for the same reason.
 fn give_up_broken_chains(backups: &mut [ListedBackup]) {
     loop {
-        let sound: HashMap<&BackupId, &Manifest> =
-            backups.iter().filter_map(|backup| Some((&backup.id, backup.manifest.as_ref().ok()?))).collect();
+        let known: HashMap<&BackupId, &Result<Manifest>> =
+            backups.iter().map(|backup| (&backup.id, &backup.manifest)).collect();
         let broken = backups.iter().enumerate().find_map(|(number, backup)| {
             let manifest = backup.manifest.as_ref().ok()?;
             let parent = manifest.parent()?;
-            let error = match sound.get(parent) {
-                Some(found) => chain::check_link(manifest, found).err()?,
-                None => chain::broken(manifest, parent, "that one is missing or damaged"),
+            let error = match known.get(parent) {
+                Some(Ok(found)) => chain::check_link(manifest, found).err()?,
+                Some(Err(error)) => chain::without(manifest, parent, error),
+                None => chain::broken(manifest, parent, "that one is missing"),
             };
             Some((number, error))
         });

@@ -84,6 +84,7 @@ impl Observer {
     /// Whatever the storage says; what is damaged is part of the facts.
     pub async fn observe(&mut self, now: Timestamp) -> Result<Facts> {
         self.repository.list_again(&mut self.listing).await?;
+        self.listing.check_answered()?;
         self.read_evidence(now).await?;
         let (captured, damaged) = self.repository.captured_as_it_is().await?;
         let mut facts = Facts::of(&self.listing, &self.log, captured, now);

@@ -1,12 +1,11 @@
 //! How long to go on asking a store that fails in a way that may pass.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use super::StorageResult;
-use crate::clock::Clock;
 use crate::random::Random;
 
 /// How often a request is made. With the pauses below it bridges half a minute of outage, which covers a
@@ -60,13 +59,12 @@ impl Backoff {
 #[derive(Debug, Clone)]
 pub(super) struct Patience {
     bounds: Backoff,
-    clock: Clock,
     random: Random,
 }
 
 impl Patience {
-    pub(super) fn new(bounds: Backoff, clock: Clock, random: Random) -> Self {
-        Self { bounds, clock, random }
+    pub(super) fn new(bounds: Backoff, random: Random) -> Self {
+        Self { bounds, random }
     }
 
     /// Makes a request until it succeeds, fails for good, or the bounds are reached; then the last answer
@@ -76,7 +74,8 @@ impl Patience {
         F: Future<Output = StorageResult<T>>,
         R: FnMut(u32) -> F,
     {
-        let begin = self.clock.now();
+        // Not by the clock that shows the time: when that is set, nothing is more or less urgent.
+        let begin = Instant::now();
         let mut failed = 0;
         loop {
             let error = match request(failed).await {
@@ -84,8 +83,7 @@ impl Patience {
                 answer => return answer,
             };
             failed += 1;
-            let elapsed = self.clock.now().duration_since(begin).unsigned_abs();
-            if failed >= self.bounds.attempts || elapsed >= self.bounds.total {
+            if failed >= self.bounds.attempts || begin.elapsed() >= self.bounds.total {
                 return Err(error);
             }
             // Full jitter: clients that failed together do not come back together.
@@ -99,6 +97,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::StorageError;
 
     #[test]
     fn pauses_double_up_to_the_longest() {
@@ -107,5 +106,19 @@ mod tests {
         assert_eq!(bounds.ceiling(3), FIRST_PAUSE * 4);
         assert_eq!(bounds.ceiling(30), LONGEST_PAUSE);
         assert_eq!(bounds.ceiling(u32::MAX), LONGEST_PAUSE);
+    }
+
+    /// No clock that somebody can set has a say in it: none is given.
+    #[tokio::test]
+    async fn it_is_over_when_so_much_time_has_passed_and_not_before() {
+        let (attempts, pause, total) = (u32::MAX, Duration::from_millis(2), Duration::from_millis(40));
+        let bounds = Backoff { attempts, first_pause: pause, longest_pause: pause, total };
+        let (begin, mut made) = (Instant::now(), 0);
+        let away = |_| {
+            made += 1;
+            async { Err::<(), _>(StorageError::Unavailable { operation: "read a".into(), reason: "503".into() }) }
+        };
+        Patience::new(bounds, Random::seeded(1)).keep_trying(away).await.unwrap_err();
+        assert!(begin.elapsed() >= total && made > 1, "{made} attempts in {:?}", begin.elapsed());
     }
 }

@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 
 use super::backoff::{Backoff, Patience};
 use super::{Abilities, Entry, Key, Sha256, Storage, StorageError, StorageResult, Stored, Upload};
-use crate::clock::Clock;
 use crate::random::Random;
 
 /// How much of an object is held at once while it is compared with what was written.
@@ -33,13 +32,13 @@ pub struct Retrying<S> {
 
 impl<S: Storage + Clone + 'static> Retrying<S> {
     /// Wraps a store, with the default bounds.
-    pub fn new(inner: S, clock: Clock, random: Random) -> Self {
-        Self::with_backoff(inner, Backoff::default(), clock, random)
+    pub fn new(inner: S, random: Random) -> Self {
+        Self::with_backoff(inner, Backoff::default(), random)
     }
 
     /// Wraps a store, with bounds of the caller's choice.
-    pub fn with_backoff(inner: S, backoff: Backoff, clock: Clock, random: Random) -> Self {
-        Self { inner, patience: Patience::new(backoff, clock, random) }
+    pub fn with_backoff(inner: S, backoff: Backoff, random: Random) -> Self {
+        Self { inner, patience: Patience::new(backoff, random) }
     }
 
     /// Returns success where the object that is in the way is the one that was to be created.

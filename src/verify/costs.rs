@@ -31,6 +31,7 @@ pub(super) async fn tell(
         return Ok(());
     }
     let listed = repository.list().await?;
+    listed.check_answered()?;
     let mut all: Vec<Manifest> = listed.backups.into_iter().filter_map(|backup| backup.manifest.ok()).collect();
     all.extend(
         manifests

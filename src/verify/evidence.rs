@@ -96,7 +96,7 @@ async fn vanished(
     for backup in history::kept(log.records()) {
         let key = layout::manifest(backup);
         // What was recorded while this looked, the listing does not show.
-        if stored.contains_key(&key) || repository.storage().read(&key, None).await.is_ok() {
+        if stored.contains_key(&key) || repository.has_backup(backup).await? {
             continue;
         }
         let problem = "it is missing: the backup is recorded as taken, and not as removed";

@@ -140,7 +140,7 @@ fn store(folder: &Path) -> Local {
 
 /// Returns the store as the program stacks it, above the faults.
 fn with_retries(faulty: Faulty<Local>) -> Arc<dyn Storage> {
-    Arc::new(Retrying::with_backoff(faulty, Backoff::without_pauses(), Clock::system(), Random::system()))
+    Arc::new(Retrying::with_backoff(faulty, Backoff::without_pauses(), Random::system()))
 }
 
 async fn every_backup_operation_meets(fault: Fault) {

@@ -17,6 +17,27 @@ use serde_json::Value;
 use crate::harness::{self, Workspace};
 use crate::small_backups::{content, fill, local, take_into, verified};
 
+/// A backup that evidence knows, and that the store says nothing about, may be there.
+#[tokio::test]
+async fn what_the_store_does_not_answer_about_has_not_vanished() {
+    let servers = harness::replica_set();
+    let db = fill(servers).await;
+    let workspace = Workspace::on_disk(servers.uri());
+    workspace.run(["init"]).exits(0);
+    let id = workspace.run(["backup", "--ns", &db]).exits(0).stdout.trim().to_owned();
+    let key = layout::manifest(&id.parse().unwrap());
+    fs::remove_file(workspace.repository().join(&key)).unwrap();
+    let log = workspace.path("operations");
+    let verify = |plan: &str| workspace.with_faults(plan, &log, &["verify"]).run();
+    assert!(verify("none").exits(5).stdout.contains("recorded as taken"));
+    let operations = fs::read_to_string(&log).unwrap();
+    let asked = operations.lines().find_map(|line| line.strip_suffix(&format!(" find the size of {key}"))).unwrap();
+    for (fault, code) in [("deny", 3), ("refuse", 1)] {
+        let run = verify(&format!("{fault}@{asked}")).exits(code);
+        assert!(!run.stdout.contains("recorded as taken"), "{run:?}");
+    }
+}
+
 const LEVELS: [&str; 2] = ["structure", "checksum"];
 
 /// Two small backups of one database, of several packs each.

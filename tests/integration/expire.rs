@@ -2,6 +2,7 @@
 
 mod bounds;
 mod chains;
+mod holds;
 
 use std::path::Path;
 use std::sync::Arc;

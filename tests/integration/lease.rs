@@ -128,7 +128,7 @@ async fn faults_leave_a_lease_that_one_holds_or_that_runs_out() {
         for at in 1..=12 {
             let place = Place::local().await;
             let faulty = Faulty::new(Local::open(place.folder.path(), Clock::system(), Random::system()), fault, at);
-            let patient = Retrying::with_backoff(faulty, Backoff::without_pauses(), Clock::system(), Random::system());
+            let patient = Retrying::with_backoff(faulty, Backoff::without_pauses(), Random::system());
             let run = async {
                 let held = place.acquire_through(Arc::new(patient), "the unlucky").await?;
                 held.renew().await?;

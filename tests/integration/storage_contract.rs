@@ -72,7 +72,7 @@ fn open_local(path: &std::path::Path) -> Local {
 }
 
 fn patient<S: Storage + Clone + 'static>(store: S) -> Retrying<S> {
-    Retrying::with_backoff(store, Backoff::without_pauses(), Clock::system(), Random::system())
+    Retrying::with_backoff(store, Backoff::without_pauses(), Random::system())
 }
 
 /// Returns `size` bytes that do not repeat and differ for each `seed`.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use crc_fast::{CrcAlgorithm, Digest};
 
+use super::allowance::Allowance;
 use super::damaged;
 use crate::error::{Error, Result};
 
@@ -143,6 +144,8 @@ pub type Place = (String, String);
 pub struct Blocks {
     open: HashMap<Place, Crc>,
     ended: HashSet<Place>,
+    /// Whether a namespace is one of the prelude's, shows only with its documents.
+    allowance: Allowance,
     current: Current,
 }
 
@@ -187,6 +190,9 @@ impl Blocks {
         let name = format!("{}.{}", place.0, place.1);
         if self.ended.contains(&place) {
             return Err(wrong(format!("goes on with {name}, which has ended")));
+        }
+        if !self.open.contains_key(&place) {
+            self.allowance.take(place.0.len() + place.1.len())?;
         }
         let crc = self.open.entry(place.clone()).or_default();
         if !header.get_bool("EOF").map_err(|_| wrong("has a header without an end mark"))? {

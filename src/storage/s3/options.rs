@@ -68,7 +68,7 @@ impl From<S3Credentials> for Credentials {
 }
 
 pub(super) async fn open(options: S3Options, clock: Clock, random: Random) -> StorageResult<Bucket> {
-    let patience = Patience::new(options.backoff, clock.clone(), random);
+    let patience = Patience::new(options.backoff, random);
     let (bucket, prefix, lock) = (options.bucket.clone(), options.prefix.clone(), options.lock);
     Ok(Bucket::new(client(options).await?, bucket, &prefix, (lock, clock), patience))
 }

@@ -23,7 +23,7 @@ const EVERYTHING: Option<IncrementSettings> = Some(IncrementSettings { share: 10
 
 impl Bench {
     /// A repository with a full backup, increments behind it, and perhaps another full one.
-    async fn with_chain(increments: usize, and_full: bool) -> Self {
+    pub(super) async fn with_chain(increments: usize, and_full: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (key, clock) = (SigningKey::generate(&Random::system()), earlier());
         Repository::init(local(folder.path()), &key, &clock, &Random::system()).await.unwrap();
@@ -69,7 +69,7 @@ async fn what_comes_back_comes_back_with_what_it_builds_on() {
     let bench = Bench::with_chain(2, true).await;
     assert_eq!(bench.expire().await.unwrap().expired.len(), 3);
     let repository = bench.repository().await;
-    assert!(repository.bring_back(&bench.ids()[1]).await.unwrap());
+    assert!(repository.bring_back(&bench.ids()[1], &bench.key).await.unwrap());
     let expired = repository.marks(MarkKind::Expired).await.unwrap();
     assert_eq!(expired.into_keys().collect::<Vec<_>>(), [bench.ids()[2].clone()], "only what builds on it");
     repository.place_mark(MarkKind::Hold, &bench.ids()[1], "audit", bench.clock.now(), &bench.key).await.unwrap();
@@ -85,12 +85,12 @@ async fn an_increment_that_has_not_expired_is_held_by_credentials_that_may_not_d
     let bench = Bench::with_chain(2, false).await;
     let denying = Arc::new(Faulty::new(bench.store(), Fault::DenyDeletes, 1));
     let repository = Repository::open(denying).await.unwrap();
-    assert!(!repository.bring_back(&bench.ids()[2]).await.unwrap());
+    assert!(!repository.bring_back(&bench.ids()[2], &bench.key).await.unwrap());
     repository
         .place_mark(MarkKind::Expired, &bench.ids()[0], "retention", bench.clock.now(), &bench.key)
         .await
         .unwrap();
-    let error = repository.bring_back(&bench.ids()[2]).await.unwrap_err();
+    let error = repository.bring_back(&bench.ids()[2], &bench.key).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Configuration, "what it builds on has expired and cannot be brought back: {error}");
 }
 

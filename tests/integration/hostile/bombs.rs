@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::sync::Arc;
 
+use mongodb::bson::rawdoc;
 use regrow::clock::Clock;
 use regrow::codec::{Opener, sha256};
 use regrow::error::Kind;
 use regrow::format::manifest::Encryption;
+use regrow::format::mongodump::archive::{Prelude, TERMINATOR};
 use regrow::format::{Header, Subject};
 use regrow::random::Random;
 use regrow::storage::{LARGEST_WHOLE, Local, S3, Storage, StorageError};
@@ -114,6 +116,50 @@ async fn a_manifest_that_grew_is_damage_of_that_backup_alone() {
     workspace.run(["show", &second]).exits(0);
     workspace.run(["show", &first]).exits(5);
     workspace.run(["verify", "--level", "structure"]).exits(5);
+}
+
+/// The process has so little memory that it would end by what it was told, if it kept that.
+#[test]
+fn dumps_that_tell_of_more_namespaces_than_there_is_memory_for_are_refused() {
+    let workspace = Workspace::on_disk("mongodb://127.0.0.1:1/");
+    workspace.run(["init"]).exits(0);
+    let gzip = |content: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let prelude = Prelude { server_version: "6.0.5".into(), tool_version: "by hand".into(), namespaces: Vec::new() };
+    let begun = prelude.to_bytes();
+    let open = &begun[..begun.len() - TERMINATOR.len()];
+    let named = |number: usize, metadata: &str| {
+        let collection = format!("{number:0>200}");
+        rawdoc! { "db": "shop", "collection": collection, "metadata": metadata, "size": 0, "type": "collection" }
+    };
+    let ended = |number: usize| {
+        let header = rawdoc! { "db": "shop", "collection": format!("{number:0>200}"), "EOF": true, "CRC": 0_i64 };
+        [header.as_bytes(), &TERMINATOR].concat()
+    };
+    let whole = [open, named(0, "").as_bytes(), &TERMINATOR].concat();
+    let some: Vec<u8> = (0..10_000).flat_map(|number| named(number, "").into_bytes()).collect();
+    let ends: Vec<u8> = (0..100_001).flat_map(ended).collect();
+    let long = gzip(named(0, &" ".repeat(16 << 20)).as_bytes());
+    for (archive, said) in [
+        ([gzip(open), gzip(&some).repeat(300)].concat(), "names more than 100000 namespaces"),
+        ([gzip(open), long.repeat(256)].concat(), "tells more than 256 MiB of its namespaces"),
+        ([gzip(&whole), gzip(&ends)].concat(), "names more than 100000 namespaces"),
+    ] {
+        workspace.write("archive.gz", archive);
+        let run = workspace.bash("ulimit -v 1500000; exec regrow import archive.gz").run().exits(7);
+        assert!(run.stderr.contains(said), "{run:?}");
+    }
+    let metadata = [&br#"{"options":{},"indexes":[]}"#[..], &vec![b' '; 16 << 20]].concat();
+    let metadata = gzip(&metadata);
+    for number in 0..17 {
+        workspace.write(&format!("dump/shop/c{number}.metadata.json.gz"), &metadata);
+        workspace.write(&format!("dump/shop/c{number}.bson.gz"), gzip(&[]));
+    }
+    let run = workspace.run(["import", "dump"]).exits(7);
+    assert!(run.stderr.contains("tells more than 256 MiB of its namespaces"), "{run:?}");
 }
 
 #[test]

@@ -3,11 +3,17 @@
 use std::fs;
 
 use mongodb::bson::{Document, doc};
+use regrow::error::Kind;
+use regrow::format::layout;
+use regrow::repository::Repository;
+use regrow::storage::{Fault, Faulty};
 use serde_json::Value;
 
 use super::{back_up, begun, id, options, restore};
 use crate::contents::Contents;
+use crate::damage::every_object::files;
 use crate::harness::{self, Run, Servers, Workspace};
+use crate::small_backups::local;
 
 /// A full backup, and two increments behind it.
 struct Chain {
@@ -41,6 +47,21 @@ impl Chain {
 
     fn run(&self, arguments: &[&str]) -> Run {
         tokio::task::block_in_place(|| self.workspace.run(arguments))
+    }
+
+    /// Returns the numbers of a command's storage operations that are this one.
+    fn operations(&self, command: &[&str], operation: &str) -> Vec<u64> {
+        let log = self.workspace.path("operations");
+        tokio::task::block_in_place(|| self.workspace.with_faults("none", &log, command).run()).exits(0);
+        let log = fs::read_to_string(log).unwrap();
+        let numbers = log.lines().filter_map(|line| line.split_once(' ').filter(|(_, met)| *met == operation));
+        numbers.map(|(number, _)| number.parse().unwrap()).collect()
+    }
+
+    /// Runs a command whose operation of this number is denied.
+    fn run_denied(&self, at: u64, command: &[&str]) -> Run {
+        let (plan, log) = (format!("deny@{at}"), self.workspace.path("operations"));
+        tokio::task::block_in_place(|| self.workspace.with_faults(&plan, &log, command).run())
     }
 
     fn id(&self, number: usize) -> &str {
@@ -128,6 +149,43 @@ async fn damage_of_what_they_build_on_is_damage_of_increments() {
     assert!(refused.stderr.contains(&format!("builds on {}", chain.id(0))), "{}", refused.stderr);
     let said = chain.run(&["backup", "--incremental"]).exits(0).stderr;
     assert!(said.contains("there is no full backup"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_they_build_on_and_cannot_be_read_is_not_damaged() {
+    let chain = Chain::taken().await;
+    let store = || local(&chain.workspace.repository());
+    let manifest = Repository::open(store()).await.unwrap().manifest(&chain.id(2).parse().unwrap()).await.unwrap();
+    let opened = Faulty::counting(store());
+    Repository::open(std::sync::Arc::new(opened.clone())).await.unwrap();
+    for (fault, kind) in [
+        (Fault::FailOnce, Kind::Failed),
+        (Fault::Refuse, Kind::Failed),
+        (Fault::Deny, Kind::Configuration),
+        (Fault::Missing, Kind::Damaged),
+        (Fault::Truncate, Kind::Damaged),
+    ] {
+        // Behind opening, it reads what it builds on, and what that builds on.
+        let faulty = Faulty::new(store(), fault, opened.count() + 2);
+        let repository = Repository::open(std::sync::Arc::new(faulty)).await.unwrap();
+        let error = repository.chain(&manifest).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (kind, fault == Fault::FailOnce), "{fault}: {error}");
+        let said = error.to_string();
+        assert!(said.contains(chain.id(0)) && said.contains(chain.id(2)), "{fault}: {said}");
+    }
+    let first = format!("read {}", layout::manifest(&chain.id(0).parse().unwrap()));
+    for command in [&["drill", chain.id(2)][..], &["restore", chain.id(2), "--map", "shop=other", "--dry-run"]] {
+        for at in chain.operations(command, &first) {
+            let code = chain.run_denied(at, command).code;
+            assert!([0, 3].contains(&code), "{command:?} at operation {at}: {code}");
+        }
+    }
+    let failed =
+        |key: &String| fs::read_to_string(chain.workspace.repository().join(key)).unwrap().contains("\"passed\":false");
+    assert!(!files(&chain.workspace.repository()).iter().filter(|key| key.starts_with("evidence/")).any(failed));
+    let [at] = chain.operations(&["list", "--json"], &first)[..] else { panic!("it is read once") };
+    let listed: Value = chain.run_denied(at, &["list", "--json"]).exits(0).json();
+    assert!(listed["backups"].as_array().unwrap().iter().all(|backup| backup["state"] == "unreadable"), "{listed}");
 }
 
 fn writable(path: &std::path::Path) {
