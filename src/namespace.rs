@@ -69,6 +69,13 @@ pub fn holds_data(collection: &str) -> bool {
     !collection.starts_with("system.") || collection == "system.js" || collection.starts_with(BUCKETS_PREFIX)
 }
 
+/// Returns why no backup holds such a namespace, if that is so: no server has it, or it belongs to the server.
+#[must_use]
+pub fn misfit(db: &str, collection: &str) -> Option<&'static str> {
+    let is_of_server = is_never_backed_up(db) || !holds_data(collection);
+    fault(db, collection).or_else(|| is_of_server.then_some("it belongs to the server"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +103,21 @@ mod tests {
             assert!(fault(db, "orders").is_some(), "{db:?}");
         }
         assert!(fault("shop", "").is_some() && fault("shop", "a\0b").is_some());
+    }
+    #[test]
+    fn names_of_the_server_are_in_no_backup() {
+        for (db, collection) in [
+            ("admin", "system.users"),
+            ("shop", "system.views"),
+            ("local", "oplog.rs"),
+            ("config", "transactions"),
+            (JOURNALS, "journal"),
+            ("a/b", "orders"),
+        ] {
+            assert!(misfit(db, collection).is_some(), "{db}.{collection}");
+        }
+        for (db, collection) in [("shop", "../x"), ("shop", "system.js"), ("shop", "system.buckets.readings")] {
+            assert_eq!(misfit(db, collection), None, "{db}.{collection}");
+        }
     }
 }

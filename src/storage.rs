@@ -131,7 +131,7 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Removes what unfinished uploads below `prefix` left, if older than `age`. Returns how many.
     async fn sweep(&self, prefix: &str, age: Duration) -> StorageResult<usize>;
 
-    /// Finds out what the store really does, with a marker below `control/` that it removes again.
+    /// Finds out what the store really does, with markers below `control/`. It removes them again, or they are the same each time.
     async fn probe(&self) -> StorageResult<Abilities>;
 }
 

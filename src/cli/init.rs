@@ -59,7 +59,9 @@ pub(super) async fn run(session: &Session) -> Result<()> {
         session.say("note: this store does not check SHA-256 checksums; Regrow re-reads what it stores instead.");
     }
     if !abilities.replace_if_unchanged {
-        session.say("note: this store ignores conditional replaces; let only one service run for this repository.");
+        session.say(
+            "note: this store ignores or denies conditional replaces; let only one service run for this repository.",
+        );
     }
     session.say("\nKeep safe:");
     session.say(format_args!("  {}  signs backups; whoever has it can forge them", path.display()));

@@ -122,7 +122,7 @@ fn judge(abilities: &Abilities, notes: &mut Notes) {
     }
     if !abilities.replace_if_unchanged {
         notes.warning(
-            "it ignores conditional replaces, so the lease does not keep two services apart",
+            "it ignores or denies conditional replaces, so the lease does not keep two services apart",
             "let only one service run for this repository",
         );
     }

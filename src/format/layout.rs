@@ -98,7 +98,7 @@ pub fn bounded_timeline(key: &str) -> Option<TimelineId> {
 /// The folder of what may be replaced and removed.
 pub const CONTROL: &str = "control/";
 
-/// What the markers begin with by which `regrow init` finds out what a store does.
+/// What the markers begin with by which Regrow finds out what a store does.
 pub const PROBES: &str = "control/probe-";
 
 /// The folder of all reports.

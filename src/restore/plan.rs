@@ -378,13 +378,8 @@ fn leave_out(items: &mut Vec<RestoreItem>) -> Result<Vec<String>> {
 /// Two namespaces mapped onto one would mix their documents; one mapped to a name that none has would fail half way, or go
 /// where no backup's documents belong.
 fn check_names(items: &[RestoreItem]) -> Result<()> {
-    let unfit = |item: &&RestoreItem| {
-        namespace::fault(&item.db, &item.name).is_some()
-            || namespace::is_never_backed_up(&item.db)
-            || !namespace::holds_data(&item.name)
-    };
-    if let Some(item) = items.iter().find(unfit) {
-        let reason = namespace::fault(&item.db, &item.name).unwrap_or("it belongs to the server");
+    let misfit = |item: &RestoreItem| namespace::misfit(&item.db, &item.name);
+    if let Some((item, reason)) = items.iter().find_map(|item| Some((item, misfit(item)?))) {
         return Err(Error::refused(format!("{} cannot become {}: {reason}", item.record.namespace(), item.target()))
             .with_hint("give it another name with --map"));
     }

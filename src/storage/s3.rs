@@ -42,7 +42,6 @@ use crate::random::Random;
 pub struct S3 {
     bucket: Arc<Bucket>,
     clock: Clock,
-    random: Random,
 }
 
 impl S3 {
@@ -53,8 +52,8 @@ impl S3 {
     /// # Errors
     /// [`StorageError::Other`](super::StorageError::Other) when no region is known.
     pub async fn connect(options: S3Options, clock: Clock, random: Random) -> StorageResult<Self> {
-        let bucket = options::open(options, clock.clone(), random.clone()).await?;
-        Ok(Self { bucket: Arc::new(bucket), clock, random })
+        let bucket = options::open(options, clock.clone(), random).await?;
+        Ok(Self { bucket: Arc::new(bucket), clock })
     }
 }
 
@@ -107,6 +106,6 @@ impl Storage for S3 {
     }
 
     async fn probe(&self) -> StorageResult<Abilities> {
-        self.bucket.probe(self.random.next_u64()).await
+        self.bucket.probe().await
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Whatever happens, a command either ends with exit code 0 and a result that is proved, or with an error that names a cause
 //! and a remedy, in a time that is bounded; then nothing has changed or it can go on, and the same command succeeds afterwards.
-//! With `REGROW_FAULTS=all` each fault strikes at more moments.
+//! With `REGROW_FAULTS=all` each fault strikes at more moments. These depend on a seed, which is printed, and which
+//! `REGROW_FAULT_SEED` repeats.
 #![allow(clippy::print_stdout)] // It says what it does to whom, and how many of how many survived.
 
 mod network;

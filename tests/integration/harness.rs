@@ -11,6 +11,7 @@
 mod certificates;
 pub mod fail_point;
 mod fault_proxy;
+mod http_proxy;
 mod mail_server;
 mod receiver;
 mod running;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use certificates::{Authority, Issued};
 pub use fault_proxy::{Fault, FaultProxy, Whom};
+pub use http_proxy::{HttpProxy, Refusal, Request, Verdict};
 pub use mail_server::{Mail, MailServer};
 pub use receiver::{Answer, Received, Receiver};
 pub use running::{Invocation, Run, Running};

@@ -4,6 +4,7 @@ mod append_only;
 mod bombs;
 mod keys;
 mod mutations;
+mod names;
 mod places;
 mod rollback;
 mod secrets;

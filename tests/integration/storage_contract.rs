@@ -129,6 +129,6 @@ mod contract {
         a_missing_object_is_not_found,
         a_missing_place_is_named,
         a_sweep_spares_what_is_young,
-        a_probe_tells_the_truth_and_leaves_nothing,
+        probes_tell_the_truth_and_leave_one_marker_at_most,
     }
 }

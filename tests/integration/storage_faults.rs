@@ -16,7 +16,9 @@ mod operations;
 mod place;
 mod restoring;
 mod safe;
+mod statuses;
 mod tally;
+mod trial;
 
 use std::env;
 
@@ -28,10 +30,14 @@ fn everything() -> bool {
 }
 
 /// Returns the seed of this run, and prints it.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let given = env::var("REGROW_FAULT_SEED").ok();
     let seed = given
         .map_or_else(|| Random::system().next_u64() >> 32, |seed| seed.parse().expect("REGROW_FAULT_SEED is a number"));
     println!("REGROW_FAULT_SEED={seed}");
     seed
+}
+
+fn drawn(of: usize, random: &Random) -> usize {
+    usize::try_from(random.next_u64() % of as u64).expect("it is less than another usize")
 }

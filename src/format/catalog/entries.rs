@@ -107,7 +107,7 @@ pub(super) fn decode_collection(entry: &RawDocument) -> Result<(i32, CollectionR
         indexes.push(index.as_document().ok_or_else(|| wrong("an index is no document"))?.to_owned());
     }
     let digest = entry.get_binary("digest").map_err(wrong)?.bytes;
-    if let Some(reason) = namespace::fault(&fields.db, &fields.name) {
+    if let Some(reason) = namespace::misfit(&fields.db, &fields.name) {
         return Err(wrong(format!("the namespace {:?}: {reason}", format!("{}.{}", fields.db, fields.name))));
     }
     let collection = CollectionRecord {

@@ -243,7 +243,7 @@ impl Bucket {
     }
 
     /// Makes sure, once, that the bucket exists.
-    async fn check_place(&self) -> StorageResult<()> {
+    pub(super) async fn check_place(&self) -> StorageResult<()> {
         if self.seen.load(Ordering::Relaxed) {
             return Ok(());
         }

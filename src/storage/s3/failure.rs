@@ -244,6 +244,8 @@ mod tests {
             (400, "InvalidAccessKeyId", Meaning::Denied),
             (400, "BadDigest", Meaning::Mismatch),
             (400, "RequestTimeout", Meaning::Unavailable),
+            (429, "TooManyRequests", Meaning::Unavailable),
+            (429, "", Meaning::Unavailable),
             (400, "InvalidRequest", Meaning::Other),
             (301, "PermanentRedirect", Meaning::Other),
             (500, "InternalError", Meaning::Unavailable),

@@ -9,6 +9,7 @@ use super::{Striker, Tally, all_faults, moments, uri_through};
 use crate::capture::{Writer, is_the_oplog};
 use crate::harness::{self, FaultProxy, Options, Run, Servers};
 use crate::incident::stage::Stage;
+use crate::storage_faults::seed;
 
 /// A server behind a proxy, and a workspace that knows no other way to it.
 struct Ground {
@@ -39,11 +40,12 @@ impl Ground {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_is_whole_or_none() {
-    let ground = Ground::new(1).await;
+    let seed = seed();
+    let ground = Ground::new(seed).await;
     let (stage, mut tally) = (&ground.stage, Tally::of("backup"));
     stage.restore(&[&stage.backup, "--replace"]).exits(0);
     let back_up = || stage.workspace.regrow(["backup", "--ns", &stage.db, "--json"]);
-    let mut striker = Striker::measure(&ground.proxy, 11, || drop(back_up().run().exits(0)));
+    let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(back_up().run().exits(0)));
     let count = || {
         let listed: Value = stage.workspace.run(["list", "--json"]).exits(0).json();
         listed["backups"].as_array().unwrap().len()
@@ -72,7 +74,8 @@ async fn a_backup_is_whole_or_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_is_whole_or_none() {
-    let ground = Ground::new(2).await;
+    let seed = seed();
+    let ground = Ground::new(seed).await;
     let (stage, mut tally) = (&ground.stage, Tally::of("restore"));
     let target = format!("{}_copy", stage.db);
     let map = format!("{}={target}", stage.db);
@@ -83,7 +86,7 @@ async fn a_restore_is_whole_or_none() {
     };
     let now = async || crate::contents::Contents::of_database(&stage.client, &target).await;
     let empty = async || stage.client.database(&target).drop().await.unwrap();
-    let mut striker = Striker::measure(&ground.proxy, 22, || drop(restore().run().exits(0)));
+    let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(restore().run().exits(0)));
     empty().await;
     for fault in all_faults() {
         for _ in 0..moments() {
@@ -106,7 +109,8 @@ async fn a_restore_is_whole_or_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_replaced_is_wholly_as_it_was_or_wholly_restored() {
-    let ground = Ground::new(3).await;
+    let seed = seed();
+    let ground = Ground::new(seed).await;
     let (stage, mut tally) = (&ground.stage, Tally::of("restore --replace"));
     let restore = || stage.workspace.regrow(["restore", &stage.backup, "--replace", "--confirm", "rs0"]);
     let restored = async || {
@@ -114,7 +118,7 @@ async fn what_is_replaced_is_wholly_as_it_was_or_wholly_restored() {
         now.keep(&stage.good.names());
         now
     };
-    let mut striker = Striker::measure(&ground.proxy, 33, || drop(restore().run().exits(0)));
+    let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(restore().run().exits(0)));
     stage.spoil_again().await;
     for fault in all_faults() {
         for _ in 0..moments() {
@@ -143,14 +147,15 @@ async fn write_some(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_captured_is_the_oplog_whatever_the_network_does() {
-    let ground = Ground::new(4).await;
+    let seed = seed();
+    let ground = Ground::new(seed).await;
     let (workspace, mut tally) = (&ground.stage.workspace, Tally::of("capture"));
     let capture = || workspace.regrow(["capture", "--once"]);
     capture().run().exits(0);
     write_some(&ground.stage.client).await;
-    let mut striker = Striker::measure(&ground.proxy, 44, || drop(capture().run().exits(0)));
-    // Another run may have less to read.
-    striker.whole /= 2;
+    let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(capture().run().exits(0)));
+    // Another run may have much less to read.
+    striker.whole /= 4;
     for fault in all_faults() {
         for _ in 0..moments() {
             write_some(&ground.stage.client).await;
@@ -165,13 +170,14 @@ async fn what_is_captured_is_the_oplog_whatever_the_network_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_passes_or_says_why_and_leaves_nothing() {
-    let mut ground = Ground::new(5).await;
+    let seed = seed();
+    let mut ground = Ground::new(seed).await;
     let uri = uri_through(&ground.proxy);
     ground.stage.workspace.set("drill.target", uri).set("drill.allow_source", true);
     let (stage, mut tally) = (&ground.stage, Tally::of("drill"));
     let drill = || stage.workspace.regrow(["drill", &stage.backup, "--json"]);
     let passes = |run: Run| assert_eq!(run.exits(0).json::<Value>()["passed"], true);
-    let mut striker = Striker::measure(&ground.proxy, 55, || passes(drill().run()));
+    let mut striker = Striker::measure(&ground.proxy, seed + 1, || passes(drill().run()));
     for fault in all_faults() {
         for _ in 0..moments() {
             let run = striker.strike(fault, || drill().spawn());

@@ -17,8 +17,14 @@ use tokio::sync::watch;
 /// The most that is passed on at once.
 const CHUNK: usize = 64 * 1024;
 
-/// How many bytes a crumb has at most; a kernel would put larger ones together anyway.
-const CRUMB: u64 = 700;
+/// How many bytes a crumb has at most at first in a connection's answers: lengths and heads are cut to pieces.
+const CRUMB: u64 = 7;
+
+/// How many bytes come as such crumbs: were all so small, nothing would end.
+const BEGINNING: u64 = 1024;
+
+/// How many bytes a crumb has at most otherwise.
+const LARGER_CRUMB: u64 = 700;
 
 /// How late a chunk comes, at most.
 const LATE: Duration = Duration::from_millis(20);
@@ -162,6 +168,10 @@ async fn accept(listener: std::net::TcpListener, server: String, state: Arc<Stat
         tokio::spawn(async move {
             // A server that is down refuses, and so does its proxy.
             let Ok(server) = TcpStream::connect(server).await else { return };
+            // Crumbs are not to be put together again.
+            if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
+                return;
+            }
             let own = watch::Sender::new(None);
             let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
             let requests = Pipe::new(&state, &own, from_client, to_server, false);
@@ -183,6 +193,8 @@ struct Pipe {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     is_answers: bool,
+    /// How many bytes have passed as crumbs.
+    crumbled: u64,
 }
 
 impl Pipe {
@@ -194,7 +206,7 @@ impl Pipe {
         is_answers: bool,
     ) -> Self {
         let common = state.common.subscribe();
-        Self { state: Arc::clone(state), own: own.clone(), common, from, to, is_answers }
+        Self { state: Arc::clone(state), own: own.clone(), common, from, to, is_answers, crumbled: 0 }
     }
 
     fn fault(&self) -> Option<Fault> {
@@ -250,12 +262,14 @@ impl Pipe {
 
     async fn dribble(&mut self, mut chunk: &[u8]) -> bool {
         while !chunk.is_empty() {
-            let size = usize::try_from(1 + self.state.below(CRUMB)).unwrap_or(1).min(chunk.len());
+            let most = if self.is_answers && self.crumbled < BEGINNING { CRUMB } else { LARGER_CRUMB };
+            let size = usize::try_from(1 + self.state.below(most)).unwrap_or(1).min(chunk.len());
             let (crumb, rest) = chunk.split_at(size);
             if self.to.write_all(crumb).await.is_err() {
                 return false;
             }
             tokio::task::yield_now().await;
+            self.crumbled += size as u64;
             chunk = rest;
         }
         true

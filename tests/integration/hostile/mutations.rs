@@ -1,5 +1,5 @@
 //! The corpora of `fuzz/`, and seeded mutations of them, through the functions that the fuzz targets call: no panic, no stack
-//! that overflows, no memory for what is only claimed. What hangs, hangs here.
+//! that overflows, no memory for what is only claimed. What hangs is ended, and named.
 //!
 //! The work is done in a process of its own that has little memory, so that what would end a process ends that one.
 #![allow(clippy::print_stdout)] // It says what it is at, and with which seed.
@@ -29,6 +29,9 @@ const SEED: &str = "REGROW_MUTATIONS_SEED";
 /// What the process may have, in KiB of address space: the program, its threads' stacks, and a few segments of 32 MiB.
 const ADDRESS_SPACE: u64 = 2 * 1024 * 1024;
 
+/// Longer than all of it takes on a loaded machine, in seconds: what is still running then hangs.
+const LIMIT: u64 = 20 * 60;
+
 /// How many mutations of each member of a corpus are tried.
 const ROUNDS: u32 = 1500;
 
@@ -48,7 +51,7 @@ fn no_mutation_of_any_corpus_does_harm() {
     }
     let seed = Random::system().next_u64();
     let test = "hostile::mutations::no_mutation_of_any_corpus_does_harm";
-    let script = format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" --exact {test} --nocapture");
+    let script = format!("ulimit -v {ADDRESS_SPACE}; exec timeout -s KILL {LIMIT} \"$0\" --exact {test} --nocapture");
     let program = std::env::current_exe().unwrap();
     let ended = Command::new("sh").arg("-c").arg(script).arg(program).env(SEED, seed.to_string()).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
@@ -56,8 +59,9 @@ fn no_mutation_of_any_corpus_does_harm() {
         |text: &str| text.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
     assert!(
         ended.status.success() && said.contains("1 passed"),
-        "{SEED}={seed}: {}\n{}\n{}",
+        "{SEED}={seed}: {} at '{}'\n{}\n{}",
         ended.status,
+        said.lines().last().unwrap_or_default(),
         tail(&said),
         tail(&String::from_utf8_lossy(&ended.stderr))
     );

@@ -48,6 +48,12 @@ pub struct State {
     files: BTreeMap<&'static str, Vec<u8>>,
 }
 
+impl State {
+    pub fn holds(&self, key: &str) -> bool {
+        self.objects.contains_key(key)
+    }
+}
+
 impl Ground {
     /// Makes a repository on the disk with full backups, an increment, captured oplog and evidence, behind which something was
     /// written.

@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use regrow::random::Random;
-use serde_json::Value;
 
 use super::ground::{Ground, LIMIT};
 use super::operations::Operation;
 use super::safe::Safe;
 use super::tally::Tally;
-use super::{everything, seed};
-use crate::harness::Run;
+use super::trial::Trial;
+use super::{drawn, everything, seed};
 
 /// The process is killed there.
 const KILL: &str = "hang";
@@ -120,10 +119,6 @@ fn some(faults: &[Trouble], random: &Random) -> Vec<Trouble> {
     std::iter::once(faults[0]).chain(others).collect()
 }
 
-fn drawn(of: usize, random: &Random) -> usize {
-    usize::try_from(random.next_u64() % of as u64).expect("it is less than another usize")
-}
-
 /// What an operation does that nothing disturbs.
 struct Undisturbed {
     /// Its storage operations, as the log has them.
@@ -188,41 +183,7 @@ impl Case<'_> {
         if !ground.operations().iter().any(|line| line.ends_with(&met)) {
             return None;
         }
-        let outcome = self.judge(&run, safe).await;
-        let outcome = outcome.map_err(|problem| format!("{problem}\n  it had ended with {}: {}", run.code, run.stderr));
-        Some((run.code, outcome))
-    }
-
-    async fn judge(&self, run: &Run, safe: &Safe) -> Result<(), String> {
-        let Self { ground, operation, .. } = self;
-        match run.code {
-            // A store that lies about what it holds makes a command say so, too; but it must lose nothing.
-            0 if LIES.contains(&self.fault) => {}
-            0 => operation.is_done(ground, &run.stdout).await?,
-            137 => {}
-            _ if run.stderr.contains("error: ") => {}
-            _ => return Err("it failed without a word".into()),
-        }
-        if !operation.begins_with_nothing() {
-            self.verify(safe, "after the fault").await?;
-        }
-        operation.repeat(ground, run.code).await?;
-        if operation.captures() {
-            ground.has_captured_the_oplog().await?;
-        }
-        self.verify(safe, "after the repetition").await
-    }
-
-    /// Checks that what was safe is safe, and that a verification finds nothing wrong and names what was not finished.
-    async fn verify(&self, safe: &Safe, when: &str) -> Result<(), String> {
-        safe.still_is(&self.ground.place).await.map_err(|problem| format!("{when}: {problem}"))?;
-        let run = self.ground.run(self.operation.hours, &["verify", "--json"]);
-        let found: Value = serde_json::from_str(&run.stdout).unwrap_or_default();
-        if run.code != 0 || found["ok"] != true {
-            return Err(format!("{when}: verify ends with {}: {}{}", run.code, run.stdout, run.stderr));
-        }
-        let now = Safe::of(&self.ground.place).await;
-        let unnamed = now.unfinished().into_iter().find(|id| !found["leftovers"].to_string().contains(id));
-        unnamed.map_or(Ok(()), |id| Err(format!("{when}: {id} was not finished, and verify does not name it: {found}")))
+        let trial = Trial { ground, operation, safe, is_lie: LIES.contains(fault) };
+        Some((run.code, trial.judge(&run).await))
     }
 }

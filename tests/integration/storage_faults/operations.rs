@@ -179,6 +179,11 @@ impl Operation {
                 let manifest = format!("backups/{}/manifest.json", stdout.trim());
                 ground.place.store().size(&manifest).await.is_ok()
             }
+            // There was something to capture.
+            "capture" => {
+                let slices = ground.place.store().list("oplog/").await.unwrap();
+                slices.iter().any(|entry| !self.state.holds(&entry.key))
+            }
             "hold" => listed("list")["backups"][0]["held"] == true,
             "undelete" => !listed("list").to_string().contains("\"expired\""),
             "expire" if self.hours == 0 => listed("list").to_string().contains("\"expired\""),

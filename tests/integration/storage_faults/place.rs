@@ -69,10 +69,13 @@ impl Place {
                 }
             }
             Self::Bucket(store) => {
-                for entry in store.list("").await.unwrap() {
-                    store.delete(&entry.key).await.unwrap();
+                // Most of it is what it was: a request for each object takes longer than what is tried.
+                let found = self.objects().await;
+                let is_kept = |key: &String| found.get(key).is_some_and(|content| objects.get(key) == Some(content));
+                for key in found.keys().filter(|key| !is_kept(key)) {
+                    store.delete(key).await.unwrap();
                 }
-                for (key, content) in objects {
+                for (key, content) in objects.iter().filter(|(key, _)| !is_kept(key)) {
                     store.create(key, content.clone()).await.unwrap();
                 }
             }
