@@ -161,11 +161,11 @@ pub async fn run(context: &CaptureContext, stop: impl Future<Output = ()>) -> Re
         () = stop => {
             let _ = begin_stop.send(true);
             work.await?;
-            match context.settings.once {
-                true => Err(Error::new(Kind::Interrupted, "the capture was interrupted before it had come up to now")
-                    .with_hint("what it had read is stored, and the next one goes on behind it")),
-                false => Ok(()),
+            if !context.settings.once {
+                return Ok(());
             }
+            Err(Error::new(Kind::Interrupted, "the capture was interrupted before it had come up to now")
+                .with_hint("what it had read is stored, and the next one goes on behind it"))
         }
     }
 }

@@ -185,10 +185,8 @@ impl Operation {
                 slices.iter().any(|entry| !self.state.holds(&entry.key))
             }
             "hold" => listed("list")["backups"][0]["held"] == true,
-            "undelete" => !listed("list").to_string().contains("\"expired\""),
             "expire" if self.hours == 0 => listed("list").to_string().contains("\"expired\""),
-            "expire" => !listed("list").to_string().contains("\"expired\""),
-            "capture" => ground.has_captured_the_oplog().await.is_ok(),
+            "undelete" | "expire" => !listed("list").to_string().contains("\"expired\""),
             "keys" => listed("keys")["keys"].as_array().is_some_and(|keys| keys.len() == 2),
             _ => true,
         };
