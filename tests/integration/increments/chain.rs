@@ -1,6 +1,7 @@
 //! What reads a backup reads an increment; what is lost of one is lost of everything that builds on it.
 
 use std::fs;
+use std::sync::Arc;
 
 use mongodb::bson::{Document, doc};
 use regrow::error::Kind;
@@ -147,6 +148,8 @@ async fn damage_of_what_they_build_on_is_damage_of_increments() {
     assert_eq!(listed["recovery_window"].as_array().unwrap().len(), 0, "{listed}");
     let refused = chain.run(&["restore", chain.id(2), "--map", "shop=other", "--confirm", "rs0"]).exits(5);
     assert!(refused.stderr.contains(&format!("builds on {}", chain.id(0))), "{}", refused.stderr);
+    let drilled: Value = chain.run(&["drill", chain.id(2), "--json"]).exits(5).json();
+    assert_eq!(drilled["passed"], false, "that it does not restore is a result: {drilled}");
     let said = chain.run(&["backup", "--incremental"]).exits(0).stderr;
     assert!(said.contains("there is no full backup"), "{said}");
 }
@@ -157,7 +160,7 @@ async fn what_they_build_on_and_cannot_be_read_is_not_damaged() {
     let store = || local(&chain.workspace.repository());
     let manifest = Repository::open(store()).await.unwrap().manifest(&chain.id(2).parse().unwrap()).await.unwrap();
     let opened = Faulty::counting(store());
-    Repository::open(std::sync::Arc::new(opened.clone())).await.unwrap();
+    Repository::open(Arc::new(opened.clone())).await.unwrap();
     for (fault, kind) in [
         (Fault::FailOnce, Kind::Failed),
         (Fault::Refuse, Kind::Failed),
@@ -167,12 +170,15 @@ async fn what_they_build_on_and_cannot_be_read_is_not_damaged() {
     ] {
         // Behind opening, it reads what it builds on, and what that builds on.
         let faulty = Faulty::new(store(), fault, opened.count() + 2);
-        let repository = Repository::open(std::sync::Arc::new(faulty)).await.unwrap();
+        let repository = Repository::open(Arc::new(faulty)).await.unwrap();
         let error = repository.chain(&manifest).await.unwrap_err();
         assert_eq!((error.kind(), error.is_transient()), (kind, fault == Fault::FailOnce), "{fault}: {error}");
         let said = error.to_string();
         assert!(said.contains(chain.id(0)) && said.contains(chain.id(2)), "{fault}: {said}");
     }
+    let away = Faulty::new(store(), Fault::FailOnce, opened.count() + 2);
+    let listing = Repository::open(Arc::new(away)).await.unwrap().list().await.unwrap();
+    assert!(listing.check_answered().unwrap_err().is_transient(), "what counts damage ends here: {listing:?}");
     let first = format!("read {}", layout::manifest(&chain.id(0).parse().unwrap()));
     for command in [&["drill", chain.id(2)][..], &["restore", chain.id(2), "--map", "shop=other", "--dry-run"]] {
         for at in chain.operations(command, &first) {
