@@ -107,9 +107,11 @@ pub(super) async fn useful_beginning(
     replica_set_id: &str,
     after: Option<ClusterTime>,
 ) -> Result<Beginning> {
-    let backups = context.repository.list().await?.backups;
-    let manifests = backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
-    let mut points: Vec<ClusterTime> = manifests
+    let listing = context.repository.list().await?;
+    // Without a backup that the store does not show just now, more would be lost than is.
+    listing.check_answered()?;
+    let mut points: Vec<ClusterTime> = listing
+        .manifests()
         .filter(|manifest| is_of(manifest, replica_set_id))
         .filter_map(|manifest| manifest.replay_from)
         .collect();

@@ -34,8 +34,11 @@ const MISSING: Refusal = Refusal { status: 404, code: "NoSuchKey" };
 /// The operations to whose requests this happens.
 const COMMANDS: [&str; 4] = ["backup, full", "capture --once", "verify", "restore"];
 
-/// How many refusals are drawn for each command where not all are tried.
+/// How many requests of each command are drawn where not all are refused.
 const DRAWN: usize = 3;
+
+/// How often each request is refused where all are, each time in another way.
+const OFTEN: usize = 3;
 
 /// The configuration by which a command comes to the proxy.
 const THROUGH: &str = "through-the-proxy.toml";
@@ -47,18 +50,21 @@ async fn a_request_that_is_refused_loses_nothing() {
     gate.lead_through(&ground);
     let (random, mut tally) = (Random::seeded(seed), Tally::default());
     let mut verdicts = shuffled(&random).into_iter().cycle();
-    let share = if everything() { 2 * REFUSALS.len() } else { DRAWN };
     for operation in operations(&ground).await {
         let requests = undisturbed(&ground, &gate, &operation).await;
         println!("{}: {requests} requests", operation.name);
-        for verdict in verdicts.by_ref().take(share) {
-            let all = 1..=requests;
-            let at = if everything() { all.collect() } else { vec![1 + drawn(requests, &random)] };
-            for at in at {
-                if let Some((exit, outcome)) = refused(&ground, &gate, &operation, (at, verdict)).await {
+        let places: Vec<usize> = if everything() {
+            (1..=requests).flat_map(|at| [at; OFTEN]).collect()
+        } else {
+            (0..DRAWN).map(|_| 1 + drawn(requests, &random)).collect()
+        };
+        for (at, verdict) in places.into_iter().zip(verdicts.by_ref()) {
+            match refused(&ground, &gate, &operation, (at, verdict)).await {
+                Some((exit, outcome)) => {
                     let outcome = outcome.map_err(|problem| format!("request {at}: {problem}"));
                     tally.add(operation.name, &name(verdict), exit, outcome);
                 }
+                None => tally.miss(),
             }
         }
     }
