@@ -142,9 +142,9 @@ pub(crate) async fn commit(
     // Nothing is removed from here on: the manifest may be there although its answer never came.
     let committing = async {
         writer.commit(&manifest, &context.signing_key).await?;
-        // Once more: whoever has taken the lease meanwhile may not have seen the manifest, and have removed what it names.
-        // Whoever takes it from now on sees it.
-        Ok(checkpoints.are_surely_ours().await)
+        // Whoever has taken the lease meanwhile may not have seen the manifest, and have removed what it names. Whoever takes it
+        // from now on sees it.
+        Ok(checkpoints.were_ours().await)
     };
     let outcome = tokio::select! {
         outcome = committing => outcome,

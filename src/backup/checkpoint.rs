@@ -18,7 +18,7 @@ use super::resume::Resumption;
 use super::run::Begin;
 use super::store::Tally;
 use crate::codec::{ContentDigest, Sealer};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::catalog::SegmentRef;
 use crate::format::checkpoint::{self, Checkpoint, Contents, Parts, Position, StoredPart, binary};
 use crate::format::lease::Lease;
@@ -203,7 +203,7 @@ impl Checkpoints {
         }
     }
 
-    /// Makes sure of that around the commit, and has patience: hours of work must not fail for one late answer.
+    /// Makes sure of that before the commit, and has patience: hours of work must not fail for one late answer.
     ///
     /// # Errors
     /// As those of [`are_still_ours`](Self::are_still_ours).
@@ -219,6 +219,17 @@ impl Checkpoints {
                 }
                 certain => return certain.map(drop),
             }
+        }
+    }
+
+    /// Makes sure that nobody had taken the backup over by the time that its manifest was there.
+    ///
+    /// # Errors
+    /// As those of [`HeldLease::check`].
+    pub(super) async fn were_ours(&self) -> Result<()> {
+        match &self.lease {
+            Some(held) => held.lease.check().await.map_err(taken_over),
+            None => Ok(()),
         }
     }
 
@@ -258,8 +269,7 @@ impl Held {
         match self.lease.renew().await {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == Kind::Configuration => Ok(false),
-            Err(error) if error.kind() == Kind::LeaseHeld => Err(error.context("another run goes on with this backup")),
-            Err(error) => Err(error),
+            Err(error) => Err(taken_over(error)),
         }
     }
 
@@ -267,6 +277,11 @@ impl Held {
     pub(super) async fn end(self) {
         self.lease.end().await;
     }
+}
+
+/// Says what it means that somebody else holds a backup's lease.
+fn taken_over(error: Error) -> Error {
+    if error.kind() == Kind::LeaseHeld { error.context("another run goes on with this backup") } else { error }
 }
 
 impl Notes {

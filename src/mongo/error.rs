@@ -122,6 +122,10 @@ impl Obstacle {
     }
 }
 
+/// What to do where a member answers that it is the wrong one by now, or cannot go on.
+const GOES_AWAY: &str = "a member of the replica set has stepped down, starts, stops, or was told to end operations: run it again; \
+                         rs.status() shows whether there is a primary";
+
 /// Turns a driver's error into one for people.
 #[must_use]
 pub fn explain(error: &DriverError, attempt: Attempt<'_>) -> Error {
@@ -147,7 +151,10 @@ fn explain_to_people(error: &DriverError, attempt: Attempt<'_>) -> Error {
         _ => match &*error.kind {
             ErrorKind::Authentication { .. } => refused_credentials(doing),
             ErrorKind::ServerSelection { message, .. } => unreachable(doing, message),
-            ErrorKind::Command(command) => cannot(Kind::Failed, &format!("the server says: {}", command.message)),
+            ErrorKind::Command(command) => {
+                let refused = cannot(Kind::Failed, &format!("the server says: {}", command.message));
+                if is_connection_loss(error) { refused.with_hint(GOES_AWAY) } else { refused }
+            }
             ErrorKind::Write(WriteFailure::WriteConcernError(unconfirmed)) => {
                 cannot(Kind::Failed, &format!("the majority has not confirmed it: {}", unconfirmed.message))
                     .with_hint("check that most members of the replica set run and keep up, then run it again")

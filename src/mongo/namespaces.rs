@@ -1,8 +1,11 @@
 //! What a deployment holds: databases, collections with their options, indexes.
 
+use std::time::Duration;
+
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Database;
+use tokio::time::Instant;
 
 use super::answer;
 use super::client::{LOOK, Node};
@@ -12,6 +15,13 @@ use crate::namespace::{self, BUCKETS_PREFIX};
 
 /// How many listings are under way at once: they are small, and the time is all latency.
 const PARALLEL_LISTINGS: usize = 8;
+
+/// The wait before a listing is asked for again; doubled each time.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// How long a replica set may take to have a primary again: `electionTimeoutMillis` is 10 s, unless somebody has set it.
+const ELECTION: Duration = Duration::from_secs(15);
 
 /// What a namespace is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,12 +157,27 @@ pub async fn indexes(database: &Database, collection: &str) -> Result<Vec<RawDoc
     Ok(indexes)
 }
 
-/// Runs a listing to its end and returns its entries as they stand.
+/// Runs a listing to its end and returns its entries as they stand. One that fails at once is asked for again for as long as an
+/// election takes; the driver does not do that for commands.
 pub(super) async fn all(
     database: &Database,
     command: RawDocumentBuf,
     attempt: Attempt<'_>,
 ) -> Result<Vec<RawDocumentBuf>> {
+    let (begun, mut delay) = (Instant::now(), FIRST_DELAY);
+    loop {
+        match once(database, command.clone(), attempt).await {
+            Err(error) if error.is_transient() && begun.elapsed() + delay < ELECTION => {
+                tracing::debug!(%error, "asking again");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(LONGEST_DELAY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn once(database: &Database, command: RawDocumentBuf, attempt: Attempt<'_>) -> Result<Vec<RawDocumentBuf>> {
     /// The collection was dropped since it was listed.
     const NAMESPACE_NOT_FOUND: i32 = 26;
     let criteria = database.selection_criteria().cloned();

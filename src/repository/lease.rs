@@ -185,6 +185,15 @@ impl HeldLease {
         Ok(())
     }
 
+    /// Makes sure that the lease stands there as ours, without putting its end off: so nobody has taken it before this was called.
+    ///
+    /// # Errors
+    /// [`Kind::LeaseHeld`] when somebody else has it; whatever the storage says.
+    pub async fn check(&self) -> Result<()> {
+        let current = self.current.lock().await;
+        self.stands_as_ours(&current).await.map(drop)
+    }
+
     /// Gives the lease back, so that the next one need not wait until it runs out.
     ///
     /// # Errors
@@ -217,11 +226,14 @@ impl HeldLease {
 
     /// An earlier replacement that seemed to have failed may have taken effect later: that one is ours, too.
     async fn settle(&self, current: &mut Current) -> Result<()> {
+        (current.lease, current.document) = self.stands_as_ours(current).await?;
+        Err(Error::failed("cannot renew the lease: an earlier renewal has only just taken effect").transient())
+    }
+
+    /// Returns what stands in the repository, where that is ours.
+    async fn stands_as_ours(&self, current: &Current) -> Result<(Lease, Bytes)> {
         match self.repository.stored_lease(&self.place).await? {
-            Some((lease, document)) if lease.holder == current.lease.holder => {
-                (current.lease, current.document) = (lease, document);
-                Err(Error::failed("cannot renew the lease: an earlier renewal has only just taken effect").transient())
-            }
+            Some(stored) if stored.0.holder == current.lease.holder => Ok(stored),
             Some((lease, _)) => Err(held_by(&lease)),
             None => Err(Error::new(Kind::LeaseHeld, "the lease was removed while it was held")),
         }

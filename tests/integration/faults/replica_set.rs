@@ -231,6 +231,26 @@ async fn restores_into_a_set_whose_members_fail_are_whole_or_none() {
     tally.tell();
 }
 
+/// For as long as there is no primary, whoever is asked says that it is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_there_is_is_listed_again_in_the_middle_of_an_election() {
+    const NOT_PRIMARY: i32 = 10_107;
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let client = servers.client().await;
+    client.database("shop").collection("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
+    let workspace = Workspace::on_disk(servers.uri());
+    workspace.run(["init"]).exits(0);
+    let restore = ["restore", "latest", "--map", "shop=copy", "--confirm", "rs0"];
+    for arguments in [&["backup", "--ns", "shop"][..], &restore] {
+        let data = doc! { "failCommands": ["listCollections"], "appName": "regrow", "errorCode": NOT_PRIMARY };
+        let order = doc! { "configureFailPoint": "failCommand", "mode": { "times": 3 }, "data": data };
+        client.database("admin").run_command(order).await.unwrap();
+        workspace.run(arguments).exits(0);
+    }
+    let copied = client.database("copy").collection::<Document>("orders").find_one(doc! {}).await.unwrap();
+    assert_eq!(copied, Some(doc! { "_id": 1 }));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oplog_of_a_set_whose_members_fail_is_captured_whole() {
     let (set, mut tally) = (Set::new().await, Tally::of("capture of a set"));
