@@ -64,12 +64,10 @@ impl Drop for Server {
 impl Throwaway {
     /// Starts `mongod` with a data folder below `folder`, and waits until it answers.
     pub(super) async fn start(mongod: &Path, folder: &Path) -> Result<(Self, Deployment)> {
-        match Self::spawn(mongod, folder)?.answers().await {
-            Ok(started) => Ok(started),
-            Err(failed) => {
-                let (throwaway, error) = *failed;
-                Err(throwaway.why(error))
-            }
+        let mut throwaway = Self::spawn(mongod, folder)?;
+        match throwaway.answers().await {
+            Ok(deployment) => Ok((throwaway, deployment)),
+            Err(error) => Err(throwaway.why(error)),
         }
     }
 
@@ -97,14 +95,14 @@ impl Throwaway {
         Ok(Self { server: Server(server), uri, folder, _lock: lock })
     }
 
-    /// Waits until the server answers; gives it back with the last error if it does not.
-    async fn answers(mut self) -> std::result::Result<(Self, Deployment), Box<(Self, Error)>> {
+    /// Waits until the server answers.
+    async fn answers(&mut self) -> Result<Deployment> {
         let begun = tokio::time::Instant::now();
         loop {
             match Deployment::connect(&self.uri).await {
-                Ok(deployment) => return Ok((self, deployment)),
-                Err(error) if begun.elapsed() > START || self.has_ended() => return Err(Box::new((self, error))),
+                Err(error) if begun.elapsed() > START || self.has_ended() => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                connected => return connected,
             }
         }
     }

@@ -224,21 +224,20 @@ impl Deployment {
         if let Some(chosen) = self.chosen_member().await? {
             return Ok(chosen);
         }
-        let preferred = self.secondary_or_primary().await?;
-        if self.is_direct() || preferred.me.is_none() {
-            let address = preferred.me.clone().unwrap_or_else(|| self.addresses());
-            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: preferred.me });
-        }
-        self.direct(self.unless_it_lags(preferred).await?.me)
+        self.node(self.one_that_keeps_up().await?.me)
     }
 
-    /// Returns the preferred node, or the primary where that one is a secondary that lags behind.
-    async fn unless_it_lags(&self, preferred: Hello) -> Result<Hello> {
+    /// Asks a secondary that is not far behind, or else the primary; where the URI names one member, that one, however far it is.
+    async fn one_that_keeps_up(&self) -> Result<Hello> {
+        let preferred = self.secondary_or_primary().await?;
+        if self.is_direct() || !preferred.secondary {
+            return Ok(preferred);
+        }
         let lag = match (self.committed_time().await?, preferred.majority) {
             (Some(committed), Some(seen)) => committed.time.saturating_sub(seen.time),
             _ => 0,
         };
-        if preferred.secondary && u64::from(lag) > MAX_LAG.as_secs() {
+        if u64::from(lag) > MAX_LAG.as_secs() {
             tracing::warn!(address = preferred.me, lag_seconds = lag, "the secondary lags behind; reading the primary");
             return hello(&self.client, ReadPreference::Primary).await;
         }
@@ -264,14 +263,10 @@ impl Deployment {
     /// When no such node answers.
     pub async fn node_to_tail(&self, preference: &NodePreference) -> Result<Node> {
         let hello = match preference {
-            NodePreference::SecondaryPreferred => self.unless_it_lags(self.secondary_or_primary().await?).await?,
+            NodePreference::SecondaryPreferred => self.one_that_keeps_up().await?,
             other => hello(&self.client, other.criteria()).await?,
         };
-        if self.is_direct() || hello.me.is_none() {
-            let address = hello.me.clone().unwrap_or_else(|| self.addresses());
-            return Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me: hello.me });
-        }
-        self.direct(hello.me)
+        self.node(hello.me)
     }
 
     /// Returns all members that hold data.
@@ -285,6 +280,15 @@ impl Deployment {
             return Ok(vec![Node { client, address, preference: ANY_NODE, me: hello.me }]);
         }
         hello.members.into_iter().map(|address| self.direct(Some(address))).collect()
+    }
+
+    /// Returns the node that calls itself so: through the connections that there are, where these lead to none but that one.
+    fn node(&self, me: Option<String>) -> Result<Node> {
+        if !self.is_direct() && me.is_some() {
+            return self.direct(me);
+        }
+        let address = me.clone().unwrap_or_else(|| self.addresses());
+        Ok(Node { client: self.client.clone(), address, preference: ANY_NODE, me })
     }
 
     /// Whether the URI names one member that alone is spoken to.
