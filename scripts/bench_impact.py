@@ -16,12 +16,11 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from bench import DATABASE, ROOT, MongoTools, Regrow, attempt, row, say, shop
-from measuring import Failed, Server, machine, new_server, run
+from bench import DATABASE, ROOT, MongoTools, Regrow, attempt, in_a_folder, row, say, shop
+from measuring import Server, machine, new_server, run
 
 WRITERS = ROOT / "target/release/examples/writers"
 WRITTEN = f"{DATABASE}_written"
@@ -108,23 +107,22 @@ def arguments() -> argparse.Namespace:
     return program.parse_args()
 
 
+def benchmark(folder: Path, options: argparse.Namespace) -> None:
+    regrow = Regrow(folder)
+    print(f"{machine()}\n{regrow.version}\nMedian of {options.runs}, in turn.\n", flush=True)
+    settings = ["", "max_parallel = 1", f'max_rate = "{options.rate}"']
+    contenders = [Nobody(10), *[Limited(regrow, setting) for setting in settings]]
+    if shutil.which("mongodump"):
+        contenders.append(MongoTools(folder))
+    with new_server() as source:
+        say(f"loading a shop of {options.size}")
+        shop(source, f"--size={options.size}")
+        print(compare(contenders, source, options))
+
+
 def main() -> int:
     options = arguments()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
-        try:
-            regrow = Regrow(Path(folder))
-            print(f"{machine()}\n{regrow.version}\nMedian of {options.runs}, in turn.\n", flush=True)
-            settings = ["", "max_parallel = 1", f'max_rate = "{options.rate}"']
-            contenders = [Nobody(10), *[Limited(regrow, setting) for setting in settings]]
-            if shutil.which("mongodump"):
-                contenders.append(MongoTools(Path(folder)))
-            with new_server() as source:
-                say(f"loading a shop of {options.size}")
-                shop(source, f"--size={options.size}")
-                print(compare(contenders, source, options))
-        except Failed as error:
-            raise SystemExit(f"bench: {error}") from error
-    return 0
+    return in_a_folder(lambda folder: benchmark(folder, options))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from bench import DATABASE, ROOT, Regrow, inspect, row, say
+from bench import DATABASE, ROOT, Regrow, in_a_folder, inspect, row, say
 from measuring import MEGABYTE, Failed, Server, machine, measure, new_server, run, wait
 
 WRITERS = ROOT / "target/release/examples/writers"
@@ -129,27 +128,26 @@ def arguments() -> argparse.Namespace:
     return program.parse_args()
 
 
+def benchmark(folder: Path, options: argparse.Namespace) -> None:
+    regrow = Regrow(folder)
+    print(f"{machine()}\n{regrow.version}\n", flush=True)
+    with new_server() as source:
+        for command in ("init", "capture --once"):
+            run(regrow.command(*command.split()), source)
+        rows = impact(regrow, source, options)
+        drop(source)
+        for command in ("capture --once", "backup"):
+            run(regrow.command(*command.split()), source)
+        say("writing what is captured at once and replayed")
+        written = write(source, options.documents * 2)
+        rows += catching_up(regrow, source, written)
+        rows += replay(regrow, source, folder, written, options)
+    print("\n".join([row("", [""]), row("---", ["--:"]), *rows]))
+
+
 def main() -> int:
     options = arguments()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:
-        try:
-            regrow = Regrow(Path(folder))
-            print(f"{machine()}\n{regrow.version}\n", flush=True)
-            with new_server() as source:
-                for command in ("init", "capture --once"):
-                    run(regrow.command(*command.split()), source)
-                rows = impact(regrow, source, options)
-                drop(source)
-                for command in ("capture --once", "backup"):
-                    run(regrow.command(*command.split()), source)
-                say("writing what is captured at once and replayed")
-                written = write(source, options.documents * 2)
-                rows += catching_up(regrow, source, written)
-                rows += replay(regrow, source, Path(folder), written, options)
-            print("\n".join([row("", [""]), row("---", ["--:"]), *rows]))
-        except Failed as error:
-            raise SystemExit(f"bench: {error}") from error
-    return 0
+    return in_a_folder(lambda folder: benchmark(folder, options))
 
 
 if __name__ == "__main__":
