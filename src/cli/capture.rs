@@ -16,7 +16,8 @@ use crate::units::{ByteSize, Elapsed};
 pub(super) const HELP: &str = "\
 Every write is in the repository at the latest [oplog] slice_interval after it was committed (60 s by default), so \
 that every second can be restored that follows a backup. Stop it with Ctrl-C or SIGTERM: what has been read is stored \
-first. Killed, it loses nothing: the next one goes on where the repository's last slice ended.
+first. Killed, it loses nothing: the next one goes on where the repository's last slice ended. \
+With --once it waits three minutes for a source or a store that is away, then ends with exit code 1; interrupted, with 130.
 
 Examples:
   regrow capture
