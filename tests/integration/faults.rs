@@ -42,9 +42,10 @@ fn is_wide() -> bool {
     std::env::var("REGROW_FAULTS").is_ok_and(|width| width == "all")
 }
 
-/// Returns at how many moments each fault strikes.
-fn moments() -> u64 {
-    if is_wide() { 6 } else { 1 }
+/// Returns each fault as often as it strikes, each time at another moment.
+fn strikes() -> impl Iterator<Item = (Fault, Whom)> {
+    let moments = if is_wide() { 6 } else { 1 };
+    all_faults().into_iter().flat_map(move |fault| std::iter::repeat_n(fault, moments))
 }
 
 /// What became of the faults that were tried.

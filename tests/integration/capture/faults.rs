@@ -183,10 +183,7 @@ async fn capturing_once_that_is_interrupted_does_not_say_that_it_is_done() {
     orders.insert_many((0..40).map(|number| doc! { "_id": number, "text": "x".repeat(1 << 20) })).await.unwrap();
     let log = workspace.path("operations");
     let mut capture = workspace.with_faults("none,stop=create oplog", &log, &["capture", "--once"]).spawn();
-    while !fs::read_to_string(&log).is_ok_and(|log| log.contains("create oplog")) {
-        assert!(capture.is_running(), "{}", capture.stderr());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    capture.wait_until("its first slice", |_| fs::read_to_string(&log).is_ok_and(|log| log.contains("create oplog")));
     capture.signal("TERM");
     capture.signal("CONT");
     let said = capture.wait().exits(130).stderr;

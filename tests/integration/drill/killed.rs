@@ -1,6 +1,7 @@
 //! Drills that are killed at any moment, and what the next one finds.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
@@ -38,15 +39,13 @@ async fn what_a_killed_drill_leaves_of_its_own_server_the_next_one_removes() {
 async fn a_drills_own_server_is_reached_by_nobody_else() {
     let ground = Ground::new().await;
     let mut drill = ground.workspace.regrow(["drill", "latest"]).spawn();
-    let (folder, log) = loop {
-        assert!(drill.is_running(), "{}", drill.stderr());
-        let folder = std::fs::read_dir(ground.workspace.path("drills")).unwrap().next();
-        let Some(folder) = folder.map(|folder| folder.unwrap().path()) else { continue };
-        let log = std::fs::read_to_string(folder.join("mongod.log")).unwrap_or_default();
-        if log.contains("Waiting for connections") {
-            break (folder, log);
-        }
-    };
+    let (mut folder, mut log) = (PathBuf::new(), String::new());
+    drill.wait_until("its server", |_| {
+        let found = std::fs::read_dir(ground.workspace.path("drills")).unwrap().next();
+        folder = found.map(|folder| folder.unwrap().path()).unwrap_or_default();
+        log = std::fs::read_to_string(folder.join("mongod.log")).unwrap_or_default();
+        log.contains("Waiting for connections")
+    });
     let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
     let listening: Vec<&str> = log.lines().filter(|line| line.contains("Listening on")).collect();
@@ -103,10 +102,7 @@ async fn what_a_killed_drill_leaves_on_a_shared_server_the_next_one_removes_and_
 async fn a_drill_that_is_interrupted_cleans_up_and_says_so() {
     let ground = Ground::new().await;
     let mut drill = ground.workspace.regrow(["drill", "latest"]).spawn();
-    while std::fs::read_dir(ground.workspace.path("drills")).unwrap().next().is_none() {
-        assert!(drill.is_running(), "{}", drill.stderr());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    drill.wait_until("its folder", |_| std::fs::read_dir(ground.workspace.path("drills")).unwrap().next().is_some());
     drill.signal("INT");
     let run = drill.wait().exits(130);
     assert!(run.stderr.contains("the drill was interrupted"), "{run:?}");

@@ -125,14 +125,6 @@ fn stop(service: Running) -> String {
     service.wait().exits(0).stderr
 }
 
-fn wait_until(what: &str, service: &Running, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < LIMIT, "{what} never came to be; the service said\n{}", service.stderr());
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_whose_clock_is_a_day_behind_or_ahead_and_is_put_right_loses_nothing() {
     for hours in [-DAY, DAY] {
@@ -182,16 +174,16 @@ async fn a_service_whose_clock_jumps_while_it_runs_goes_on_and_loses_nothing() {
         let (before, said) = (place.backups(), service.stderr().len());
         place.put_clock(hours);
         // An expiry each three seconds, by whichever clock; one that has begun before may say something yet.
-        wait_until("a later expiry", &service, || {
+        service.wait_until("a later expiry", |service| {
             let since = service.stderr()[said..].to_owned();
             since.matches("retention applied").count() + since.matches("nothing expires").count() >= 3
         });
         if hours > 0 {
-            wait_until("the backup of the day", &service, || place.backups().len() > before.len());
+            service.wait_until("the backup of the day", |_| place.backups().len() > before.len());
         }
         let (then, end) = (place.backups(), place.window_end());
         assert!(before.is_subset(&then), "{hours} h: {before:?}, {then:?}");
-        wait_until("capture going on", &service, || place.window_end() > end);
+        service.wait_until("capture going on", |_| place.window_end() > end);
     }
     let said = stop(service);
     assert_eq!(said.matches("this service leads").count(), 1, "it led all the time: {said}");
@@ -248,6 +240,6 @@ async fn a_service_that_was_killed_while_its_clock_was_ahead_is_succeeded_all_th
     assert!(place.is_told(0), "its clock was wrong");
     let mut service = place.workspace.regrow(["daemon"]).spawn();
     service.wait_until_it_says("standing by");
-    wait_until("another leader", &service, || service.stderr().contains("this service leads"));
+    service.wait_until("another leader", |service| service.stderr().contains("this service leads"));
     stop(service);
 }

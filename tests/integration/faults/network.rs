@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::Client;
 use serde_json::Value;
 
-use super::{Striker, Tally, all_faults, moments, uri_through};
+use super::{Striker, Tally, strikes, uri_through};
 use crate::capture::{Writer, is_the_oplog};
 use crate::harness::{self, FaultProxy, Options, Run, Servers};
 use crate::incident::stage::Stage;
@@ -56,18 +56,16 @@ async fn a_backup_is_whole_or_none() {
         stage.workspace.run(["verify", id, "--level", "content"]).exits(0);
         stage.workspace.run(["diff", id, "--check"]).exits(0);
     };
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            let before = count();
-            let run = striker.strike(fault, || back_up().spawn());
-            if run.code == 0 {
-                is_proved(&run);
-            } else {
-                assert_eq!(count(), before, "{run:?}");
-                is_proved(&back_up().run().exits(0));
-            }
-            tally.add(&run, striker.has_struck());
+    for fault in strikes() {
+        let before = count();
+        let run = striker.strike(fault, || back_up().spawn());
+        if run.code == 0 {
+            is_proved(&run);
+        } else {
+            assert_eq!(count(), before, "{run:?}");
+            is_proved(&back_up().run().exits(0));
         }
+        tally.add(&run, striker.has_struck());
     }
     tally.tell();
 }
@@ -88,21 +86,19 @@ async fn a_restore_is_whole_or_none() {
     let empty = async || stage.client.database(&target).drop().await.unwrap();
     let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(restore().run().exits(0)));
     empty().await;
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            let run = striker.strike(fault, || restore().spawn());
-            if run.code != 0 {
-                ground.settle();
-                let left = now().await;
-                if left.names().is_empty() {
-                    restore().run().exits(0);
-                }
+    for fault in strikes() {
+        let run = striker.strike(fault, || restore().spawn());
+        if run.code != 0 {
+            ground.settle();
+            let left = now().await;
+            if left.names().is_empty() {
+                restore().run().exits(0);
             }
-            now().await.assert_equals(&expected);
-            stage.is_clean().await;
-            empty().await;
-            tally.add(&run, striker.has_struck());
         }
+        now().await.assert_equals(&expected);
+        stage.is_clean().await;
+        empty().await;
+        tally.add(&run, striker.has_struck());
     }
     tally.tell();
 }
@@ -120,20 +116,18 @@ async fn what_is_replaced_is_wholly_as_it_was_or_wholly_restored() {
     };
     let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(restore().run().exits(0)));
     stage.spoil_again().await;
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            let run = striker.strike(fault, || restore().spawn());
-            if run.code != 0 {
-                ground.settle();
-                if stage.now().await == stage.spoilt {
-                    restore().run().exits(0);
-                }
+    for fault in strikes() {
+        let run = striker.strike(fault, || restore().spawn());
+        if run.code != 0 {
+            ground.settle();
+            if stage.now().await == stage.spoilt {
+                restore().run().exits(0);
             }
-            restored().await.assert_equals(&stage.good);
-            stage.is_clean().await;
-            stage.spoil_again().await;
-            tally.add(&run, striker.has_struck());
         }
+        restored().await.assert_equals(&stage.good);
+        stage.is_clean().await;
+        stage.spoil_again().await;
+        tally.add(&run, striker.has_struck());
     }
     tally.tell();
 }
@@ -156,14 +150,12 @@ async fn what_is_captured_is_the_oplog_whatever_the_network_does() {
     let mut striker = Striker::measure(&ground.proxy, seed + 1, || drop(capture().run().exits(0)));
     // Another run may have much less to read.
     striker.whole /= 4;
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            write_some(&ground.stage.client).await;
-            let run = striker.strike(fault, || capture().spawn());
-            capture().run().exits(0);
-            is_the_oplog(workspace, &ground.stage.client).await;
-            tally.add(&run, striker.has_struck());
-        }
+    for fault in strikes() {
+        write_some(&ground.stage.client).await;
+        let run = striker.strike(fault, || capture().spawn());
+        capture().run().exits(0);
+        is_the_oplog(workspace, &ground.stage.client).await;
+        tally.add(&run, striker.has_struck());
     }
     tally.tell();
 }
@@ -178,16 +170,14 @@ async fn a_drill_passes_or_says_why_and_leaves_nothing() {
     let drill = || stage.workspace.regrow(["drill", &stage.backup, "--json"]);
     let passes = |run: Run| assert_eq!(run.exits(0).json::<Value>()["passed"], true);
     let mut striker = Striker::measure(&ground.proxy, seed + 1, || passes(drill().run()));
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            let run = striker.strike(fault, || drill().spawn());
-            if run.code != 0 {
-                passes(drill().run());
-            }
-            let databases = stage.client.list_database_names().await.unwrap();
-            assert!(!databases.iter().any(|name| name.contains("regrow_drill")), "{databases:?}");
-            tally.add(&run, striker.has_struck());
+    for fault in strikes() {
+        let run = striker.strike(fault, || drill().spawn());
+        if run.code != 0 {
+            passes(drill().run());
         }
+        let databases = stage.client.list_database_names().await.unwrap();
+        assert!(!databases.iter().any(|name| name.contains("regrow_drill")), "{databases:?}");
+        tally.add(&run, striker.has_struck());
     }
     tally.tell();
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Striker, Tally, all_faults, moments};
+use super::{Striker, Tally, strikes};
 use crate::contents::Contents;
 use crate::harness::{self, FaultProxy, Run, Workspace};
 use crate::incident::stage::fill;
@@ -29,25 +29,21 @@ async fn what_is_stored_over_a_bad_network_is_whole() {
 
     let (mut tally, mut striker) =
         (Tally::of("backup to S3"), Striker::measure(&proxy, seed + 1, || drop(back_up().run().exits(0))));
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            let run = striker.strike(fault, || back_up().spawn());
-            tally.add(&run, striker.has_struck());
-            is_proved(if run.code == 0 { run } else { back_up().run() });
-        }
+    for fault in strikes() {
+        let run = striker.strike(fault, || back_up().spawn());
+        tally.add(&run, striker.has_struck());
+        is_proved(if run.code == 0 { run } else { back_up().run() });
     }
     tally.tell();
 
     let (mut tally, mut striker) =
         (Tally::of("verify of S3"), Striker::measure(&proxy, seed + 2, || drop(verify().run())));
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            let run = striker.strike(fault, || verify().spawn());
-            tally.add(&run, striker.has_struck());
-            // What could not be read is not called damaged.
-            assert!(run.code != 0 || run.json::<Value>()["ok"] == true, "{run:?}");
-            verify().run().exits(0);
-        }
+    for fault in strikes() {
+        let run = striker.strike(fault, || verify().spawn());
+        tally.add(&run, striker.has_struck());
+        // What could not be read is not called damaged.
+        assert!(run.code != 0 || run.json::<Value>()["ok"] == true, "{run:?}");
+        verify().run().exits(0);
     }
     tally.tell();
 
@@ -58,17 +54,15 @@ async fn what_is_stored_over_a_bad_network_is_whole() {
     let now = async || Contents::of_database(&client, &copy).await;
     let mut striker = Striker::measure(&proxy, seed + 3, || drop(restore().run().exits(0)));
     let mut tally = Tally::of("restore from S3");
-    for fault in all_faults() {
-        for _ in 0..moments() {
-            client.database(&copy).drop().await.unwrap();
-            let run = striker.strike(fault, || restore().spawn());
-            tally.add(&run, striker.has_struck());
-            if run.code != 0 {
-                assert!(now().await.names().is_empty(), "{run:?}");
-                restore().run().exits(0);
-            }
-            now().await.assert_equals(&expected);
+    for fault in strikes() {
+        client.database(&copy).drop().await.unwrap();
+        let run = striker.strike(fault, || restore().spawn());
+        tally.add(&run, striker.has_struck());
+        if run.code != 0 {
+            assert!(now().await.names().is_empty(), "{run:?}");
+            restore().run().exits(0);
         }
+        now().await.assert_equals(&expected);
     }
     tally.tell();
 }

@@ -15,6 +15,10 @@ use tempfile::NamedTempFile;
 const LIMIT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(5);
 
+/// Longer than anything that is waited for takes on a loaded machine, and how often it is looked for: looking may be a command.
+const COMES_WITHIN: Duration = Duration::from_mins(3);
+const LOOKS: Duration = Duration::from_millis(100);
+
 /// A program about to run.
 pub struct Invocation {
     pub(super) command: Command,
@@ -115,6 +119,21 @@ impl Running {
             }
             assert!(running && begin.elapsed() < LIMIT, "{} never said '{text}' but\n{said}", self.name);
             std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until something is so; panics when the program ends without.
+    pub fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let begin = Instant::now();
+        loop {
+            // In this order: what was so before it ended must count.
+            let running = self.is_running();
+            if is_so(self) {
+                return;
+            }
+            let waits = running && begin.elapsed() < COMES_WITHIN;
+            assert!(waits, "{what} never came to be; {} said\n{}", self.name, self.stderr());
+            std::thread::sleep(LOOKS);
         }
     }
 

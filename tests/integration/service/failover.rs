@@ -8,7 +8,6 @@ use jiff::SignedDuration;
 use regrow::format::lease::Lease;
 use serde_json::Value;
 
-use super::run::wait_until;
 use super::{DAILY, lead, on_disk, schedule, status, stop};
 use crate::capture::{Writer, is_the_oplog, on_disk as repository};
 use crate::harness::{self, Options, Workspace};
@@ -16,11 +15,14 @@ use crate::harness::{self, Options, Workspace};
 /// How long after the end of a lease another service has it at the latest.
 const TAKEN_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
+/// What the names of drafts begin with in a directory.
+const DRAFT: &str = ".tmp-";
+
 async fn lease(workspace: &Workspace) -> Lease {
     repository(workspace).await.lease().await.unwrap().unwrap()
 }
 
-/// Returns the payloads of all evidence.
+/// Returns the payloads of all evidence; what is only being written is none yet.
 fn recorded(workspace: &Workspace) -> Vec<Value> {
     let mut recorded = Vec::new();
     let mut folders = vec![workspace.repository().join("evidence")];
@@ -29,6 +31,9 @@ fn recorded(workspace: &Workspace) -> Vec<Value> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DRAFT)) {
                 continue;
             }
             let document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -100,7 +105,7 @@ async fn another_goes_on_when_the_leader_is_killed_and_one_that_was_paused_write
     let by_third = format!("process {}", third.pid());
     // A backup is committed before it is recorded, and the next one may come at any time.
     let (mut new, mut of_third) = (BTreeSet::new(), BTreeSet::new());
-    wait_until("the record of each new backup", &third, || {
+    third.wait_until("the record of each new backup", |_| {
         new = backups(&workspace).difference(&committed).cloned().collect();
         of_third = backups_recorded_by(&workspace, &by_third);
         new.is_subset(&of_third)

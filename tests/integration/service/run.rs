@@ -1,29 +1,17 @@
 //! A real run: a real server and a real S3 store, schedules of some seconds, and real receivers of what is said.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
 use super::{DAILY, lead, prepared, schedule, status, stop};
 use crate::capture::Writer;
-use crate::harness::{self, MailServer, Options, Receiver, Running, Workspace};
-
-/// Longer than anything here takes on a loaded machine.
-const LIMIT: Duration = Duration::from_mins(3);
+use crate::harness::{self, MailServer, Options, Receiver, Workspace};
 
 fn table(entries: &[(&str, toml::Value)]) -> toml::Value {
     let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
     toml::Value::Table(entries.collect())
-}
-
-/// Waits until something is so.
-pub(super) fn wait_until(what: &str, service: &Running, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < LIMIT, "{what} never came to be; the service said\n{}", service.stderr());
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// Returns what the receiver was told of an alert: the events, in order.
@@ -62,13 +50,13 @@ async fn backups_capture_verification_and_expiry_happen_and_people_are_told() {
     workspace.set("notify.heartbeat.url", heart.url("/ping")).set("notify.heartbeat.interval", "1s");
 
     let client = servers.client().await;
-    let service = lead(&workspace);
+    let mut service = lead(&workspace);
     let writer = Writer::start(&client, "shop");
     for job in ["backup-daily", "verify", "expire"] {
-        wait_until(job, &service, || evidence(&workspace, job) == 1);
+        service.wait_until(job, |_| evidence(&workspace, job) == 1);
     }
-    wait_until("a heartbeat", &service, || !heart.received().is_empty());
-    wait_until("an expiry", &service, || {
+    service.wait_until("a heartbeat", |_| !heart.received().is_empty());
+    service.wait_until("an expiry", |_| {
         let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
         listed["backups"].as_array().unwrap().iter().any(|backup| backup["state"] == "expired")
     });
@@ -77,19 +65,19 @@ async fn backups_capture_verification_and_expiry_happen_and_people_are_told() {
     // Nothing can be captured while the server stands still: what could be lost grows past the objective.
     servers.pause(0);
     let is_raised = |told: &[(String, String)]| told.iter().any(|(_, severity)| severity == "critical");
-    wait_until("a critical alert", &service, || is_raised(&told(&receiver, "exposure/orders")));
+    service.wait_until("a critical alert", |_| is_raised(&told(&receiver, "exposure/orders")));
     let beats = heart.received().len();
     servers.resume(0);
-    wait_until("its recovery", &service, || {
+    service.wait_until("its recovery", |_| {
         told(&receiver, "exposure/orders").last().is_some_and(|(event, _)| event == "recovered")
     });
-    wait_until("the mail about it", &service, || {
+    service.wait_until("the mail about it", |_| {
         mails
             .mails()
             .iter()
             .any(|mail| mail.header("Subject").contains("orders is") && mail.header("Subject").contains("behind"))
     });
-    wait_until("a heartbeat again", &service, || heart.received().len() > beats);
+    service.wait_until("a heartbeat again", |_| heart.received().len() > beats);
 
     let written = writer.stop().await;
     // What is written is captured a moment later.
@@ -118,9 +106,9 @@ async fn daily_backups_are_increments_where_the_configuration_says_so() {
     workspace.set("backup.incremental", true).set("backup.largest_increment", 100);
     let client = servers.client().await;
     client.database("shop").collection("orders").insert_one(doc! { "_id": 1 }).await.unwrap();
-    let service = lead(&workspace);
+    let mut service = lead(&workspace);
     let backups = || workspace.run(["list", "--json"]).exits(0).json::<Value>()["backups"].as_array().unwrap().clone();
-    wait_until("an increment", &service, || backups().iter().any(|backup| backup["parent"].is_string()));
+    service.wait_until("an increment", |_| backups().iter().any(|backup| backup["parent"].is_string()));
     let said = stop(service);
     assert!(said.contains("a full backup instead of an increment"), "the first builds on nothing: {said}");
     assert_eq!(backups().last().unwrap()["parent"], Value::Null);
