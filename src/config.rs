@@ -21,6 +21,8 @@ pub use file::{EncryptionTable, File};
 pub use place::Stores;
 pub use verify::VerifySettings;
 
+use zeroize::Zeroizing;
+
 use crate::backup::{BackupSettings, IncrementSettings, ReadLimits};
 use crate::capture::CaptureSettings;
 use crate::codec::signing::public_key;
@@ -68,11 +70,12 @@ impl Config {
                     .with_hint("name one with --config FILE or REGROW_CONFIG; the README shows what belongs into it")
             })?,
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        // It may hold secrets.
+        let text = Zeroizing::new(std::fs::read_to_string(&path).map_err(|error| {
             Error::configuration(format!("cannot read the configuration {}", path.display()))
                 .caused_by(error)
                 .with_hint("check the path and who may read it")
-        })?;
+        })?);
         let file = File::parse(&text, &path.display().to_string())?;
         let mut config = Self { file, path };
         // Who opens the store is given the table alone.

@@ -100,10 +100,17 @@ impl Secret {
     }
 }
 
-/// What a configuration says of a secret: `env:NAME`, `file:/path`, or the secret itself, which `Debug` does not show.
+/// What a configuration says of a secret: `env:NAME`, `file:/path`, or the secret itself, which `Debug` does not show and which is
+/// not left in memory.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct SecretReference(String);
+#[serde(from = "String")]
+pub struct SecretReference(Zeroizing<String>);
+
+impl From<String> for SecretReference {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
 
 impl Deref for SecretReference {
     type Target = str;
@@ -116,7 +123,7 @@ impl Deref for SecretReference {
 impl fmt::Debug for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_elsewhere = [ENVIRONMENT, IN_FILE].iter().any(|place| self.0.starts_with(place));
-        f.write_str(if is_elsewhere { &self.0 } else { "[redacted]" })
+        f.write_str(if is_elsewhere { self } else { "[redacted]" })
     }
 }
 
@@ -145,7 +152,7 @@ mod tests {
 
     #[test]
     fn of_what_is_configured_only_the_place_is_printed() {
-        let shown = |text: &str| format!("{:?}", SecretReference(text.into()));
+        let shown = |text: &str| format!("{:?}", SecretReference::from(text.to_owned()));
         let expected = ["env:URI", "file:/run/uri", "[redacted]"].map(str::to_owned);
         assert_eq!(["env:URI", "file:/run/uri", "mongodb://u:hunter2@h"].map(shown), expected);
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{VERSION, malformed, newer_version};
+use super::{INSTALL_NEWER, VERSION, malformed, newer_version};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -111,7 +111,7 @@ impl Descriptor {
             return Err(Error::configuration(format!(
                 "the repository needs the feature '{feature}', which this Regrow does not know"
             ))
-            .with_hint("install a newer Regrow"));
+            .with_hint(INSTALL_NEWER));
         }
         Ok(descriptor)
     }

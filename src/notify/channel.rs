@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{Notice, Severity};
-use crate::clock::Clock;
 use crate::error::Error;
 use crate::random::Random;
 
@@ -89,7 +89,6 @@ pub(super) struct Channel {
     minimum: Severity,
     messenger: Box<dyn Messenger>,
     patience: Patience,
-    clock: Clock,
     random: Random,
     queue: Mutex<Queue>,
 }
@@ -115,10 +114,10 @@ impl Channel {
         minimum: Severity,
         messenger: Box<dyn Messenger>,
         patience: Patience,
-        (clock, random): (&Clock, &Random),
+        random: &Random,
     ) -> Self {
-        let (clock, random, queue) = (clock.clone(), random.clone(), Mutex::default());
-        Self { name, minimum, messenger, patience, clock, random, queue }
+        let (random, queue) = (random.clone(), Mutex::default());
+        Self { name, minimum, messenger, patience, random, queue }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -145,9 +144,9 @@ impl Channel {
 
     /// Sends from the front of the queue until it is empty, the channel takes no more or the time is over.
     async fn round(&self, queue: &mut Queue) -> Round {
-        let (mut round, begin) = (Round::default(), self.clock.now());
+        let (mut round, begin) = (Round::default(), Instant::now());
         while let Some(notice) = queue.notices.front() {
-            if self.clock.now().duration_since(begin).unsigned_abs() >= ROUND {
+            if begin.elapsed() >= ROUND {
                 break;
             }
             // While a channel is known to be blocked, one attempt tells whether it still is.
@@ -220,8 +219,7 @@ mod tests {
     fn channel(takes: usize) -> Channel {
         let patience = Patience { first_pause: Duration::ZERO, ..Patience::default() };
         let gate = Box::new(Gate { takes: AtomicUsize::new(takes) });
-        let clock = Clock::manual("2026-11-25T02:16:00Z".parse().unwrap());
-        Channel::new("gate".into(), Severity::Warning, gate, patience, (&clock, &Random::seeded(1)))
+        Channel::new("gate".into(), Severity::Warning, gate, patience, &Random::seeded(1))
     }
 
     fn notices(number: usize) -> Vec<Notice> {

@@ -30,7 +30,7 @@ impl Notifier {
     /// [`Kind::Failed`](crate::error::Kind::Failed) when TLS cannot be used on this machine.
     pub fn new(settings: NotifySettings, source: &str, clock: &Clock, random: &Random) -> Result<Self> {
         let (pace, patience) = (settings.pace, settings.patience);
-        let mut builder = Builder { channels: Vec::new(), source, patience, clock, random };
+        let mut builder = Builder { channels: Vec::new(), source, patience, random };
         let client = if settings.needs_http() { Some(post::client()?) } else { None };
         if let Some(client) = &client {
             builder.add_http(&settings, client)?;
@@ -95,7 +95,6 @@ struct Builder<'a> {
     channels: Vec<Channel>,
     source: &'a str,
     patience: Patience,
-    clock: &'a Clock,
     random: &'a Random,
 }
 
@@ -124,13 +123,11 @@ impl Builder<'_> {
         let (name, minimum) = (format!("email {}", settings.server.host), settings.severity);
         let messenger = Email::new(settings, self.source, self.patience.timeout)?;
         let patience = Patience { timeout: Email::timeout(self.patience.timeout), ..self.patience };
-        let tools = (self.clock, self.random);
-        self.channels.push(Channel::new(name, minimum, Box::new(messenger), patience, tools));
+        self.channels.push(Channel::new(name, minimum, Box::new(messenger), patience, self.random));
         Ok(())
     }
 
     fn add(&mut self, name: String, minimum: Severity, messenger: impl Messenger + 'static) {
-        let (messenger, tools) = (Box::new(messenger), (self.clock, self.random));
-        self.channels.push(Channel::new(name, minimum, messenger, self.patience, tools));
+        self.channels.push(Channel::new(name, minimum, Box::new(messenger), self.patience, self.random));
     }
 }

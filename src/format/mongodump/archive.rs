@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use crc_fast::{CrcAlgorithm, Digest};
 
+use super::super::INSTALL_NEWER;
 use super::allowance::Allowance;
 use super::damaged;
 use crate::error::{Error, Result};
@@ -73,7 +74,7 @@ impl Prelude {
         let version = string(header, "version")?;
         if version != VERSION {
             return Err(Error::failed(format!("the archive has version {version}; only {VERSION} is known"))
-                .with_hint("install a newer Regrow"));
+                .with_hint(INSTALL_NEWER));
         }
         let (server_version, tool_version) = (string(header, "server_version")?, string(header, "tool_version")?);
         Ok(Self { server_version, tool_version, namespaces: Vec::new() })

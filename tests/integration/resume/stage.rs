@@ -17,8 +17,11 @@ pub const DB: &str = "shop";
 /// Little, so that little data makes many segments and packs, and parts of the largest collection.
 pub const SMALL: &str = "segment=16384,pack=65536,part=131072";
 
-/// What a server sends besides documents: listings, users, batches that are passed over up to the last document stored.
-pub const BESIDES: u64 = 300_000;
+/// How many documents a server reads besides those that are left: a batch of each reader, passed over up to the last one stored.
+pub const PASSED_OVER: u64 = 600;
+
+/// About how many bytes a document has.
+pub const DOCUMENT: u64 = 1060;
 
 /// Longer than anything takes on a loaded machine.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -99,20 +102,16 @@ impl Stage {
         Contents::of_database(&self.servers.client().await, DB).await
     }
 
-    /// Returns how many bytes the server has sent to anybody.
-    pub async fn bytes_sent(&self) -> u64 {
-        let status = doc! { "serverStatus": 1, "metrics": 0, "wiredTiger": 0, "tcmalloc": 0 };
-        let status = self.servers.client().await.database("admin").run_command(status).await.unwrap();
-        let network = status.get_document("network").unwrap();
-        u64::try_from(network.get_i64("bytesOut").unwrap()).unwrap()
-    }
-
-    /// Takes a backup without an interruption; returns its storage operations, and how many bytes the server sent.
-    pub async fn operations_and_bytes_sent(&self, workspace: &Place) -> (Vec<String>, u64) {
-        let before = self.bytes_sent().await;
-        workspace.takes(&[]);
-        let sent = self.bytes_sent().await - before;
-        (workspace.operations(), sent)
+    /// Returns how many documents the server has read for anybody, of all collections.
+    pub async fn documents_read(&self) -> u64 {
+        let database = self.servers.client().await.database(DB);
+        let mut read = 0;
+        for name in database.list_collection_names().await.unwrap() {
+            let statistics = database.run_command(doc! { "collStats": name }).await.unwrap();
+            let cursors = statistics.get_document("wiredTiger").unwrap().get_document("cursor").unwrap();
+            read += u64::try_from(cursors.get_i32("next calls").unwrap()).unwrap();
+        }
+        read
     }
 
     /// Checks every stored document of the newest backup, and that it restores to this.
@@ -206,7 +205,7 @@ impl Place {
     }
 
     /// Returns the storage operations of what was started last.
-    fn operations(&self) -> Vec<String> {
+    pub fn operations(&self) -> Vec<String> {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(str::to_owned).collect()
