@@ -25,16 +25,18 @@ enum Event {
     PrimaryKilled,
     PrimarySteppedDown,
     PrimarySilent,
+    PrimaryCutOff,
     ReadMemberKilled,
     ReadMemberSilent,
     ReadMemberRemoved,
     SessionsKilled,
 }
 
-const EVENTS: [Event; 7] = [
+const EVENTS: [Event; 8] = [
     Event::PrimaryKilled,
     Event::PrimarySteppedDown,
     Event::PrimarySilent,
+    Event::PrimaryCutOff,
     Event::ReadMemberKilled,
     Event::ReadMemberSilent,
     Event::ReadMemberRemoved,
@@ -98,6 +100,7 @@ impl Set {
             Event::PrimaryKilled => self.is_killed(primary).await,
             Event::ReadMemberKilled => self.is_killed(node).await,
             Event::PrimarySilent => self.is_silent(primary).await,
+            Event::PrimaryCutOff => self.is_cut_off(primary).await,
             Event::ReadMemberSilent => self.is_silent(node).await,
             Event::PrimarySteppedDown => {
                 let order = doc! { "replSetStepDown": 5, "force": true };
@@ -128,6 +131,35 @@ impl Set {
         self.servers.resume(node);
     }
 
+    /// A primary that its set is cut off from, and nobody else is: it takes writes until it notices, another is elected, and
+    /// what it has taken is rolled back.
+    async fn is_cut_off(&self, primary: usize) {
+        let others: Vec<usize> = self.nodes().filter(|node| *node != primary).collect();
+        others.iter().for_each(|other| self.servers.pause(*other));
+        self.wait_until("the primary steps down", async || !self.leads(primary).await).await;
+        self.servers.pause(primary);
+        others.iter().for_each(|other| self.servers.resume(*other));
+        let another_leads = async || self.leads(others[0]).await || self.leads(others[1]).await;
+        self.wait_until("another is elected", another_leads).await;
+        self.servers.resume(primary);
+    }
+
+    async fn leads(&self, node: usize) -> bool {
+        let admin = self.servers.node_client(node).await.database("admin");
+        let hello = admin.run_command(doc! { "hello": 1 }).await;
+        hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
+    }
+
+    async fn wait_until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        for _ in 0..600 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it never came to this: {what}");
+    }
+
     async fn is_removed_and_added(&self, node: usize) {
         let admin = self.servers.client().await.database("admin");
         let found = admin.run_command(doc! { "replSetGetConfig": 1 }).await.unwrap();
@@ -146,21 +178,18 @@ impl Set {
 
     /// Waits until there is a primary and every member follows it.
     async fn is_well(&self) {
-        for _ in 0..600 {
-            let mut well = 0;
+        let are_well = async || {
             for node in self.nodes() {
                 let client = self.servers.node_client(node).await;
-                if let Ok(hello) = client.database("admin").run_command(doc! { "hello": 1 }).await {
-                    let is = |key| hello.get_bool(key).unwrap_or(false);
-                    well += usize::from(hello.contains_key("primary") && (is("isWritablePrimary") || is("secondary")));
+                let Ok(hello) = client.database("admin").run_command(doc! { "hello": 1 }).await else { return false };
+                let is = |key| hello.get_bool(key).unwrap_or(false);
+                if !hello.contains_key("primary") || !(is("isWritablePrimary") || is("secondary")) {
+                    return false;
                 }
             }
-            if well == self.nodes().len() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the set never became well again");
+            true
+        };
+        self.wait_until("every member follows a primary", are_well).await;
     }
 
     /// Starts a command, and when some member has been asked by it, lets an event happen; returns what became of it.
@@ -210,7 +239,13 @@ async fn restores_into_a_set_whose_members_fail_are_whole_or_none() {
     let restore =
         |db: &str| set.workspace.regrow(["restore", "latest", "--map", &format!("shop={db}"), "--confirm", "rs0"]);
     // Only the primary is written to.
-    let events = [Event::PrimaryKilled, Event::PrimarySteppedDown, Event::PrimarySilent, Event::SessionsKilled];
+    let events = [
+        Event::PrimaryKilled,
+        Event::PrimarySteppedDown,
+        Event::PrimarySilent,
+        Event::PrimaryCutOff,
+        Event::SessionsKilled,
+    ];
     for (number, event) in (0..).zip(events) {
         let db = format!("copy_{number}");
         let run = set.run_while(event, "insert", || restore(&db).spawn()).await;

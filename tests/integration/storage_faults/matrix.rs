@@ -17,11 +17,12 @@ const KILL: &str = "hang";
 /// What happens at a storage operation, and the verbs by which the log tells of those to which it can; none: to all.
 type Trouble = (&'static str, &'static [&'static str]);
 
-const FAULTS: [Trouble; 10] = [
+const FAULTS: [Trouble; 11] = [
     (KILL, &[]),
     ("refuse", &[]),
     ("refuse-after", &WRITING),
-    ("fail-once", &WRITING),
+    ("deny", &[]),
+    ("fail-once", &[]),
     ("lost-reply", &WRITING),
     ("full", &["create", "replace", "begin", "write", "finish"]),
     ("conflict", &["create", "replace", "finish"]),
@@ -130,9 +131,9 @@ struct Undisturbed {
 impl Undisturbed {
     async fn run(ground: &Ground, operation: &Operation) -> Self {
         ground.begin_from(&operation.state).await;
-        operation.prepare(ground).await;
+        let arguments = operation.prepare(ground).await;
         let mut safe = Safe::of(&ground.place).await;
-        let mut running = ground.start(&format!("none{}", operation.sizes), operation.hours, &operation.arguments);
+        let mut running = ground.start(&format!("none{}", operation.sizes), operation.hours, &arguments);
         if operation.is_endless {
             let begin = Instant::now();
             while !operation.has_done_enough(&ground.operations()) {
@@ -172,9 +173,8 @@ impl Case<'_> {
     async fn try_it(&self, safe: &Safe) -> Option<(i32, Result<(), String>)> {
         let Self { ground, operation, fault, at } = self;
         ground.begin_from(&operation.state).await;
-        operation.prepare(ground).await;
-        let mut running =
-            ground.start(&format!("{fault}@{at}{}", operation.sizes), operation.hours, &operation.arguments);
+        let arguments = operation.prepare(ground).await;
+        let mut running = ground.start(&format!("{fault}@{at}{}", operation.sizes), operation.hours, &arguments);
         if *fault == KILL && !ground.kill_where_it_hangs(&mut running) {
             return None;
         }

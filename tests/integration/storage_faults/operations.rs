@@ -35,6 +35,8 @@ pub struct Operation {
     /// How large segments and packs grow, as the program takes it behind a fault; nothing: as ever.
     pub sizes: &'static str,
     repeat: Repeat,
+    /// Where the restore was killed that it goes on with, as the number of a storage operation.
+    goes_on_from: Option<usize>,
 }
 
 /// What to do after a run that was interrupted.
@@ -58,8 +60,8 @@ impl Operation {
     fn new(name: &'static str, arguments: &[&str], state: &Rc<State>) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let state = Rc::clone(state);
-        let repeat = Repeat::Same;
-        Self { name, arguments, state, hours: 0, is_endless: false, schedule: None, sizes: "", repeat }
+        let (repeat, goes_on_from) = (Repeat::Same, None);
+        Self { name, arguments, state, hours: 0, is_endless: false, schedule: None, sizes: "", repeat, goes_on_from }
     }
 
     /// Those that store data.
@@ -87,14 +89,17 @@ impl Operation {
             let arguments: Vec<&str> = ["restore"].into_iter().chain(what.iter().copied()).chain(to).collect();
             Self { repeat: Repeat::Restore, ..Self::new(name, &arguments, &begun) }
         };
+        let plain = restore("restore", &["latest"]);
+        let goes_on_from = Some(restoring::last_read(ground, &plain.arguments).await);
         vec![
             Self::new("verify", &["verify"], &begun),
             // Its markers are removed again, or known to be no more than that.
             Self::new("doctor", &["doctor", "--wait", "0s"], &begun),
             Self::new("drill", &["drill", "latest"], &begun),
-            restore("restore", &["latest"]),
+            plain,
             restore("restore --at", &["--at", "latest"]),
             restore("restore --replace", &["latest", "--replace"]),
+            Self { goes_on_from, ..restore("restore --resume", &["latest"]) },
         ]
     }
 
@@ -106,6 +111,8 @@ impl Operation {
         harness::time::pass(&ground.source.client().await, SignedDuration::from_hours(AFTER_GRACE)).await;
         ground.workspace.run(["capture", "--once"]).exits(0);
         let marked = Rc::new(ground.state().await);
+        ground.workspace.run(["hold", &ground.backup, "--reason", "an audit"]).exits(0);
+        let held = Rc::new(ground.state().await);
         let other = ground.workspace.run(["keygen", "--signing", "-o", "other.key"]).exits(0).stdout;
         let expire = |name: &'static str, state: &Rc<State>, hours: i64| Self {
             hours,
@@ -116,6 +123,7 @@ impl Operation {
             expire("expire, marking", &begun, 0),
             expire("expire, removing", &marked, AFTER_GRACE),
             Self::new("hold", &["hold", &ground.backup, "--reason", "an audit"], &begun),
+            Self::new("hold --release", &["hold", &ground.backup, "--release"], &held),
             Self::new("undelete", &["undelete", expired], &marked),
             Self::new("keys --accept", &["keys", "--accept", other.trim()], &begun),
         ]
@@ -152,23 +160,28 @@ impl Operation {
         ["capture", "daemon"].contains(&self.arguments[0].as_str())
     }
 
-    /// Prepares what is outside of the repository.
-    pub async fn prepare(&self, ground: &Ground) {
+    /// Prepares what is outside of the repository; returns the command's arguments.
+    pub async fn prepare(&self, ground: &Ground) -> Vec<String> {
         if let Some((schedule, _)) = self.schedule {
             ground.workspace.write("schedules/only.toml", schedule);
         }
         if self.repeat != Repeat::Restore {
-            return;
+            return self.arguments.clone();
         }
         let target = ground.target().client().await.database(restoring::TARGET);
         target.drop().await.unwrap();
         if self.replaces() {
             target.collection::<Document>("orders").insert_one(doc! { "_id": "to be replaced" }).await.unwrap();
         }
+        self.goes_on_from.map_or_else(|| self.arguments.clone(), |at| restoring::begun(ground, &self.arguments, at))
     }
 
     fn replaces(&self) -> bool {
         self.arguments.iter().any(|argument| argument == "--replace")
+    }
+
+    fn releases(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "--release")
     }
 
     /// Says what is not so although the command, which said this, has succeeded.
@@ -184,7 +197,7 @@ impl Operation {
                 let slices = ground.place.store().list("oplog/").await.unwrap();
                 slices.iter().any(|entry| !self.state.holds(&entry.key))
             }
-            "hold" => listed("list")["backups"][0]["held"] == true,
+            "hold" => listed("list")["backups"][0]["held"] == !self.releases(),
             "expire" if self.hours == 0 => listed("list").to_string().contains("\"expired\""),
             "undelete" | "expire" => !listed("list").to_string().contains("\"expired\""),
             "keys" => listed("keys")["keys"].as_array().is_some_and(|keys| keys.len() == 2),

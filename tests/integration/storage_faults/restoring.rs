@@ -20,14 +20,36 @@ pub fn restored(contents: &Contents) -> Contents {
     contents.renamed(|_, name| Some((TARGET.to_owned(), name.to_owned())))
 }
 
+/// Returns as the how manieth of its storage operations a restore reads what it loads last.
+pub async fn last_read(ground: &Ground, arguments: &[String]) -> usize {
+    ground.start("none", 0, arguments).wait().exits(0);
+    ground.target().client().await.database(TARGET).drop().await.unwrap();
+    let last = ground.operations().iter().rposition(|line| line.contains("/packs/"));
+    1 + last.expect("what is restored lies in packs")
+}
+
+/// Begins a restore and kills it where it has loaded something and not all; returns what goes on with it.
+pub fn begun(ground: &Ground, arguments: &[String], at: usize) -> Vec<String> {
+    let mut running = ground.start(&format!("hang@{at}"), 0, arguments);
+    running.wait_until("a journal in the target", |_| unfinished(ground).is_some());
+    running.kill();
+    running.wait();
+    let unfinished = unfinished(ground).expect("it was killed on the way");
+    ["restore", "--resume", &unfinished, "--to", ground.target().uri(), "--confirm", "rs0"].map(str::to_owned).to_vec()
+}
+
+/// Returns the id of the restore that was cut off, if there is one.
+fn unfinished(ground: &Ground) -> Option<String> {
+    let arguments = ["restore", "--unfinished", "--json", "--to", ground.target().uri()];
+    let listed: Value = ground.workspace.run(arguments).exits(0).json();
+    listed["restores"].as_array().unwrap().first().map(|known| known["restore"].as_str().unwrap().to_owned())
+}
+
 /// Finishes a restore that was cut off, or restores anew where the target is as it was, and compares with what was backed up.
 pub async fn again(ground: &Ground, arguments: &[&str], exit: i32, replaces: bool) -> Result<(), String> {
-    let to = ["--to", ground.target().uri()];
-    let listed: Value =
-        ground.workspace.run([&["restore", "--unfinished", "--json"], &to[..]].concat()).exits(0).json();
-    if let Some(unfinished) = listed["restores"].as_array().unwrap().first() {
-        let resume = ["restore", "--resume", unfinished["restore"].as_str().unwrap(), "--confirm", "rs0"];
-        succeeded(&ground.workspace.run([&resume, &to[..]].concat()))?;
+    if let Some(unfinished) = unfinished(ground) {
+        let resume = ["restore", "--resume", &unfinished, "--to", ground.target().uri(), "--confirm", "rs0"];
+        succeeded(&ground.workspace.run(resume))?;
     } else if is_as_it_was(ground, replaces).await {
         if exit == 0 {
             return Err("it says that it is done, and the target is as it was".into());
