@@ -2,9 +2,19 @@
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 fn main() -> ExitCode {
     share_one_heap();
+    leave_no_core();
     regrow::cli::run()
+}
+
+/// Lets a crash leave no core behind: it would hold documents and keys.
+fn leave_no_core() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    // Less than the maximum is always allowed.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
 }
 
 /// Lets all threads share one heap. The C library would give up to eight for each core to them, and each keeps much of what was

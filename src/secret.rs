@@ -100,6 +100,12 @@ impl Secret {
     }
 }
 
+/// Whether a value names the place of a secret, and is none itself.
+#[must_use]
+pub fn is_elsewhere(value: &str) -> bool {
+    [ENVIRONMENT, IN_FILE].iter().any(|place| value.starts_with(place))
+}
+
 /// What a configuration says of a secret: `env:NAME`, `file:/path`, or the secret itself, which `Debug` does not show and which is
 /// not left in memory.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -122,8 +128,7 @@ impl Deref for SecretReference {
 
 impl fmt::Debug for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_elsewhere = [ENVIRONMENT, IN_FILE].iter().any(|place| self.0.starts_with(place));
-        f.write_str(if is_elsewhere { self } else { "[redacted]" })
+        f.write_str(if is_elsewhere(self) { self } else { "[redacted]" })
     }
 }
 

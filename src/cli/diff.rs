@@ -10,7 +10,6 @@ use crate::format::manifest::{Consistency, Manifest};
 use crate::mongo::{Deployment, MemberChoice};
 use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::progress::Progress;
-use crate::secret::Secret;
 
 use printer::{Printer, Totals};
 
@@ -36,7 +35,8 @@ pub(super) struct Arguments {
     /// Compare only these namespaces, by their names in the backup: db, db.collection, db.* (may be repeated)
     #[arg(long = "ns", value_name = "PATTERN")]
     patterns: Vec<String>,
-    /// The live deployment [default: the source]
+    /// The live deployment, or env:NAME or file:PATH, which keep a password out of the list of processes
+    /// [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
     /// Compare with another name: db=other or db.collection=other.collection (may be repeated)
@@ -57,7 +57,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> 
     let config = session.config()?;
     let request = request(arguments)?;
     let (uri, member) = match &arguments.to {
-        Some(to) => (Secret::resolve("--to", to)?, MemberChoice::Any),
+        Some(to) => (session.target(to)?, MemberChoice::Any),
         None => (config.source_uri()?, config.source_member()?),
     };
     let identities = config.identities()?;

@@ -21,7 +21,6 @@ use crate::restore::{
     self, Journal, Mode, Only, Past, Record, Recovery, RestoreContext, RestoreId, RestorePlan, RestoreSummary,
     TargetState, Way,
 };
-use crate::secret::Secret;
 use ready::{Asked, Ready, begin_elsewhere};
 use show::{Estimate, Shown};
 
@@ -71,7 +70,8 @@ pub(super) struct Arguments {
     /// and that no verification found damaged]
     #[arg(long, value_name = "BACKUP", requires = "moment", conflicts_with = "later")]
     from: Option<String>,
-    /// The deployment to restore into [default: the source]
+    /// The deployment to restore into, or env:NAME or file:PATH, which keep a password out of the list of processes
+    /// [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
     /// Restore only these namespaces: db, db.collection, db.* (may be repeated)
@@ -141,7 +141,7 @@ impl Existing {
 pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
     let config = session.config()?;
     let uri = match &arguments.to {
-        Some(to) => Secret::resolve("--to", to)?,
+        Some(to) => session.target(to)?,
         None => config.source_uri()?,
     };
     if arguments.later.is_given() {

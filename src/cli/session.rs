@@ -13,7 +13,7 @@ use crate::mongo::Deployment;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::Repository;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// How long a person sees nothing before being told what is waited for.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -71,6 +71,20 @@ impl Session {
         Ok(repository)
     }
 
+    /// Returns the URI that `--to` gives.
+    ///
+    /// A password is taken from there, too, because an incident is no time to refuse one. But whoever lists the processes of this
+    /// machine reads it.
+    pub(super) fn target(&self, to: &str) -> Result<Secret> {
+        if !secret::is_elsewhere(to) && has_password(to) {
+            self.say(
+                "warning: everybody on this machine can read the password in --to, in the list of processes: \
+                 give --to env:NAME or --to file:PATH",
+            );
+        }
+        Secret::resolve("--to", to)
+    }
+
     /// Connects to a deployment, and says so when that takes long: a server that does not answer is waited for.
     pub(super) async fn connect(&self, uri: &Secret) -> Result<Deployment> {
         let connecting = Deployment::connect(uri);
@@ -86,6 +100,26 @@ impl Session {
     pub(super) fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {
             progress::beside(|| eprintln!("{text}"));
+        }
+    }
+}
+
+/// Whether a URI names a password: `scheme://user:password@host`.
+fn has_password(uri: &str) -> bool {
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    authority.rsplit_once('@').is_some_and(|(account, _)| account.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_told_from_a_port() {
+        assert!(has_password("mongodb://anna:secret@host:27017/?tls=true"));
+        for without in ["mongodb://host:27017,other:27017/", "mongodb://anna@host:27017", "host:27017", "mongodb://h/a:b@c"]
+        {
+            assert!(!has_password(without), "{without}");
         }
     }
 }

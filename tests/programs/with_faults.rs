@@ -3,7 +3,7 @@
 //! `regrow-with-faults PLAN LOG ARGUMENT…` runs `regrow ARGUMENT…`. PLAN says what happens to the store:
 //! `none`, `hang@17` (the fault and the number of the storage operation that meets it) or `seed=7,rate=0.02`. Behind
 //! that, `,ahead=74` sets the clock so many hours ahead, `,hours=FILE` as many as the file says at the moment, and `,segment=4096,pack=65536,part=131072` how large
-//! segments, packs and parts grow, and `,stop=TEXT` stops the process as SIGSTOP does before the first storage operation whose line has the text. LOG is a file that gets a line for each storage operation, before it
+//! segments, packs and parts grow, and `,stop=TEXT` stops the process as SIGSTOP does before the first storage operation whose line has the text, `,panic=TEXT` panics there. LOG is a file that gets a line for each storage operation, before it
 //! takes effect, and ends in `: hang` where it met that.
 //!
 //! A program of its own: in the one that ships no argument, variable or setting leads to a store that fails.
@@ -33,6 +33,7 @@ struct Plan {
     hours_ahead: i64,
     hours_in: Option<PathBuf>,
     stop: Option<String>,
+    panic: Option<String>,
     targets: Targets,
 }
 
@@ -83,6 +84,7 @@ impl Plan {
                 ("pack", bytes) => plan.targets.pack_bytes = bytes.parse().unwrap(),
                 ("hours", file) => plan.hours_in = Some(file.into()),
                 ("stop", text) => plan.stop = Some(text.into()),
+                ("panic", text) => plan.panic = Some(text.into()),
                 ("part", bytes) => plan.targets.part_bytes = bytes.parse().unwrap(),
                 ("ahead", hours) => plan.hours_ahead = hours.parse().unwrap(),
                 (fault, at) => plan.fault = Some((fault.parse().unwrap(), at.parse().unwrap())),
@@ -97,13 +99,14 @@ impl Plan {
             (None, Some(seed)) => Faulty::seeded(store, Seed { seed, rate: self.rate }),
             (None, None) => Faulty::counting(store),
         };
-        let (log, stop) = (Arc::clone(log), Mutex::new(self.stop.clone()));
+        let (log, stop, panic) = (Arc::clone(log), Mutex::new(self.stop.clone()), self.panic.clone());
         Arc::new(faulty.telling(move |met: &Met<'_>| {
             let line = met.to_string();
             writeln!(log.lock().unwrap(), "{line}").unwrap();
             if stop.lock().unwrap().take_if(|text| line.contains(text.as_str())).is_some() {
                 stop_here();
             }
+            assert!(panic.as_ref().is_none_or(|text| !line.contains(text.as_str())), "as planned");
         }))
     }
 }

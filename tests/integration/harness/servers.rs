@@ -11,7 +11,7 @@ use mongodb::bson::{Document, doc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::S3;
+use super::{S3, plant};
 
 /// What to start.
 pub struct Options {
@@ -92,7 +92,10 @@ impl Host {
 impl Servers {
     pub(super) fn start(options: &Options) -> Self {
         let mut script = Script::start(options);
-        Self { description: script.read(), script: Mutex::new(script) }
+        let description: Description = script.read();
+        let secret_key = description.s3.as_ref().map(|s3| &s3.secret_key);
+        description.password.iter().chain(secret_key).for_each(|secret| plant(secret));
+        Self { description, script: Mutex::new(script) }
     }
 
     /// Returns the connection string, with the user that may do everything where there is one.

@@ -9,7 +9,7 @@ use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 use tempfile::TempDir;
 
-use super::{Invocation, Run, S3};
+use super::{Invocation, Run, S3, plant};
 
 /// One operator's place: `regrow.toml`, an age identity, and nothing of the machine's own settings.
 pub struct Workspace {
@@ -165,7 +165,9 @@ impl Workspace {
 fn write_identity(path: &Path) -> String {
     let identity = Identity::generate();
     let recipient = identity.to_public().to_string();
-    let text = format!("# public key: {recipient}\n{}\n", identity.to_string().expose_secret());
+    let secret = identity.to_string();
+    plant(secret.expose_secret());
+    let text = format!("# public key: {recipient}\n{}\n", secret.expose_secret());
     fs::write(path, text).expect("the folder is writable");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
     recipient

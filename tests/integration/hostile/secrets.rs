@@ -71,6 +71,7 @@ impl Ground {
             ("the token for metrics", METRICS.to_owned()),
             ("the path of the heartbeat", HEARTBEAT.to_owned()),
         ];
+        secrets.iter().for_each(|(_, secret)| harness::plant(secret));
         Self { workspace, secrets, db }
     }
 
@@ -108,7 +109,14 @@ async fn nothing_that_is_said_or_stored_holds_a_secret() {
         &["report", "--format", "json"],
         &["capture", "--once"],
         &["restore", "latest", "--map", &map, "--dry-run"],
+        &["restore", "--unfinished"],
         &["expire", "--dry-run"],
+        &["hold", "latest", "--reason", "an audit"],
+        &["hold", "latest", "--release"],
+        &["export", "latest", "--format", "mongodump", "-o", "dump"],
+        &["diff", "latest"],
+        &["oplog"],
+        &["drill", "latest"],
         &["daemon", "--check"],
     ] {
         ground.says_none(arguments);
@@ -158,6 +166,9 @@ fn service(ground: &Ground) {
     let arguments = arguments_of(&mut running);
     ground.holds_none("the arguments of the process", &arguments);
     assert!(arguments.contains("daemon"), "{arguments}");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "a core would hold keys: {core}");
     running.signal("TERM");
     let run = running.wait();
     ground.holds_none("the service's log", &run.stdout_and_stderr());
@@ -166,6 +177,23 @@ fn service(ground: &Ground) {
 fn arguments_of(running: &mut Running) -> String {
     assert!(running.is_running());
     String::from_utf8_lossy(&fs::read(format!("/proc/{}/cmdline", running.pid())).unwrap()).into_owned()
+}
+
+/// It is taken, because an incident is no time to refuse one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_in_the_arguments_is_warned_of() {
+    let mut ground = Ground::new().await;
+    let map = format!("{0}={0}_copy", ground.db);
+    ground.workspace.run(["backup", "--ns", &ground.db]).exits(0);
+    let uri = harness::authenticated().uri();
+    ground.workspace.set_variable("TARGET_URI", uri);
+    for (to, is_open) in [(uri, true), ("env:TARGET_URI", false)] {
+        for command in [&["restore", "latest", "--dry-run"][..], &["diff", "latest"]] {
+            let run = ground.workspace.run([command, &["--map", &map, "--to", to]].concat()).exits(0);
+            let is_warned = run.stderr.contains("warning: everybody on this machine can read the password in --to");
+            assert_eq!(is_warned, is_open, "{run:?}");
+        }
+    }
 }
 
 #[test]

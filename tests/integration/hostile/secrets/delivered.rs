@@ -156,10 +156,20 @@ fn reports_hold_none(ground: &Ground, format: &str) {
     }
 }
 
+/// Lets a backup panic in the middle.
+fn panics(ground: &Ground) {
+    let backup = ["backup", "-vv", "--ns", &ground.db];
+    let backup = ground.workspace.with_faults("none,panic=/packs/", &ground.workspace.path("operations"), &backup);
+    let run = backup.env("RUST_BACKTRACE", "full").run();
+    assert!(run.code != 0 && run.stderr.contains("panicked at") && run.stderr.contains("stack backtrace"), "{run:?}");
+    ground.holds_none("a panic", &run.stdout_and_stderr());
+}
+
 /// What a panic prints of an error, or a log of a setting, is their `Debug` form.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_a_panic_would_print_holds_a_secret() {
     let mut ground = Ground::new().await;
+    panics(&ground);
     let planted = format!("mongodb://u:{PASSWORD}@127.0.0.1:9/?serverSelectionTimeoutMS=50");
     ground.workspace.set("source.uri", planted.as_str()).set("drill.target", planted.as_str());
     let config = Config::load(Some(&ground.workspace.config_file())).unwrap();
