@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn a_password_is_told_from_a_port() {
         assert!(has_password("mongodb://anna:secret@host:27017/?tls=true"));
-        for without in ["mongodb://host:27017,other:27017/", "mongodb://anna@host:27017", "host:27017", "mongodb://h/a:b@c"]
+        for without in
+            ["mongodb://host:27017,other:27017/", "mongodb://anna@host:27017", "host:27017", "mongodb://h/a:b@c"]
         {
             assert!(!has_password(without), "{without}");
         }

@@ -5,11 +5,12 @@
 //! Memory is bounded by [`STREAMS`] segments in flight.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bson::RawDocument;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::journal::{Event, ItemPast};
 use super::only::Only;
@@ -39,10 +40,9 @@ const ALONE: &str = "make sure that nothing else writes to the target, then rest
 /// Restores every item that is not a view.
 pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {
     let streams = Streams::new(STREAMS);
-    let ranked = order::in_order(restore).into_iter().enumerate();
-    let loading: Vec<_> =
-        ranked.map(|(rank, (number, item))| collection(restore, number, item, streams.ranked(rank))).collect();
-    stream::iter(loading).buffer_unordered(COLLECTIONS).try_collect().await
+    let order = order::in_order(restore);
+    let one = |rank: usize| collection(restore, order[rank].0, order[rank].1, streams.ranked(rank)).boxed();
+    each(order.len(), one).await
 }
 
 async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, streams: Ranked<'_>) -> Result<()> {
@@ -80,7 +80,7 @@ async fn loaded_indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &Pa
     if restore.plan.recovery.is_some() || restore.plan.request.only.is_some() {
         return Ok(());
     }
-    indexes(restore, item, progress).await
+    indexes(restore, item, progress.clone()).await
 }
 
 /// Builds the indexes of every item that is not a view.
@@ -88,20 +88,31 @@ pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
     if restore.plan.request.only.is_some() {
         return Ok(());
     }
-    let building = order::in_order(restore).into_iter().map(|(_, item)| async move {
-        let progress = restore.context.part(item, 0);
-        indexes(restore, item, &progress).await
-    });
-    let building: Vec<_> = building.collect();
-    stream::iter(building).buffer_unordered(COLLECTIONS).try_collect().await
+    let order = order::in_order(restore);
+    each(order.len(), |rank| indexes(restore, order[rank].1, restore.context.part(order[rank].1, 0)).boxed()).await
 }
 
 /// Gives every item that is not a view what lets the server delete documents of it. What only passes through a collection needs
 /// no limits there.
 pub(super) async fn limits(restore: &Restore<'_>) -> Result<()> {
-    let items = restore.plan.items.iter().filter(|item| !item.is_view() && restore.plan.request.only.is_none());
-    let limiting: Vec<_> = items.map(|item| limit(restore, item)).collect();
-    stream::iter(limiting).buffer_unordered(COLLECTIONS).try_collect().await
+    let is_limited = |item: &&RestoreItem| !item.is_view() && restore.plan.request.only.is_none();
+    let items: Vec<&RestoreItem> = restore.plan.items.iter().filter(is_limited).collect();
+    each(items.len(), |number| limit(restore, items[number]).boxed()).await
+}
+
+/// Does something with each of so many, several at once. What is done with one takes kilobytes from its beginning, so it begins when
+/// its turn has come.
+async fn each<'a>(count: usize, what: impl Fn(usize) -> BoxFuture<'a, Result<()>>) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let one_by_one = async || {
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                number if number < count => what(number).await?,
+                _ => return Ok(()),
+            }
+        }
+    };
+    try_join_all([(); COLLECTIONS].map(|()| one_by_one())).await.map(drop)
 }
 
 async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
@@ -111,7 +122,7 @@ async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
     load::set_limits(&database, item.loading_name(), &item.record.options).await
 }
 
-async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: &PartProgress) -> Result<()> {
+async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: PartProgress) -> Result<()> {
     let indexes: Vec<_> = item.indexes().cloned().collect();
     if !indexes.is_empty() {
         progress.step(Step::Indexing);

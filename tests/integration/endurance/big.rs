@@ -1,11 +1,8 @@
 //! Large documents and much data: memory is bounded by what is in flight, and not by what there is.
 
-use super::memory::{mebibytes, peak};
+use super::memory::{MOST, mebibytes, peak};
 use super::{MIB, hashes, initialised, insert_noise, is_long};
 use crate::harness::{self, Options, Servers};
-
-/// What a backup or a restore takes at most, with documents of the usual sizes (`docs/PERFORMANCE.md`, Memory).
-const MOST: usize = 256 * MIB;
 
 /// And with documents as large as the server allows.
 const MOST_OF_LARGE: usize = 640 * MIB;

@@ -5,7 +5,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
-use super::memory::{mebibytes, peak};
+use super::memory::{MOST, mebibytes, peak};
 use super::{hashes, initialised, is_long};
 use crate::harness::{self, Options};
 
@@ -40,6 +40,7 @@ async fn thousands_of_collections_come_back_each_as_it_was() {
     let restored: Value = restored.exits(0).json();
     assert_eq!(restored["namespaces"], count);
     println!("{count} collections: a backup took {}, its restore {}", mebibytes(of_backup), mebibytes(of_restore));
+    assert!(of_backup < MOST && of_restore < MOST, "more than is promised");
     let source = hashes(&shop).await;
     assert_eq!(source.len(), usize::try_from(count).unwrap());
     assert_eq!(hashes(&client.database("again")).await, source);

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::MIB;
 use crate::harness::{Invocation, Run, Running};
 
+/// What a backup or a restore takes at most, with documents of the usual sizes (`docs/PERFORMANCE.md`, Memory).
+pub const MOST: usize = 256 * MIB;
+
 /// Often enough that little is missed before the end.
 const PAUSE: Duration = Duration::from_millis(5);
 
