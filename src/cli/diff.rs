@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Compare only these namespaces, by their names in the backup: db, db.collection, db.* (may be repeated)
     #[arg(long = "ns", value_name = "PATTERN")]
     patterns: Vec<String>,
-    /// The live deployment, or env:NAME or file:PATH, which keep a password out of the list of processes
+    /// The live deployment; as env:NAME, its password is in no list of processes
     /// [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,

@@ -70,7 +70,7 @@ pub(super) struct Arguments {
     /// and that no verification found damaged]
     #[arg(long, value_name = "BACKUP", requires = "moment", conflicts_with = "later")]
     from: Option<String>,
-    /// The deployment to restore into, or env:NAME or file:PATH, which keep a password out of the list of processes
+    /// The deployment to restore into; as env:NAME, its password is in no list of processes
     /// [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,

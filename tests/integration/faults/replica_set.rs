@@ -135,10 +135,14 @@ impl Set {
     /// what it has taken is rolled back.
     async fn is_cut_off(&self, primary: usize) {
         let others: Vec<usize> = self.nodes().filter(|node| *node != primary).collect();
-        others.iter().for_each(|other| self.servers.pause(*other));
+        for other in &others {
+            self.servers.pause(*other);
+        }
         self.wait_until("the primary steps down", async || !self.leads(primary).await).await;
         self.servers.pause(primary);
-        others.iter().for_each(|other| self.servers.resume(*other));
+        for other in &others {
+            self.servers.resume(*other);
+        }
         let another_leads = async || self.leads(others[0]).await || self.leads(others[1]).await;
         self.wait_until("another is elected", another_leads).await;
         self.servers.resume(primary);

@@ -71,7 +71,9 @@ impl Ground {
             ("the token for metrics", METRICS.to_owned()),
             ("the path of the heartbeat", HEARTBEAT.to_owned()),
         ];
-        secrets.iter().for_each(|(_, secret)| harness::plant(secret));
+        for (_, secret) in &secrets {
+            harness::plant(secret);
+        }
         Self { workspace, secrets, db }
     }
 
