@@ -10,7 +10,6 @@ use super::output::counted;
 use super::{Session, stop_requested};
 use crate::doctor::{self, Check, Outcome};
 use crate::error::{Error, Kind, Result};
-use crate::secret::Secret;
 use crate::units::Span;
 
 pub(super) const HELP: &str = "\
@@ -37,7 +36,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(session: &Session, arguments: &Arguments) -> Result<()> {
     let wait: Span = arguments.wait.parse().map_err(|error| Error::new(Kind::Usage, format!("--wait: {error}")))?;
-    let to = arguments.to.as_deref().map(|to| Secret::resolve("--to", to)).transpose()?;
+    let to = arguments.to.as_deref().map(|to| session.target(to)).transpose()?;
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let json = session.json;
     let mut told = |check: &Check| {

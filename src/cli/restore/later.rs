@@ -163,7 +163,7 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, wish: W
     } else {
         session.say("  these are again what they were before it, and lose what was written to them since:");
     }
-    for namespace in replaced {
+    for namespace in &replaced {
         session.say(format_args!("    {namespace}"));
     }
     let changed = restore::changed_since(deployment, known).await?;
@@ -176,6 +176,13 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, wish: W
         .with_hint("nothing was changed; to lose those changes, add --discard-changes"));
     }
     if !wish.goes_on(session, deployment).await? {
+        if session.json {
+            println!(
+                "{}",
+                json!({ "restore": id.to_string(), "undone": false, "to_restore": replaced, "changed_since": changed.kept,
+                "overwritten": changed.overwritten })
+            );
+        }
         return Ok(());
     }
     let undone = restore::undo(deployment, known, &session.random).await?;
@@ -244,6 +251,9 @@ async fn forget(session: &Session, deployment: &Deployment, known: &Known, wish:
         session.say(format_args!("    {namespace}"));
     }
     if !wish.goes_on(session, deployment).await? {
+        if session.json {
+            println!("{}", json!({ "restore": id.to_string(), "dropped": 0, "to_drop": known.kept() }));
+        }
         return Ok(());
     }
     let dropped = restore::forget(deployment, known, &session.random).await?;

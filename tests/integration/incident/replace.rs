@@ -62,6 +62,10 @@ async fn what_was_replaced_is_kept_and_comes_back() {
     let listed = stage.workspace.run(["restore", "--unfinished"]).exits(0);
     assert!(listed.stdout.contains(id) && listed.stdout.contains("can be undone"), "{listed:?}");
 
+    let plan: Value = stage.restore(&["--forget", id, "--dry-run", "--json"]).exits(0).json();
+    assert_eq!((&plan["to_drop"], plan["dropped"].as_u64()), (&answer["kept"], Some(0)));
+    let plan: Value = stage.restore(&["--undo", id, "--dry-run", "--json"]).exits(0).json();
+    assert_eq!((plan["to_restore"].as_array().unwrap().len(), &plan["undone"]), (5, &Value::Bool(false)), "{plan}");
     let undone = stage.restore(&["--undo", id]).exits(0);
     assert!(undone.stderr.contains("lose what was written to them since"), "{undone:?}");
     stage.now().await.assert_equals(&stage.spoilt);
