@@ -193,6 +193,24 @@ async fn what_expires_stays_for_its_grace_and_then_goes() {
     assert!(before.iter().filter(gone).count() > 3, "several packs went");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_a_manifest_is_not_told_that_a_newer_regrow_is_needed() {
+    let bench = Bench::with_backups(2).await;
+    let undisturbed = bench.copy();
+    let counting = Faulty::counting(undisturbed.store());
+    undisturbed.expire_through(Arc::new(counting.clone())).await.unwrap();
+    let mut denied = 0;
+    for at in 1..=counting.count() {
+        let bench = bench.copy();
+        let denying = Faulty::new(bench.store(), Fault::Deny, at);
+        let Err(error) = bench.expire_through(Arc::new(denying)).await else { continue };
+        assert_eq!(error.kind(), Kind::Configuration, "operation {at}: {error}");
+        assert!(!error.hint().unwrap_or_default().contains("newer"), "operation {at}: {error}: {:?}", error.hint());
+        denied += usize::from(error.to_string().contains("manifest.json"));
+    }
+    assert!(denied > 0, "no manifest was denied");
+}
+
 /// Every operation of a run that marks, of one that removes, and of one that does both meets a crash and a lost answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_run_leaves_whole_backups_and_the_next_one_does_the_rest() {
