@@ -28,7 +28,7 @@ impl Trial<'_> {
         let Self { ground, operation, .. } = self;
         match run.code {
             0 if self.is_lie => {}
-            0 => operation.is_done(ground, &run.stdout).await?,
+            0 => operation.is_done(ground, run).await?,
             137 => {}
             _ if run.stderr.contains("error: ") => {}
             _ => return Err("it failed without a word".into()),
