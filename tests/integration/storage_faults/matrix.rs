@@ -31,6 +31,10 @@ const FAULTS: [Trouble; 11] = [
     ("stale", &["list"]),
 ];
 
+/// Where everything is tried, in a bucket only this is: dying, giving up and not knowing, at every operation. The program does not see
+/// which store it is that fails, and single requests to a bucket fail in [`statuses`](super::statuses).
+const IN_A_BUCKET: [&str; 3] = [KILL, "refuse", "lost-reply"];
+
 /// The verbs of what changes something.
 const WRITING: [&str; 7] = ["create", "replace", "begin", "write", "finish", "abort", "delete"];
 
@@ -95,7 +99,7 @@ async fn every_fault(ground: &Ground, operations: &[Operation], faults: &[Troubl
     for operation in operations {
         let undisturbed = Undisturbed::run(ground, operation).await;
         println!("{}: {} storage operations", operation.name, undisturbed.operations.len());
-        for (fault, verbs) in some(faults, &random) {
+        for (fault, verbs) in some(faults, ground, &random) {
             for at in undisturbed.places(verbs, &random) {
                 let case = Case { ground, operation, fault, at };
                 match case.try_it(&undisturbed.safe).await {
@@ -111,9 +115,12 @@ async fn every_fault(ground: &Ground, operations: &[Operation], faults: &[Troubl
     tally.settle();
 }
 
-/// Returns all faults, or the first and some that are drawn.
-fn some(faults: &[Trouble], random: &Random) -> Vec<Trouble> {
+/// Returns all faults that a store is tried with, or the first and some that are drawn.
+fn some(faults: &[Trouble], ground: &Ground, random: &Random) -> Vec<Trouble> {
     let mut others = faults[1..].to_vec();
+    if everything() {
+        others.retain(|(fault, _)| !ground.place.is_a_bucket() || IN_A_BUCKET.contains(fault));
+    }
     while !everything() && others.len() > DRAWN {
         others.swap_remove(drawn(others.len(), random));
     }

@@ -38,6 +38,10 @@ impl Place {
         (workspace, Self::Bucket(Arc::new(store)))
     }
 
+    pub fn is_a_bucket(&self) -> bool {
+        matches!(self, Self::Bucket(_))
+    }
+
     /// Returns the store as it is, without faults.
     pub fn store(&self) -> Arc<dyn Storage> {
         match self {
