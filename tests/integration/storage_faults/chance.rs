@@ -71,8 +71,7 @@ impl Round<'_> {
 
     /// Holds what a command says against what is there.
     async fn judge(&mut self, name: &str, exit: i32) -> Result<(), String> {
-        let now = Safe::of(&self.ground.place).await;
-        self.safe.still_is(&self.ground.place).await?;
+        let now = self.safe.still_is(&self.ground.place).await?;
         let verified = self.ground.run(0, &["verify", "--level", "content", "--json"]);
         if verified.code != 0 {
             return Err(format!("verify ends with {}: {}{}", verified.code, verified.stdout, verified.stderr));

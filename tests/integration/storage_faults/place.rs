@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use regrow::clock::Clock;
 use regrow::random::Random;
 use regrow::storage::{S3, S3Options, Storage};
 
 use crate::harness::{self, Servers, Workspace};
 use crate::small_backups::local;
+
+/// How many objects are read at once.
+const AT_ONCE: usize = 16;
 
 /// Everything that a store holds, by key.
 pub type Objects = BTreeMap<String, Bytes>;
@@ -52,13 +56,17 @@ impl Place {
 
     /// Reads everything that is there and was finished.
     pub async fn objects(&self) -> Objects {
-        let (store, mut objects) = (self.store(), Objects::new());
+        let store = self.store();
         // A folder that nobody has made yet holds nothing.
-        for entry in store.list("").await.unwrap_or_default() {
-            let content = store.read(&entry.key, None).await.unwrap();
-            objects.insert(entry.key, content);
-        }
-        objects
+        let listed = stream::iter(store.list("").await.unwrap_or_default());
+        let read = listed.map(|entry| {
+            let store = Arc::clone(&store);
+            async move {
+                let content = store.read(&entry.key, None).await.unwrap();
+                (entry.key, content)
+            }
+        });
+        read.buffer_unordered(AT_ONCE).collect().await
     }
 
     /// Removes everything that is there, and puts these objects in its place.

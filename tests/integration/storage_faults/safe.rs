@@ -21,8 +21,8 @@ impl Safe {
         self.0.retain(|key, _| other.0.contains_key(key));
     }
 
-    /// Says what is gone or changed, or why the repository cannot be used.
-    pub async fn still_is(&self, place: &Place) -> Result<(), String> {
+    /// Returns what is there now, or says what is gone or changed, or why the repository cannot be used.
+    pub async fn still_is(&self, place: &Place) -> Result<Self, String> {
         let now = Self::of(place).await;
         for (key, content) in &self.0 {
             match now.0.get(key) {
@@ -35,7 +35,7 @@ impl Safe {
         let listing = opened.list().await.map_err(|error| format!("cannot be listed: {error}"))?;
         opened.captured().await.map_err(|error| format!("the captured oplog cannot be told: {error}"))?;
         let damaged = listing.backups.into_iter().find_map(|backup| Some((backup.id, backup.manifest.err()?)));
-        damaged.map_or(Ok(()), |(id, error)| Err(format!("{id}: {error}")))
+        damaged.map_or(Ok(now), |(id, error)| Err(format!("{id}: {error}")))
     }
 
     /// Returns the ids of backups that have objects and no manifest.

@@ -45,13 +45,12 @@ impl Trial<'_> {
 
     /// Checks that what was safe is safe, and that a verification finds nothing wrong and names what was not finished.
     async fn verify(&self, when: &str) -> Result<(), String> {
-        self.safe.still_is(&self.ground.place).await.map_err(|problem| format!("{when}: {problem}"))?;
+        let now = self.safe.still_is(&self.ground.place).await.map_err(|problem| format!("{when}: {problem}"))?;
         let run = self.ground.run(self.operation.hours, &["verify", "--json"]);
         let found: Value = serde_json::from_str(&run.stdout).unwrap_or_default();
         if run.code != 0 || found["ok"] != true {
             return Err(format!("{when}: verify ends with {}: {}{}", run.code, run.stdout, run.stderr));
         }
-        let now = Safe::of(&self.ground.place).await;
         let unnamed = now.unfinished().into_iter().find(|id| !found["leftovers"].to_string().contains(id));
         unnamed.map_or(Ok(()), |id| Err(format!("{when}: {id} was not finished, and verify does not name it: {found}")))
     }
