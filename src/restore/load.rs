@@ -209,7 +209,10 @@ impl Loading<'_> {
         if !batch.is_empty() {
             self.insert(&batch).await?;
         }
-        restore.note(Event::Segment { item: self.number, segment: segment.n }).await?;
+        // Where there is no other one, that all is loaded is noted next.
+        if self.item.segments.len() > 1 {
+            restore.note(Event::Segment { item: self.number, segment: segment.n }).await?;
+        }
         self.progress.add(segment.documents, segment.bytes, 0);
         Ok(())
     }
