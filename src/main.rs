@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     regrow::cli::run()
 }
 
-/// Lets a crash leave no core behind: it would hold documents and keys.
+/// Lets a crash leave no core behind: it would hold documents and keys. Where the system pipes cores to a program, that one decides.
 fn leave_no_core() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
     // Less than the maximum is always allowed.
