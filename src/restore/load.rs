@@ -5,11 +5,11 @@
 //! Memory is bounded by [`STREAMS`] segments in flight.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bson::RawDocument;
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::journal::{Event, ItemPast};
@@ -100,19 +100,10 @@ pub(super) async fn limits(restore: &Restore<'_>) -> Result<()> {
     each(items.len(), |number| limit(restore, items[number]).boxed()).await
 }
 
-/// Does something with each of so many, several at once. What is done with one takes kilobytes from its beginning, so it begins when
-/// its turn has come.
+/// Does this for each number below `count`, [`COLLECTIONS`] of them at once. What is done takes kilobytes from its beginning, so it begins
+/// when its turn has come.
 async fn each<'a>(count: usize, what: impl Fn(usize) -> BoxFuture<'a, Result<()>>) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let one_by_one = async || {
-        loop {
-            match next.fetch_add(1, Ordering::Relaxed) {
-                number if number < count => what(number).await?,
-                _ => return Ok(()),
-            }
-        }
-    };
-    try_join_all([(); COLLECTIONS].map(|()| one_by_one())).await.map(drop)
+    stream::iter(0..count).map(what).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
 async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {

@@ -8,10 +8,10 @@ use std::collections::{HashMap, HashSet};
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::super::INSTALL_NEWER;
 use super::allowance::Allowance;
 use super::damaged;
 use crate::error::{Error, Result};
+use crate::format::INSTALL_NEWER;
 
 /// The first bytes of an archive.
 pub const MAGIC: [u8; 4] = 0x8199_e26d_u32.to_le_bytes();
