@@ -56,6 +56,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     transient: bool,
+    of_newer: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -65,7 +66,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of `kind`; `message` says what could not be done, without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, transient: false, source: None }
+        Self { kind, message: message.into(), hint: None, transient: false, of_newer: false, source: None }
     }
 
     /// Makes an error of kind [`Kind::Failed`].
@@ -76,6 +77,11 @@ impl Error {
     /// Makes an error of kind [`Kind::Configuration`].
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(Kind::Configuration, message)
+    }
+
+    /// Makes an error of kind [`Kind::Configuration`] for what only a newer Regrow can read.
+    pub fn of_newer(message: impl Into<String>) -> Self {
+        Self { of_newer: true, ..Self::configuration(message) }.with_hint("install a newer Regrow")
     }
 
     /// Makes an error of kind [`Kind::Damaged`].
@@ -125,7 +131,7 @@ impl Error {
     #[must_use]
     pub fn again(&self) -> Self {
         let (message, hint) = (self.to_string(), self.hint.clone());
-        Self { kind: self.kind, message, hint, transient: self.transient, source: None }
+        Self { kind: self.kind, message, hint, transient: self.transient, of_newer: self.of_newer, source: None }
     }
 
     /// Returns the kind.
@@ -138,6 +144,12 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    /// Whether a newer Regrow could do it.
+    #[must_use]
+    pub fn is_of_newer(&self) -> bool {
+        self.of_newer
     }
 
     /// Returns what may be said of it where everybody can read it. Evidence and reports are not encrypted, and a message

@@ -306,7 +306,7 @@ async fn is_ours_to_remove(id: &BackupId, seen: Option<&Lease>, context: &Expiry
     let with = (context.clock, context.random);
     match context.repository.acquire_remains(id, seen, &applicant, context.signing_key, with).await {
         Ok(lease) => Ok(lease.is_some()),
-        Err(error) if matches!(error.kind(), Kind::LeaseHeld | Kind::Configuration) => Ok(false),
+        Err(error) if error.kind() == Kind::LeaseHeld || error.is_of_newer() => Ok(false),
         Err(error) => Err(error),
     }
 }

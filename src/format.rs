@@ -69,13 +69,9 @@ pub(crate) fn check_version_up_to(
     Ok(())
 }
 
-/// What helps where a newer Regrow wrote something.
-pub(crate) const INSTALL_NEWER: &str = "install a newer Regrow";
-
 /// Makes the error for something that a newer Regrow wrote.
 pub(crate) fn newer_version(what: &str, version: u32) -> Error {
-    Error::configuration(format!("{what} has format version {version}; this Regrow reads versions up to {VERSION}"))
-        .with_hint(INSTALL_NEWER)
+    Error::of_newer(format!("{what} has format version {version}; this Regrow reads versions up to {VERSION}"))
 }
 
 /// SHA-256 as 64 hex digits in JSON.

@@ -11,6 +11,7 @@ mod entries;
 mod exchange;
 mod execute;
 mod journal;
+mod limits;
 mod load;
 mod merge;
 mod only;
@@ -196,7 +197,7 @@ impl<'a> Restore<'a> {
             Some(accounts) => accounts::add(&client.database("admin"), accounts).await?,
             None => 0,
         };
-        self.phases.time("indexes", load::limits(self)).await?;
+        self.phases.time("indexes", limits::set(self)).await?;
         Ok(self.summary(added))
     }
 

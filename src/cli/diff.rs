@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Compare only these namespaces, by their names in the backup: db, db.collection, db.* (may be repeated)
     #[arg(long = "ns", value_name = "PATTERN")]
     patterns: Vec<String>,
-    /// The live deployment; as env:NAME, its password is in no list of processes
+    /// The live deployment, as env:NAME or as a URI, whose password shows in the list of processes
     /// [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,

@@ -29,7 +29,8 @@ pub(super) struct Arguments {
     /// How long to wait until a marker has been captured
     #[arg(long, value_name = "TIME", default_value = "90s")]
     wait: String,
-    /// The deployment that restores would go to, with its user [default: the source]
+    /// The deployment that restores would go to, with its user, as env:NAME or as a URI, whose password shows in the list of
+    /// processes [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,
 }

@@ -70,7 +70,7 @@ pub(super) struct Arguments {
     /// and that no verification found damaged]
     #[arg(long, value_name = "BACKUP", requires = "moment", conflicts_with = "later")]
     from: Option<String>,
-    /// The deployment to restore into; as env:NAME, its password is in no list of processes
+    /// The deployment to restore into, as env:NAME or as a URI, whose password shows in the list of processes
     /// [default: the source]
     #[arg(long, value_name = "URI")]
     to: Option<String>,

@@ -106,7 +106,7 @@ impl Session {
 
 /// Whether a URI names a password: `scheme://user:password@host`.
 fn has_password(uri: &str) -> bool {
-    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
     authority.rsplit_once('@').is_some_and(|(account, _)| account.contains(':'))
 }
 
@@ -116,10 +116,16 @@ mod tests {
 
     #[test]
     fn a_password_is_told_from_a_port() {
-        assert!(has_password("mongodb://anna:secret@host:27017/?tls=true"));
-        for without in
-            ["mongodb://host:27017,other:27017/", "mongodb://anna@host:27017", "host:27017", "mongodb://h/a:b@c"]
-        {
+        for with in ["mongodb://anna:secret@host:27017/?tls=true", "mongodb://anna:secret@host?tls=true"] {
+            assert!(has_password(with), "{with}");
+        }
+        for without in [
+            "mongodb://host:27017,other:27017/",
+            "mongodb://anna@host:27017",
+            "host:27017",
+            "mongodb://h/a:b@c",
+            "mongodb://h?a=b:c@d",
+        ] {
             assert!(!has_password(without), "{without}");
         }
     }

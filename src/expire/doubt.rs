@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{BackupId, INSTALL_NEWER};
+use crate::format::BackupId;
 use crate::policy::retention::{GRACE, Verdict};
 use crate::repository::{Listing, ParentAsWritten, Repository};
 
@@ -24,7 +24,7 @@ pub(super) async fn find(repository: &Repository, listing: &Listing) -> Result<V
         let id = &backup.id;
         match error.kind() {
             Kind::Damaged => doubts.push((id.clone(), repository.parent_as_written(id).await?)),
-            Kind::Configuration if error.hint() == Some(INSTALL_NEWER) => {
+            _ if error.is_of_newer() => {
                 return Err(Error::refused(format!("nothing expires: {error}"))
                     .with_hint("what that backup builds on, a newer Regrow knows: let that one expire backups"));
             }

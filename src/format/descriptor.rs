@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{INSTALL_NEWER, VERSION, malformed, newer_version};
+use super::{VERSION, malformed, newer_version};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -108,10 +108,9 @@ impl Descriptor {
         }
         let descriptor: Self = serde_json::from_slice(json).map_err(|error| malformed(what, error))?;
         if let Some(feature) = descriptor.features.first() {
-            return Err(Error::configuration(format!(
+            return Err(Error::of_newer(format!(
                 "the repository needs the feature '{feature}', which this Regrow does not know"
-            ))
-            .with_hint(INSTALL_NEWER));
+            )));
         }
         Ok(descriptor)
     }

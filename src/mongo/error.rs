@@ -88,6 +88,12 @@ pub fn is_cursor_loss(error: &DriverError) -> bool {
     matches!(code(error), Some(CURSOR_NOT_FOUND | CURSOR_KILLED))
 }
 
+/// Whether a collection was created, changed or dropped while it was read.
+#[must_use]
+pub fn is_changed_meanwhile(error: &DriverError) -> bool {
+    matches!(Obstacle::of(error), Obstacle::NoSnapshot | Obstacle::Renamed)
+}
+
 /// Whether a write was carried out, and the majority has not confirmed it.
 fn is_unconfirmed(error: &DriverError) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteConcernError(_)))

@@ -32,8 +32,9 @@ pub(super) const MAX_RETRIES: u32 = 5;
 /// The wait before a lost connection is tried again; doubled each time.
 pub(super) const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// The options that let the server delete documents; they come last, when everything is checked.
-const EXPIRY: &str = "expireAfterSeconds";
+/// The option of collections and indexes that says after how many seconds the server deletes documents. Like the limits of capped
+/// collections it comes last, when everything is checked.
+pub const EXPIRY: &str = "expireAfterSeconds";
 const CAPPED_SIZE: &str = "size";
 const CAPPED_MAX: &str = "max";
 
@@ -278,6 +279,36 @@ pub async fn set_limits(database: &Database, collection: &str, options: &RawDocu
     majority(&mut command);
     let attempt = Attempt { doing: &doing, action: "collMod", roles: RESTORE_ROLES };
     run_retrying(database, command, Pace::Soon, attempt).await.map(drop)
+}
+
+/// Lets an index that was built [without expiry](without_expiry) delete documents as `index` says. It may do so already.
+///
+/// # Errors
+/// When there is no such index, or the server refuses it.
+pub async fn expire(database: &Database, collection: &str, index: &RawDocument) -> Result<()> {
+    let doing = format!("let documents of {}.{collection} expire", database.name());
+    let mut changed = RawDocumentBuf::new();
+    for key in [cstr!("name"), cstr!("expireAfterSeconds")] {
+        let value = index.get(key).map_err(|error| Error::failed(format!("cannot {doing}")).caused_by(error))?;
+        changed.append(key, value.map_or(RawBson::Null, RawBson::from));
+    }
+    let mut command = rawdoc! { "collMod": collection, "index": changed };
+    majority(&mut command);
+    let attempt = Attempt { doing: &doing, action: "collMod", roles: RESTORE_ROLES };
+    run_retrying(database, command, Pace::Soon, attempt).await.map(drop)
+}
+
+/// Returns an index as an ordinary one, by which the server deletes nothing; none where it cannot be read.
+#[must_use]
+pub fn without_expiry(index: &RawDocument) -> Option<RawDocumentBuf> {
+    let mut ordinary = RawDocumentBuf::new();
+    for option in index {
+        let (option, value) = option.ok()?;
+        if option.as_str() != EXPIRY {
+            ordinary.append(option, RawBson::from(value));
+        }
+    }
+    Some(ordinary)
 }
 
 /// Whether an index lets the server delete documents.

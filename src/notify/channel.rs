@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 3;
 /// The first pause is at most this long; each further one doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// No notice is begun after this, so that a slow channel and a long queue do not hold up the next round.
+/// How long a round begins with further notices.
 const ROUND: Duration = Duration::from_mins(1);
 
 /// So many notices wait for a channel: an outage of days at the usual pace. Older ones are dropped first, because
@@ -37,11 +37,14 @@ pub struct Patience {
     pub attempts: u32,
     /// The upper bound of the first pause; each further one doubles.
     pub first_pause: Duration,
+    /// So long after its begin a round begins with no further notice, so that a slow channel and a long queue do not hold up the
+    /// next one.
+    pub round: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { timeout: TIMEOUT, attempts: ATTEMPTS, first_pause: FIRST_PAUSE }
+        Self { timeout: TIMEOUT, attempts: ATTEMPTS, first_pause: FIRST_PAUSE, round: ROUND }
     }
 }
 
@@ -146,7 +149,7 @@ impl Channel {
     async fn round(&self, queue: &mut Queue) -> Round {
         let (mut round, begin) = (Round::default(), Instant::now());
         while let Some(notice) = queue.notices.front() {
-            if begin.elapsed() >= ROUND {
+            if begin.elapsed() >= self.patience.round {
                 break;
             }
             // While a channel is known to be blocked, one attempt tells whether it still is.
@@ -217,7 +220,10 @@ mod tests {
     }
 
     fn channel(takes: usize) -> Channel {
-        let patience = Patience { first_pause: Duration::ZERO, ..Patience::default() };
+        patient(takes, Patience { first_pause: Duration::ZERO, ..Patience::default() })
+    }
+
+    fn patient(takes: usize, patience: Patience) -> Channel {
         let gate = Box::new(Gate { takes: AtomicUsize::new(takes) });
         Channel::new("gate".into(), Severity::Warning, gate, patience, &Random::seeded(1))
     }
@@ -235,6 +241,16 @@ mod tests {
         assert_eq!(channel.queue.lock().await.notices[0].alert.what, "10");
         let failure = channel.deliver(&[]).await.unwrap();
         assert_eq!((failure.waiting, failure.dropped), (WAITING, 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_round_has_no_time_for_waits_for_the_next() {
+        let mut channel = patient(9, Patience { round: Duration::ZERO, ..Patience::default() });
+        assert!(channel.deliver(&notices(3)).await.is_none());
+        assert_eq!(channel.queue.lock().await.notices.len(), 3);
+        channel.patience = Patience::default();
+        assert!(channel.deliver(&[]).await.is_none());
+        assert!(channel.queue.lock().await.notices.is_empty());
     }
 
     #[tokio::test]

@@ -25,11 +25,11 @@ pub async fn execute(
     let restore = Restore::new(plan, context);
     let steps = async {
         // Once exchanged, what was loaded bears other names.
-        let is_loaded = context.past.stage >= Stage::Exchanging;
-        if !is_loaded {
+        let is_finished = context.past.stage >= Stage::Exchanging;
+        if !is_finished && !context.past.is_limiting {
             restore.load().await?;
         }
-        let summary = if is_loaded { restore.summary(0) } else { restore.finish().await? };
+        let summary = if is_finished { restore.summary(0) } else { restore.finish().await? };
         if context.past.stage < Stage::Exchanged {
             Box::pin(restore.exchange()).await?;
             Box::pin(restore.phases.time("merge", restore.merge())).await?;

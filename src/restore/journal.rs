@@ -29,7 +29,7 @@ use super::exchange::Exchange;
 use super::merge::Merge;
 use crate::error::Result;
 use crate::mongo::answer::soon;
-use crate::mongo::error::{Attempt, RESTORE_ROLES, explain, is_duplicate};
+use crate::mongo::error::{Attempt, RESTORE_ROLES, explain, is_changed_meanwhile, is_duplicate};
 use crate::mongo::{Deployment, load, namespaces, retrying};
 use crate::namespace::JOURNALS as DATABASE;
 use crate::owner::Owner;
@@ -226,7 +226,7 @@ pub async fn list(target: &Deployment) -> Result<Vec<Known>> {
     ids.sort();
     let mut known = Vec::new();
     for id in ids {
-        known.extend(read(target, id).await?);
+        known.extend(retrying(|| read(target, id.clone())).await?);
     }
     Ok(known)
 }
@@ -234,7 +234,11 @@ pub async fn list(target: &Deployment) -> Result<Vec<Known>> {
 /// Reads one journal; none where it has not even begun, or is over by now.
 async fn read(target: &Deployment, id: RestoreId) -> Result<Option<Known>> {
     let attempt = Attempt { doing: "read how far a restore has come", action: "find", roles: RESTORE_ROLES };
-    let explained = |error: mongodb::error::Error| explain(&error, attempt);
+    // A restore that begins or ends meanwhile makes or drops its journal.
+    let explained = |error: mongodb::error::Error| {
+        let explained = explain(&error, attempt);
+        if is_changed_meanwhile(&error) { explained.transient() } else { explained }
+    };
     let lines = lines(target, &id);
     let mut found = soon(lines.find(doc! {}).sort(doc! { "at": 1 })).await.map_err(explained)?;
     let (mut record, mut past, mut by) = (None, Past::default(), None);

@@ -92,29 +92,14 @@ pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
     each(order.len(), |rank| indexes(restore, order[rank].1, restore.context.part(order[rank].1, 0)).boxed()).await
 }
 
-/// Gives every item that is not a view what lets the server delete documents of it. What only passes through a collection needs
-/// no limits there.
-pub(super) async fn limits(restore: &Restore<'_>) -> Result<()> {
-    let is_limited = |item: &&RestoreItem| !item.is_view() && restore.plan.request.only.is_none();
-    let items: Vec<&RestoreItem> = restore.plan.items.iter().filter(is_limited).collect();
-    each(items.len(), |number| limit(restore, items[number]).boxed()).await
-}
-
 /// Does this for each number below `count`, [`COLLECTIONS`] of them at once. What is done takes kilobytes from its beginning, so it begins
 /// when its turn has come.
-async fn each<'a>(count: usize, what: impl Fn(usize) -> BoxFuture<'a, Result<()>>) -> Result<()> {
+pub(super) async fn each<'a>(count: usize, what: impl Fn(usize) -> BoxFuture<'a, Result<()>>) -> Result<()> {
     stream::iter(0..count).map(what).buffer_unordered(COLLECTIONS).try_collect().await
 }
 
-async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
-    let expiring = item.record.indexes.iter().filter(|index| load::expires(index));
-    restore.create_indexes(item, expiring.cloned().collect()).await?;
-    let database = restore.context.deployment.client().database(&item.db);
-    load::set_limits(&database, item.loading_name(), &item.record.options).await
-}
-
 async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: PartProgress) -> Result<()> {
-    let indexes: Vec<_> = item.indexes().cloned().collect();
+    let indexes: Vec<_> = item.indexes().collect();
     if !indexes.is_empty() {
         progress.step(Step::Indexing);
     }

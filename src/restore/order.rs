@@ -31,7 +31,7 @@ pub(super) fn in_order<'a>(restore: &'a Restore<'_>) -> Vec<(usize, &'a RestoreI
 /// Returns about how many nanoseconds an item is indexed, by one thread.
 fn indexing_ns(item: &RestoreItem) -> u64 {
     let (documents, bytes) = item.size();
-    item.indexes().map(|index| index_ns(index, documents, bytes)).sum()
+    item.indexes().map(|index| index_ns(&index, documents, bytes)).sum()
 }
 
 fn index_ns(index: &RawDocument, documents: u64, bytes: u64) -> u64 {

@@ -7,6 +7,7 @@ use bson::RawDocumentBuf;
 
 use super::exchange::data_name;
 use super::journal::{ItemRecord, RestoreId};
+use super::limits;
 use super::only::Only;
 use super::survey::Recovery;
 use crate::error::{Error, Result};
@@ -122,10 +123,12 @@ impl RestoreItem {
         self.changes.as_ref().map_or((self.documents, self.bytes), |changes| (changes.documents, changes.bytes))
     }
 
-    /// Returns the indexes that are built as soon as its documents are there: not the one over `_id`, which it has by itself, nor
-    /// those by which the server deletes documents.
-    pub(super) fn indexes(&self) -> impl Iterator<Item = &RawDocumentBuf> {
-        self.record.indexes.iter().filter(|index| !load::is_id_index(index) && !load::expires(index))
+    /// Returns the indexes that are built as soon as its documents are there, as they are built then: not the one over `_id`,
+    /// which it has by itself, nor those that let the server delete documents and that it cannot be kept from until the end.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = RawDocumentBuf> {
+        let others = self.record.indexes.iter().filter(|index| !load::is_id_index(index));
+        others
+            .filter_map(|index| if load::expires(index) { limits::ordinary(self, index) } else { Some(index.clone()) })
     }
 
     /// Returns the segments that say what of older backups is superseded.

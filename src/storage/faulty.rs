@@ -2,7 +2,7 @@
 //!
 //! It is part of the library because the tests of every upper floor drive the library through its public
 //! way in. No command and no configuration leads here: the program that ships never makes one
-//! (`tests/faults/main.rs` is another program around the same commands, which does).
+//! (`tests/programs/with_faults.rs` is another program around the same commands, which does).
 
 mod fault;
 mod plan;

@@ -12,7 +12,7 @@ use crate::harness::{self, Invocation, S3, Workspace};
 use crate::small_backups::fill;
 
 /// The password of every wrong URI here.
-const PASSWORD: &str = "sesame";
+const PASSWORD: &str = "sesame-open-up";
 
 /// An operator with a repository, one backup in it, and a server that asks who one is.
 struct Ground {

@@ -25,11 +25,6 @@ const MIB: usize = 1024 * 1024;
 /// Bytes of noise: more than a compressor looks back, so that they can be used again and again.
 const NOISE: usize = 64 * MIB;
 
-/// Whether there is time and room for all of it.
-fn is_long() -> bool {
-    std::env::var("REGROW_FAULTS").is_ok_and(|wanted| wanted == "all")
-}
-
 /// Inserts `bytes` that do not compress, in documents of `size`, and returns how many documents that is.
 async fn insert_noise(client: &Client, db: &str, bytes: usize, size: usize) -> u64 {
     static NOISY: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use regrow::random::Random;
 
-use crate::harness::{Fault, FaultProxy, Run, Running, Whom};
+use crate::harness::{self, Fault, FaultProxy, Run, Running, Whom};
 
 /// What strikes, and whom. One connection that falls silent is noticed after a minute: that is for those who have the time.
 fn all_faults() -> Vec<(Fault, Whom)> {
@@ -30,21 +30,16 @@ fn all_faults() -> Vec<(Fault, Whom)> {
         (Fault::Dribble, Whom::All),
         (Fault::BlackHole, Whom::All),
     ];
-    if is_wide() {
+    if harness::takes_long() {
         faults.push((Fault::BlackHole, Whom::One));
         faults.push((Fault::HalfClose, Whom::All));
     }
     faults
 }
 
-/// Whether there is time for every moment.
-fn is_wide() -> bool {
-    std::env::var("REGROW_FAULTS").is_ok_and(|width| width == "all")
-}
-
 /// Returns each fault as often as it strikes, each time at another moment.
 fn strikes() -> impl Iterator<Item = (Fault, Whom)> {
-    let moments = if is_wide() { 6 } else { 1 };
+    let moments = if harness::takes_long() { 6 } else { 1 };
     all_faults().into_iter().flat_map(move |fault| std::iter::repeat_n(fault, moments))
 }
 

@@ -75,6 +75,11 @@ pub fn own(options: &Options) -> Servers {
     Servers::start(options)
 }
 
+/// Whether there is time and room for all of it: `scripts/faults.sh` says so.
+pub fn takes_long() -> bool {
+    std::env::var("REGROW_FAULTS").is_ok_and(|wanted| wanted == "all")
+}
+
 /// Returns a database name that no other test uses, so that tests can share a server.
 pub fn unique_database_name() -> String {
     unique("test")

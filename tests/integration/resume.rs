@@ -43,7 +43,7 @@ async fn a_killed_backup_is_resumed_with_its_moment() {
         assert!(stderr.contains(&format!("resumes {id}: ")), "{what}: {stderr}");
         let (stored, all) = (answer["resumed_bytes"].as_u64().unwrap(), answer["bytes_raw"].as_u64().unwrap());
         assert!(stored > 0 && stored <= all, "{what}: {answer}");
-        // The server reads a batch ahead of what it sends.
+        // The server reads a batch ahead of what it sends. It tells most where little is left.
         let left = (all - stored) / DOCUMENT;
         assert!(read_again < 2 * left + PASSED_OVER, "{what}: {read_again} where {left} were left");
         assert_eq!(answer["consistency"], "snapshot", "{what}");

@@ -24,11 +24,6 @@ use std::env;
 
 use regrow::random::Random;
 
-/// Whether everything is tried.
-fn everything() -> bool {
-    env::var("REGROW_FAULTS").is_ok_and(|wanted| wanted == "all")
-}
-
 /// Returns the seed of this run, and prints it.
 pub fn seed() -> u64 {
     let given = env::var("REGROW_FAULT_SEED").ok();

@@ -99,14 +99,18 @@ impl Plan {
             (None, Some(seed)) => Faulty::seeded(store, Seed { seed, rate: self.rate }),
             (None, None) => Faulty::counting(store),
         };
-        let (log, stop, panic) = (Arc::clone(log), Mutex::new(self.stop.clone()), self.panic.clone());
+        let (log, stop, panic) = (Arc::clone(log), Mutex::new(self.stop.clone()), Mutex::new(self.panic.clone()));
         Arc::new(faulty.telling(move |met: &Met<'_>| {
             let line = met.to_string();
             writeln!(log.lock().unwrap(), "{line}").unwrap();
-            if stop.lock().unwrap().take_if(|text| line.contains(text.as_str())).is_some() {
+            let comes_now = |text: &Mutex<Option<String>>| {
+                text.lock().unwrap().take_if(|text| line.contains(text.as_str())).is_some()
+            };
+            if comes_now(&stop) {
                 stop_here();
             }
-            assert!(panic.as_ref().is_none_or(|text| !line.contains(text.as_str())), "as planned");
+            let panics = comes_now(&panic);
+            assert!(!panics, "as planned");
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! What comes after a restore that was cut off or that kept what it replaced: going on with it, taking it back, forgetting it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::output::{are, counted, table, time};
 use super::super::{Session, record};
@@ -137,6 +137,12 @@ async fn resume(
         deployment.addresses()
     ));
     if !wish.goes_on(session, &deployment).await? {
+        if session.json {
+            let answer = json!({ "restore": id.to_string(), "backup": plan.manifest.id, "target": deployment.addresses(),
+                "recovered_to": plan.recovered_to(), "namespaces": plan.items.len(), "documents": plan.documents(),
+                "bytes": plan.bytes(), "dry_run": true });
+            println!("{answer}");
+        }
         return Ok(());
     }
     let journal = Journal::reopen(&deployment, id.clone(), &session.random).await?;
@@ -177,21 +183,13 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, wish: W
     }
     if !wish.goes_on(session, deployment).await? {
         if session.json {
-            println!(
-                "{}",
-                json!({ "restore": id.to_string(), "undone": false, "to_restore": replaced, "changed_since": changed.kept,
-                "overwritten": changed.overwritten })
-            );
+            println!("{}", undone_json(id, &replaced, None, &changed));
         }
         return Ok(());
     }
     let undone = restore::undo(deployment, known, &session.random).await?;
     if session.json {
-        println!(
-            "{}",
-            json!({ "restore": id.to_string(), "undone": true, "restored": undone.restored, "dropped": undone.dropped,
-            "changed_since": undone.changed_since.kept, "overwritten": undone.changed_since.overwritten })
-        );
+        println!("{}", undone_json(id, &undone.restored, Some(undone.dropped), &undone.changed_since));
         return Ok(());
     }
     let ChangedSince { kept, overwritten, .. } = undone.changed_since;
@@ -213,6 +211,12 @@ async fn undo(session: &Session, deployment: &Deployment, known: &Known, wish: W
         count => println!("The restore {id} is undone: {} as before it.", are(count, "namespace")),
     }
     Ok(())
+}
+
+/// Returns what undoing a restore has done, or, where it has dropped nothing that could be counted yet, what it would do.
+fn undone_json(id: &RestoreId, restored: &[String], dropped: Option<usize>, changed: &ChangedSince) -> Value {
+    json!({ "restore": id.to_string(), "undone": dropped.is_some(), "restored": restored, "dropped": dropped,
+        "changed_since": changed.kept, "overwritten": changed.overwritten, "dry_run": dropped.is_none() })
 }
 
 fn have_been(number: u64, one: &str, several: &str) -> String {
@@ -252,13 +256,14 @@ async fn forget(session: &Session, deployment: &Deployment, known: &Known, wish:
     }
     if !wish.goes_on(session, deployment).await? {
         if session.json {
-            println!("{}", json!({ "restore": id.to_string(), "dropped": 0, "to_drop": known.kept() }));
+            let dropped = known.kept().len();
+            println!("{}", json!({ "restore": id.to_string(), "dropped": dropped, "dry_run": true }));
         }
         return Ok(());
     }
     let dropped = restore::forget(deployment, known, &session.random).await?;
     if session.json {
-        println!("{}", json!({ "restore": id.to_string(), "dropped": dropped }));
+        println!("{}", json!({ "restore": id.to_string(), "dropped": dropped, "dry_run": false }));
     } else {
         println!("The restore {id} cannot be undone any more; {} dropped.", are(dropped, "namespace"));
     }

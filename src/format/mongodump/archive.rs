@@ -11,7 +11,6 @@ use crc_fast::{CrcAlgorithm, Digest};
 use super::allowance::Allowance;
 use super::damaged;
 use crate::error::{Error, Result};
-use crate::format::INSTALL_NEWER;
 
 /// The first bytes of an archive.
 pub const MAGIC: [u8; 4] = 0x8199_e26d_u32.to_le_bytes();
@@ -73,8 +72,7 @@ impl Prelude {
     pub fn begin(header: &RawDocument) -> Result<Self> {
         let version = string(header, "version")?;
         if version != VERSION {
-            return Err(Error::failed(format!("the archive has version {version}; only {VERSION} is known"))
-                .with_hint(INSTALL_NEWER));
+            return Err(Error::of_newer(format!("the archive has version {version}; only {VERSION} is known")));
         }
         let (server_version, tool_version) = (string(header, "server_version")?, string(header, "tool_version")?);
         Ok(Self { server_version, tool_version, namespaces: Vec::new() })

@@ -27,6 +27,8 @@ pub(in crate::restore) enum Event {
     Loaded { item: usize },
     /// Everything up to here has been replayed.
     Replayed { to: ClusterTime },
+    /// Everything is loaded, proved, replayed and indexed; from now on, the server may delete documents of it.
+    Limiting,
     /// From now on, what exists may be exchanged for what was loaded.
     Exchanging { exchanges: Vec<Exchange> },
     /// A live collection is about to be made for an item's documents.
@@ -70,6 +72,8 @@ pub struct Past {
     pub(in crate::restore) items: HashMap<usize, ItemPast>,
     /// Up to where the oplog has been replayed.
     pub(in crate::restore) replayed_to: Option<ClusterTime>,
+    /// Whether all of it was loaded and indexed.
+    pub(in crate::restore) is_limiting: bool,
     /// What is exchanged, once that has been settled.
     pub(in crate::restore) exchanges: Vec<Exchange>,
     /// The items for which a live collection was made.
@@ -110,6 +114,7 @@ impl Past {
             }
             Event::Loaded { item } => self.items.entry(item).or_default().loaded = true,
             Event::Replayed { to } => self.replayed_to = Some(to),
+            Event::Limiting => self.is_limiting = true,
             Event::Exchanging { exchanges } => (self.stage, self.exchanges) = (Stage::Exchanging, exchanges),
             Event::Making { item } => {
                 self.made.insert(item);

@@ -1,7 +1,7 @@
 //! Large documents and much data: memory is bounded by what is in flight, and not by what there is.
 
 use super::memory::{MOST, mebibytes, peak};
-use super::{MIB, hashes, initialised, insert_noise, is_long};
+use super::{MIB, hashes, initialised, insert_noise};
 use crate::harness::{self, Options, Servers};
 
 /// And with documents as large as the server allows.
@@ -28,7 +28,7 @@ async fn peaks(servers: &Servers, db: &str) -> [usize; 2] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_does_not_grow_with_the_data() {
     // The smaller of them is more than is ever in flight.
-    let [less, more] = if is_long() { [1024 * MIB, 10 * 1024 * MIB] } else { [192 * MIB, 512 * MIB] };
+    let [less, more] = if harness::takes_long() { [1024 * MIB, 10 * 1024 * MIB] } else { [192 * MIB, 512 * MIB] };
     let servers = harness::own(&Options::default());
     let mut measured = Vec::new();
     for bytes in [less, more] {
@@ -48,7 +48,7 @@ async fn memory_does_not_grow_with_the_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_of_sixteen_mebibytes_take_a_bounded_amount() {
     let servers = harness::own(&Options::default());
-    let count = if is_long() { 128 } else { 24 };
+    let count = if harness::takes_long() { 128 } else { 24 };
     let inserted = insert_noise(&servers.client().await, "shop", count * LARGEST, LARGEST).await;
     let [backup, restore] = peaks(&servers, "shop").await;
     println!("{inserted} of 16 MiB: a backup took {}, its restore {}", mebibytes(backup), mebibytes(restore));

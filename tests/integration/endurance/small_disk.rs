@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{MIB, is_long};
+use super::MIB;
+use crate::harness;
 
 /// A mounted disk; dropping it unmounts it.
 pub struct SmallDisk {
@@ -27,7 +28,7 @@ impl SmallDisk {
         match Self::mount_by("unshare", mebibytes) {
             Ok(disk) => Some(disk),
             Err(why) => {
-                assert!(!is_long(), "{why}");
+                assert!(!harness::takes_long(), "{why}");
                 println!("NOT TRIED: {why}");
                 None
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::memory::{mebibytes, resident};
-use super::{hashes, initialised, is_long};
+use super::{hashes, initialised};
 use crate::capture::Writer;
 use crate::harness::{self, Options};
 
@@ -16,7 +16,7 @@ const WARM_UP: u32 = 4;
 /// What is measured by: all of it takes a quarter longer, for the warm-up.
 fn duration() -> Duration {
     let minutes = std::env::var("REGROW_SOAK_MINUTES").ok().map(|minutes| minutes.parse().unwrap());
-    match minutes.or_else(|| is_long().then_some(60)) {
+    match minutes.or_else(|| harness::takes_long().then_some(60)) {
         Some(minutes) => Duration::from_mins(minutes),
         None => Duration::from_secs(16),
     }

@@ -1,12 +1,12 @@
 //! Members of a replica set that are killed, stopped, stepped down, removed and cut off under each command.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
 
-use super::{QUICK, Tally, is_wide, says_why};
+use super::{QUICK, Tally, says_why};
 use crate::capture::{Writer, is_the_oplog};
 use crate::harness::{self, Options, Run, Running, Servers, Topology, Workspace, fail_point};
 
@@ -18,6 +18,9 @@ const SLOW: Duration = Duration::from_millis(400);
 
 /// Longer than an election takes, and than the driver needs to notice that a member is silent.
 const AWAY: Duration = Duration::from_secs(9);
+
+/// Longer than whatever a set does by itself takes on a loaded machine.
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// What happens to the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,24 +141,27 @@ impl Set {
         for other in &others {
             self.servers.pause(*other);
         }
-        self.wait_until("the primary steps down", async || !self.leads(primary).await).await;
+        self.wait_until("the primary steps down", async || self.leads(primary).await == Some(false)).await;
         self.servers.pause(primary);
         for other in &others {
             self.servers.resume(*other);
         }
-        let another_leads = async || self.leads(others[0]).await || self.leads(others[1]).await;
+        let another_leads =
+            async || self.leads(others[0]).await == Some(true) || self.leads(others[1]).await == Some(true);
         self.wait_until("another is elected", another_leads).await;
         self.servers.resume(primary);
     }
 
-    async fn leads(&self, node: usize) -> bool {
+    /// Whether a member says that it is the primary; nothing, where it says nothing.
+    async fn leads(&self, node: usize) -> Option<bool> {
         let admin = self.servers.node_client(node).await.database("admin");
-        let hello = admin.run_command(doc! { "hello": 1 }).await;
-        hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
+        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
+        hello.get_bool("isWritablePrimary").ok()
     }
 
     async fn wait_until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        for _ in 0..600 {
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT {
             if is_so().await {
                 return;
             }
@@ -299,7 +305,7 @@ async fn the_oplog_of_a_set_whose_members_fail_is_captured_whole() {
     let mut capture = set.workspace.regrow(["capture"]).spawn();
     // Kills and elections have a test beside that of capture itself.
     let mut events = vec![Event::ReadMemberSilent, Event::ReadMemberRemoved, Event::SessionsKilled];
-    if is_wide() {
+    if harness::takes_long() {
         events = EVENTS.to_vec();
     }
     for event in events {

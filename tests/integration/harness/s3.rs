@@ -9,7 +9,7 @@ use regrow::secret::Secret;
 use regrow::storage::{S3Credentials, S3Options};
 use serde::Deserialize;
 
-use super::unique;
+use super::{plant, unique};
 
 /// One bucket of an S3 store and the account that may use it.
 #[derive(Debug, Deserialize)]
@@ -30,9 +30,11 @@ impl S3 {
     pub(super) fn from_environment() -> Option<Self> {
         let endpoint = std::env::var("REGROW_TEST_S3_ENDPOINT").ok()?;
         let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is needed with {endpoint}"));
+        let secret_key = variable("AWS_SECRET_ACCESS_KEY");
+        plant(&secret_key);
         Some(Self {
             access_key: variable("AWS_ACCESS_KEY_ID"),
-            secret_key: variable("AWS_SECRET_ACCESS_KEY"),
+            secret_key,
             bucket: variable("REGROW_TEST_S3_BUCKET"),
             directory: None,
             endpoint,

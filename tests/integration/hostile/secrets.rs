@@ -190,8 +190,12 @@ async fn a_password_in_the_arguments_is_warned_of() {
     let uri = harness::authenticated().uri();
     ground.workspace.set_variable("TARGET_URI", uri);
     for (to, is_open) in [(uri, true), ("env:TARGET_URI", false)] {
-        for command in [&["restore", "latest", "--dry-run"][..], &["diff", "latest"]] {
-            let run = ground.workspace.run([command, &["--map", &map, "--to", to]].concat()).exits(0);
+        for command in [
+            &["restore", "latest", "--dry-run", "--map", &map][..],
+            &["diff", "latest", "--map", &map],
+            &["doctor", "--wait", "0s"],
+        ] {
+            let run = ground.workspace.run([command, &["--to", to]].concat());
             let is_warned = run.stderr.contains("warning: everybody on this machine can read the password in --to");
             assert_eq!(is_warned, is_open, "{run:?}");
         }

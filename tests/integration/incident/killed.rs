@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mongodb::bson::doc;
+use futures_util::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use mongodb::{Database, IndexModel};
 use regrow::clock::Clock;
 use regrow::codec::Identities;
 use regrow::error::Result;
@@ -107,6 +109,8 @@ async fn killed_at_twenty_moments_it_is_finished_or_taken_back() {
         };
         let stage_name = known[0]["stage"].as_str().unwrap().to_owned();
         if number % 4 < 2 && !stage_name.starts_with("over") {
+            let plan: Value = stage.restore(&["--resume", &id, "--dry-run", "--json"]).exits(0).json();
+            assert_eq!((&plan["restore"], &plan["dry_run"]), (&Value::from(id.as_str()), &Value::Bool(true)), "{plan}");
             stage.restore(&["--resume", &id]).exits(0);
             assert_eq!(stage.is_whole(&case).await, Whole::Restored, "{case}, resumed");
             resumed += 1;
@@ -127,6 +131,60 @@ async fn killed_at_twenty_moments_it_is_finished_or_taken_back() {
         stage.is_clean().await;
     }
     assert!(resumed >= 3 && undone >= 3, "{resumed} resumed, {undone} undone");
+}
+
+/// Another one makes or drops its journal meanwhile.
+#[tokio::test]
+async fn restores_are_listed_while_another_one_begins_or_ends() {
+    const QUERY_PLAN_KILLED: i32 = 175;
+    const SNAPSHOT_UNAVAILABLE: i32 = 246;
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    stage.restore(&[&stage.backup, "--replace", "--keep-old"]).exits(0);
+    for code in [QUERY_PLAN_KILLED, SNAPSHOT_UNAVAILABLE] {
+        let data = doc! { "failCommands": ["find"], "appName": "regrow", "errorCode": code };
+        let order = doc! { "configureFailPoint": "failCommand", "mode": { "times": 2 }, "data": data };
+        stage.client.database("admin").run_command(order).await.unwrap();
+        assert_eq!(stage.unfinished().len(), 1, "{code}");
+    }
+}
+
+/// Some indexes expire documents then, and others not yet.
+#[tokio::test]
+async fn killed_where_documents_begin_to_expire_it_is_finished() {
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    let before = harness::fail_point::hold(&stage.client, "collMod", 0, Duration::from_secs(1)).await;
+    let mut running = stage.workspace.regrow(restore(&stage)).spawn();
+    harness::fail_point::wait_until_held(&stage.client, before).await;
+    running.kill();
+    running.wait();
+    // The server does what it was asked for, although nobody waits for it any more.
+    harness::fail_point::let_go(&stage.client).await;
+    let database = stage.client.database(&stage.db);
+    let begun = Instant::now();
+    while !expires(&database).await {
+        assert!(begun.elapsed() < Duration::from_mins(1), "nothing ever expires");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(stage.is_whole("killed").await, Whole::AsItWas);
+    let known = stage.unfinished();
+    stage.restore(&["--resume", known[0]["restore"].as_str().unwrap()]).exits(0);
+    assert_eq!(stage.is_whole("resumed").await, Whole::Restored);
+    stage.is_clean().await;
+}
+
+/// Whether an index of what a restore is loading lets the server delete documents.
+async fn expires(database: &Database) -> bool {
+    for name in database.list_collection_names().await.unwrap().iter().filter(|name| name.starts_with("regrow.")) {
+        let indexes = database.collection::<Document>(name).list_indexes().await.unwrap();
+        let indexes: Vec<IndexModel> = indexes.try_collect().await.unwrap();
+        let options = indexes.into_iter().filter_map(|index| index.options);
+        if options.into_iter().any(|options| options.expire_after.is_some()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The commands that a restore sends, and with each of them failing at any time.

@@ -98,6 +98,9 @@ async fn the_documented_roles_are_enough() {
     let found = ground.target().database("admin").run_command(anna).await.unwrap();
     assert_eq!(found.get_array("users").unwrap().len(), 1);
     ground.workspace.run(["drill", "--at", "latest", "-q"]).exits(0);
+    let taken = ground.workspace.run(["backup", "--incremental", "-q"]).exits(0).stdout;
+    let taken: Value = ground.workspace.run(["show", taken.trim(), "--json"]).exits(0).json();
+    assert!(taken["parent"].is_string(), "{taken}");
     let to = ground.restore_uri().to_owned();
     let answer: Value = ground.workspace.run(["doctor", "--json", "--to", &to, "--wait", "1s"]).exits(0).json();
     let checks = answer["checks"].as_array().unwrap();

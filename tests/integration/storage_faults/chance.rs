@@ -5,9 +5,10 @@ use super::ground::{DB, Ground};
 use super::operations::succeeded;
 use super::restoring::{self, TARGET, restored};
 use super::safe::Safe;
+use super::seed;
 use super::tally::Tally;
-use super::{everything, seed};
 use crate::contents::Contents;
+use crate::harness;
 
 /// The share of storage operations that fail: about two in each command.
 const RATE: f64 = 0.05;
@@ -15,10 +16,10 @@ const RATE: f64 = 0.05;
 #[tokio::test(flavor = "multi_thread")]
 async fn rounds_on_a_store_that_fails_by_chance_lose_nothing() {
     let (first, mut tally) = (seed(), Tally::default());
-    if everything() || first % 2 == 0 {
+    if harness::takes_long() || first % 2 == 0 {
         rounds(Ground::on_disk().await, first, &mut tally).await;
     }
-    if everything() || first % 2 == 1 {
+    if harness::takes_long() || first % 2 == 1 {
         rounds(Ground::in_a_bucket().await, first, &mut tally).await;
     }
     tally.settle();
@@ -26,7 +27,7 @@ async fn rounds_on_a_store_that_fails_by_chance_lose_nothing() {
 
 async fn rounds(ground: Ground, first: u64, tally: &mut Tally) {
     let begun = ground.state().await;
-    for seed in first..first + if everything() { 30 } else { 2 } {
+    for seed in first..first + if harness::takes_long() { 30 } else { 2 } {
         ground.begin_from(&begun).await;
         let safe = Safe::of(&ground.place).await;
         Round { ground: &ground, seed, safe }.run(tally).await;

@@ -30,6 +30,9 @@ const TARGET_URI: &str = "target.uri";
 /// What a machine knows of the repository: what it remembers, and the key that signs.
 const FILES: [&str; 2] = ["witness.json", "regrow-signing.key"];
 
+/// So small that collections have several segments, and backups several packs.
+const SMALL: &str = "none,segment=4096,pack=8192";
+
 /// A server with data, an operator's place, and states of the repository to begin from.
 pub struct Ground {
     pub source: Servers,
@@ -81,7 +84,8 @@ impl Ground {
         workspace.run(["capture", "--once"]).exits(0);
         for (from, how) in [(100, "--full"), (200, "--full"), (300, "--incremental")] {
             write(&source, from).await;
-            workspace.run(["backup", "--kind", "daily", how]).exits(0);
+            let backup = ["backup", "--kind", "daily", how];
+            workspace.with_faults(SMALL, &workspace.path("unwatched"), &backup).run().exits(0);
             workspace.run(["capture", "--once"]).exits(0);
         }
         let content = Contents::of_database(&source.client().await, DB).await;
@@ -158,12 +162,20 @@ impl Ground {
 
     /// Waits until what was started stands still at its fault, and kills it then; where it ends without, returns false.
     pub fn kill_where_it_hangs(&self, running: &mut Running) -> bool {
+        let hangs = self.waits_where_it_hangs(running);
+        if hangs {
+            running.kill();
+        }
+        hangs
+    }
+
+    /// Waits until what was started stands still at its fault; where it ends without, returns false.
+    pub fn waits_where_it_hangs(&self, running: &mut Running) -> bool {
         let begin = Instant::now();
         while begin.elapsed() < LIMIT {
             // In this order: what it wrote before it ended must count.
             let is_running = running.is_running();
             if self.operations().iter().any(|operation| operation.ends_with(": hang")) {
-                running.kill();
                 return true;
             }
             if !is_running {

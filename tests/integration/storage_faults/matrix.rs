@@ -9,7 +9,8 @@ use super::operations::Operation;
 use super::safe::Safe;
 use super::tally::Tally;
 use super::trial::Trial;
-use super::{drawn, everything, seed};
+use super::{drawn, seed};
+use crate::harness;
 
 /// The process is killed there.
 const KILL: &str = "hang";
@@ -37,9 +38,6 @@ const IN_A_BUCKET: [&str; 3] = [KILL, "refuse", "lost-reply"];
 
 /// The verbs of what changes something.
 const WRITING: [&str; 7] = ["create", "replace", "begin", "write", "finish", "abort", "delete"];
-
-/// Those by which the store says that something is not there, and it is.
-const LIES: [&str; 2] = ["missing", "stale"];
 
 /// How many faults beside being killed are drawn for each operation where not all are tried.
 const DRAWN: usize = 2;
@@ -85,10 +83,10 @@ async fn a_service_that_is_killed_loses_nothing() {
 /// Returns a repository on the disk and one in a bucket, or one of the two where not everything is tried.
 async fn grounds(seed: u64) -> Vec<Ground> {
     let mut grounds = Vec::new();
-    if everything() || seed.is_multiple_of(2) {
+    if harness::takes_long() || seed.is_multiple_of(2) {
         grounds.push(Ground::on_disk().await);
     }
-    if everything() || !seed.is_multiple_of(2) {
+    if harness::takes_long() || !seed.is_multiple_of(2) {
         grounds.push(Ground::in_a_bucket().await);
     }
     grounds
@@ -118,10 +116,10 @@ async fn every_fault(ground: &Ground, operations: &[Operation], faults: &[Troubl
 /// Returns all faults that a store is tried with, or the first and some that are drawn.
 fn some(faults: &[Trouble], ground: &Ground, random: &Random) -> Vec<Trouble> {
     let mut others = faults[1..].to_vec();
-    if everything() {
+    if harness::takes_long() {
         others.retain(|(fault, _)| !ground.place.is_a_bucket() || IN_A_BUCKET.contains(fault));
     }
-    while !everything() && others.len() > DRAWN {
+    while !harness::takes_long() && others.len() > DRAWN {
         others.swap_remove(drawn(others.len(), random));
     }
     std::iter::once(faults[0]).chain(others).collect()
@@ -164,7 +162,7 @@ impl Undisturbed {
         let meant = self.operations.iter().enumerate();
         let meant = meant.filter(|(_, line)| verbs.is_empty() || verbs.contains(&verb(line).as_str()));
         let places: Vec<usize> = meant.map(|(index, _)| index + 1).collect();
-        if everything() || places.is_empty() { places } else { vec![places[drawn(places.len(), random)]] }
+        if harness::takes_long() || places.is_empty() { places } else { vec![places[drawn(places.len(), random)]] }
     }
 }
 
@@ -190,7 +188,7 @@ impl Case<'_> {
         if !ground.operations().iter().any(|line| line.ends_with(&met)) {
             return None;
         }
-        let trial = Trial { ground, operation, safe, is_lie: LIES.contains(fault) };
+        let trial = Trial { ground, operation, safe, fault };
         Some((run.code, trial.judge(&run).await))
     }
 }

@@ -16,8 +16,9 @@ const AFTER_GRACE: i64 = 74;
 /// How many storage operations of the service are looked at, at least.
 const ENOUGH: usize = 90;
 
-/// How the command says that something stays that should go.
-const LEFT: [&str; 2] = ["is damaged and was left alone", "the rest was not removed: "];
+/// How the command says that something stays that should go, and behind which faults.
+const LEFT: [(&str, &[&str]); 2] =
+    [("is damaged and was left alone", &["truncate"]), ("the rest was not removed: ", &["deny"])];
 
 /// What the service does, soon and once and again.
 const DAILY: &str = "job = \"backup\"\nkind = \"daily\"\ncron = \"* * * * *\"\ntimezone = \"Africa/Nairobi\"\n";
@@ -93,7 +94,7 @@ impl Operation {
             Self { repeat: Repeat::Restore, ..Self::new(name, &arguments, &begun) }
         };
         let plain = restore("restore", &["latest"]);
-        let goes_on_from = Some(restoring::last_read(ground, &plain.arguments).await);
+        let goes_on_from = Some(restoring::middle_read(ground, &plain.arguments).await);
         vec![
             Self::new("verify", &["verify"], &begun),
             // Its markers are removed again, or known to be no more than that.
@@ -176,7 +177,10 @@ impl Operation {
         if self.replaces() {
             target.collection::<Document>("orders").insert_one(doc! { "_id": "to be replaced" }).await.unwrap();
         }
-        self.goes_on_from.map_or_else(|| self.arguments.clone(), |at| restoring::begun(ground, &self.arguments, at))
+        match self.goes_on_from {
+            Some(at) => restoring::begun(ground, &self.arguments, at).await,
+            None => self.arguments.clone(),
+        }
     }
 
     fn replaces(&self) -> bool {
@@ -187,8 +191,8 @@ impl Operation {
         self.arguments.iter().any(|argument| argument == "--release")
     }
 
-    /// Says what is not so although the command, which said this, has succeeded.
-    pub async fn is_done(&self, ground: &Ground, run: &Run) -> Result<(), String> {
+    /// Says what is not so although the command, which said this behind a fault, if there was one, has succeeded.
+    pub async fn is_done(&self, ground: &Ground, run: &Run, fault: &str) -> Result<(), String> {
         let listed = |what: &str| -> Value { ground.run(self.hours, &[what, "--json"]).exits(0).json() };
         let has_been_done = match self.arguments[0].as_str() {
             "backup" | "import" => {
@@ -202,7 +206,7 @@ impl Operation {
             }
             "hold" => listed("list")["backups"][0]["held"] == !self.releases(),
             // What seems damaged, or may not be removed, stays, and that is said.
-            "expire" if LEFT.iter().any(|left| run.stderr.contains(left)) => true,
+            "expire" if LEFT.iter().any(|(left, behind)| behind.contains(&fault) && run.stderr.contains(left)) => true,
             "expire" if self.hours == 0 => listed("list").to_string().contains("\"expired\""),
             "undelete" | "expire" => !listed("list").to_string().contains("\"expired\""),
             "keys" => listed("keys")["keys"].as_array().is_some_and(|keys| keys.len() == 2),
@@ -220,7 +224,11 @@ impl Operation {
                 succeeded(&ground.run(self.hours, &arguments))?;
                 succeeded(&ground.run(self.hours, &["verify", "latest", "--level", "content"]))
             }
-            Repeat::AfterTheLease => succeeded(&ground.run(self.hours + 1, &arguments)),
+            Repeat::AfterTheLease => {
+                let again = ground.run(self.hours + 1, &arguments);
+                succeeded(&again)?;
+                self.is_done(ground, &again, "none").await
+            }
             Repeat::Capture => succeeded(&ground.run(self.hours + 1, &["capture", "--once"])),
             Repeat::Init => {
                 let again = ground.run(self.hours, &arguments);

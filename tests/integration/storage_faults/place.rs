@@ -58,7 +58,9 @@ impl Place {
     pub async fn objects(&self) -> Objects {
         let store = self.store();
         // A folder that nobody has made yet holds nothing.
-        let listed = stream::iter(store.list("").await.unwrap_or_default());
+        let is_made = self.is_a_bucket() || matches!(self, Self::Disk(folder) if folder.exists());
+        let listed = if is_made { store.list("").await.unwrap() } else { Vec::new() };
+        let listed = stream::iter(listed);
         let read = listed.map(|entry| {
             let store = Arc::clone(&store);
             async move {

@@ -1,8 +1,11 @@
 //! Restores that were cut off: the target is as it was, or wholly restored, or the journal in it says how to go on.
 
+use std::time::{Duration, Instant};
+
+use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
-use super::ground::{DB, Ground};
+use super::ground::{DB, Ground, LIMIT};
 use super::operations::succeeded;
 use crate::contents::Contents;
 
@@ -20,18 +23,27 @@ pub fn restored(contents: &Contents) -> Contents {
     contents.renamed(|_, name| Some((TARGET.to_owned(), name.to_owned())))
 }
 
-/// Returns as the how manieth of its storage operations a restore reads what it loads last.
-pub async fn last_read(ground: &Ground, arguments: &[String]) -> usize {
+/// Returns the number of the storage operation by which a restore reads what it loads in the middle: most of that is of one collection.
+pub async fn middle_read(ground: &Ground, arguments: &[String]) -> usize {
     ground.start("none", 0, arguments).wait().exits(0);
     ground.target().client().await.database(TARGET).drop().await.unwrap();
-    let last = ground.operations().iter().rposition(|line| line.contains("/packs/"));
-    1 + last.expect("what is restored lies in packs")
+    let operations = ground.operations();
+    let reads: Vec<usize> =
+        (1..).zip(&operations).filter(|(_, line)| line.contains("/packs/")).map(|(at, _)| at).collect();
+    assert!(reads.len() > 8, "collections have several segments: {operations:#?}");
+    reads[reads.len() / 2]
 }
 
 /// Begins a restore and kills it where it has loaded something and not all; returns what goes on with it.
-pub fn begun(ground: &Ground, arguments: &[String], at: usize) -> Vec<String> {
+pub async fn begun(ground: &Ground, arguments: &[String], at: usize) -> Vec<String> {
+    let orders = ground.target().client().await.database(TARGET).collection::<Document>("orders");
     let mut running = ground.start(&format!("hang@{at}"), 0, arguments);
-    running.wait_until("a journal in the target", |_| unfinished(ground).is_some());
+    assert!(ground.waits_where_it_hangs(&mut running), "it ended: {}", running.stderr());
+    let begun = Instant::now();
+    while orders.count_documents(doc! {}).await.unwrap() == 0 {
+        assert!(begun.elapsed() < LIMIT, "it loads nothing: {}", running.stderr());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     running.kill();
     running.wait();
     let unfinished = unfinished(ground).expect("it was killed on the way");

@@ -13,7 +13,7 @@ use super::operations::Operation;
 use super::safe::Safe;
 use super::tally::Tally;
 use super::trial::Trial;
-use super::{drawn, everything, seed};
+use super::{drawn, seed};
 use crate::harness::{self, HttpProxy, Refusal, Run, S3, Verdict};
 
 /// What S3 answers: each status that means something of its own, under each name that it has there.
@@ -53,7 +53,7 @@ async fn a_request_that_is_refused_loses_nothing() {
     for operation in operations(&ground).await {
         let requests = undisturbed(&ground, &gate, &operation).await;
         println!("{}: {requests} requests", operation.name);
-        let places: Vec<usize> = if everything() {
+        let places: Vec<usize> = if harness::takes_long() {
             (1..=requests).flat_map(|at| [at; OFTEN]).collect()
         } else {
             (0..DRAWN).map(|_| 1 + drawn(requests, &random)).collect()
@@ -112,7 +112,8 @@ async fn refused(
         return None;
     }
     let is_lie = [Verdict::RefuseBefore(MISSING), Verdict::RefuseAfter(MISSING)].contains(&verdict);
-    let outcome = Trial { ground, operation, safe: &safe, is_lie }.judge(&run).await;
+    let fault = if is_lie { "missing" } else { "refuse" };
+    let outcome = Trial { ground, operation, safe: &safe, fault }.judge(&run).await;
     Some((run.code, outcome.and_then(|()| says_why(&run))))
 }
 

@@ -7,14 +7,16 @@ use super::operations::Operation;
 use super::safe::Safe;
 use crate::harness::Run;
 
+/// The faults by which a store says that something is not there, and it is. That makes a command say so, too; but it must lose
+/// nothing.
+const LIES: [&str; 2] = ["missing", "stale"];
+
 pub struct Trial<'a> {
     pub ground: &'a Ground,
     pub operation: &'a Operation,
     /// What is there before and after.
     pub safe: &'a Safe,
-    /// Whether the fault is a store that says that something is not there, and it is. That makes a command say so, too; but it
-    /// must lose nothing.
-    pub is_lie: bool,
+    pub fault: &'a str,
 }
 
 impl Trial<'_> {
@@ -25,10 +27,10 @@ impl Trial<'_> {
     }
 
     async fn weigh(&self, run: &Run) -> Result<(), String> {
-        let Self { ground, operation, .. } = self;
+        let Self { ground, operation, fault, .. } = self;
         match run.code {
-            0 if self.is_lie => {}
-            0 => operation.is_done(ground, run).await?,
+            0 if LIES.contains(fault) => {}
+            0 => operation.is_done(ground, run, fault).await?,
             137 => {}
             _ if run.stderr.contains("error: ") => {}
             _ => return Err("it failed without a word".into()),

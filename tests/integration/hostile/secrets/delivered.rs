@@ -10,7 +10,7 @@ use regrow::report::Format;
 use regrow::secret::Secret;
 
 use super::{Ground, METRICS, PASSWORD};
-use crate::harness::{MailServer, Receiver, Running};
+use crate::harness::{self, MailServer, Receiver, Running};
 
 /// What is planted in channels; each is needed to reach its channel, and has no business anywhere else.
 const HOOK: &str = "pl4nted-hook-path";
@@ -33,6 +33,7 @@ struct Others {
 impl Others {
     /// Lets the service tell all of them, and answer on a port.
     fn of(ground: &mut Ground) -> Self {
+        [HOOK, BEARER, SLACK, PAGER].into_iter().for_each(harness::plant);
         let [hook, slack, pager] = [(); 3].map(|()| Receiver::start());
         let mails = MailServer::start();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
