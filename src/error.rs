@@ -242,6 +242,7 @@ mod tests {
     fn what_is_said_again_is_the_same() {
         let cause = std::io::Error::other("disk on fire");
         let error = Error::failed("cannot read").with_hint("try later").transient().caused_by(cause);
+        assert!(Error::of_newer("it has version 9").again().is_of_newer() && !error.is_of_newer());
         let again = error.again();
         assert_eq!((again.kind(), again.hint(), again.is_transient()), (Kind::Failed, Some("try later"), true));
         assert_eq!(again.to_string(), error.to_string());

@@ -306,7 +306,12 @@ async fn is_ours_to_remove(id: &BackupId, seen: Option<&Lease>, context: &Expiry
     let with = (context.clock, context.random);
     match context.repository.acquire_remains(id, seen, &applicant, context.signing_key, with).await {
         Ok(lease) => Ok(lease.is_some()),
-        Err(error) if error.kind() == Kind::LeaseHeld || error.is_of_newer() => Ok(false),
+        Err(error) if error.kind() == Kind::LeaseHeld => Ok(false),
+        // The store cannot do it, or these credentials may not: then nobody knows whether somebody goes on with it.
+        Err(error) if error.kind() == Kind::Configuration => {
+            tracing::warn!(%id, %error, "what an interrupted backup has left stays: it cannot be made sure that nobody goes on with it");
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

@@ -46,7 +46,7 @@ pub use undo::{Undone, changed_since, forget, undo};
 pub use way::{LeadsOn, Remarks, Way, Ways};
 
 use crate::codec::ContentDigest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::evidence;
 use crate::mongo::{Deployment, accounts, load as mongo_load};
 use crate::progress::{PartProgress, Progress};
@@ -56,6 +56,9 @@ use journal::{Event, ItemPast};
 use merge::Merge;
 use phases::Phases;
 use writes::{Writes, ended};
+
+/// How often something may arrive late that a run had sent before it was killed.
+const MOST_LATE: u32 = 5;
 
 /// What a restore has done.
 #[derive(Debug, Clone, PartialEq)]
@@ -281,9 +284,22 @@ impl<'a> Restore<'a> {
         self.writes.run(create).await
     }
 
+    /// Creates an item in the place of what an earlier run has created. What a run that was killed had sent may arrive only now.
+    async fn create_anew(&self, number: usize, item: &RestoreItem) -> Result<()> {
+        for _ in 0..MOST_LATE {
+            self.drop_of_earlier(item).await?;
+            match self.create(number, item).await {
+                Err(error) if error.kind() == Kind::Refused => tracing::warn!(%error, "beginning anew"),
+                outcome => return outcome,
+            }
+        }
+        self.drop_of_earlier(item).await?;
+        self.create(number, item).await
+    }
+
     /// Drops what an earlier run has created of an item, so that it can begin anew. What bears the name without the journal
     /// saying so was created in its last moment, or is somebody else's.
-    async fn begin_anew(&self, item: &RestoreItem) -> Result<()> {
+    async fn drop_of_earlier(&self, item: &RestoreItem) -> Result<()> {
         let database = self.context.deployment.client().database(&item.db);
         let is_ours = item.staged.is_some() || self.created.has(&item.db, &item.name);
         if !is_ours && mongo_load::has_documents(&database, &item.data_name()).await? {
@@ -337,6 +353,7 @@ impl<'a> Restore<'a> {
             }
         }
         let mut remaining = self.drop_created().await;
+        remaining.extend(self.drop_of_earlier_runs().await);
         remaining.extend(self.drop_replaced().await);
         if !remaining.is_empty() {
             return self.left_over(error.context(format!("the restore failed and left {}", remaining.join(", "))));
@@ -355,6 +372,26 @@ impl<'a> Restore<'a> {
             Some(journal) => error.with_hint(journal.ways_on()),
             None => error,
         }
+    }
+
+    /// Drops what earlier runs may have created in their last moments; returns what it could not, or nobody knows whose it is.
+    async fn drop_of_earlier_runs(&self) -> Vec<String> {
+        let (target, past) = (&self.context.deployment, &self.context.past);
+        let mut remaining = Vec::new();
+        for (number, item) in self.plan.item_records().iter().enumerate() {
+            let drop = async {
+                if undo::is_ours(target, past, self.plan.request.replace, (number, item)).await? {
+                    mongo_load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
+                }
+                Ok::<_, Error>(())
+            };
+            if let Err(cause) = drop.await {
+                let namespace = format!("{}.{}", item.db, item.loading_name());
+                tracing::warn!(namespace, %cause, "cannot drop what an earlier run may have created");
+                remaining.push(namespace);
+            }
+        }
+        remaining
     }
 
     /// Drops every namespace that this run has created; returns those that it could not.

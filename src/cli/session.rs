@@ -106,8 +106,10 @@ impl Session {
 
 /// Whether a URI names a password: `scheme://user:password@host`.
 fn has_password(uri: &str) -> bool {
-    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
-    authority.rsplit_once('@').is_some_and(|(account, _)| account.contains(':'))
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    // A password may have a question mark in it, by mistake; an option may have an @.
+    let account = authority.rsplit_once('@').and_then(|(account, _)| account.split('?').next());
+    account.is_some_and(|account| account.contains(':'))
 }
 
 #[cfg(test)]
@@ -116,7 +118,11 @@ mod tests {
 
     #[test]
     fn a_password_is_told_from_a_port() {
-        for with in ["mongodb://anna:secret@host:27017/?tls=true", "mongodb://anna:secret@host?tls=true"] {
+        for with in [
+            "mongodb://anna:secret@host:27017/?tls=true",
+            "mongodb://anna:secret@host?tls=true",
+            "mongodb://anna:se?cret@host",
+        ] {
             assert!(has_password(with), "{with}");
         }
         for without in [

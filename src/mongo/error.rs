@@ -91,7 +91,7 @@ pub fn is_cursor_loss(error: &DriverError) -> bool {
 /// Whether a collection was created, changed or dropped while it was read.
 #[must_use]
 pub fn is_changed_meanwhile(error: &DriverError) -> bool {
-    matches!(Obstacle::of(error), Obstacle::NoSnapshot | Obstacle::Renamed)
+    matches!(code(error), Some(SNAPSHOT_UNAVAILABLE | QUERY_PLAN_KILLED | COLLECTION_UUID_MISMATCH))
 }
 
 /// Whether a write was carried out, and the majority has not confirmed it.

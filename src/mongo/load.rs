@@ -59,7 +59,7 @@ pub const UPDATE_ROLES: &str =
 /// What lets the server delete documents is left out: [`set_limits`] adds it when the documents have been checked.
 ///
 /// # Errors
-/// When it exists already, an option is refused, or a privilege is missing; [`Error::is_transient`] when it may have been
+/// [`Kind::Refused`](crate::error::Kind::Refused) when it exists already; when an option is refused, or a privilege is missing; [`Error::is_transient`] when it may have been
 /// created all the same.
 pub async fn create(database: &Database, name: &str, options: &RawDocument, indexes: &[RawDocumentBuf]) -> Result<()> {
     let doing = format!("create {}.{name}", database.name());
@@ -91,6 +91,10 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
         // It did not exist a moment ago, and only an answer to us was lost.
         if exists && retries > 0 && (is_view || !has_documents(database, name).await?) {
             return Ok(());
+        }
+        if exists {
+            return Err(Error::refused(format!("cannot {doing}: it exists by now"))
+                .with_hint("make sure that nothing else writes to the target, then restore again"));
         }
         if retries == MAX_RETRIES || !is_connection_loss(&error) {
             return Err(explain(&error, attempt));

@@ -72,6 +72,9 @@ impl Repository {
         let Some(document) = self.find(place).await? else { return Ok(None) };
         let payload = self.keys.verify("the lease", LEASE_PURPOSE, &document);
         let lease = payload.and_then(|payload| Lease::parse(payload, &self.descriptor.id)).map_err(|error| {
+            if error.is_of_newer() {
+                return error;
+            }
             error.with_hint(format!("find out who wrote it, then remove {place}: it holds nothing else"))
         })?;
         Ok(Some((lease, document)))

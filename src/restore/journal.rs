@@ -15,6 +15,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
+use mongodb::error::ErrorKind;
 use mongodb::options::WriteConcern;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -27,7 +28,7 @@ pub use record::{ItemRecord, Record};
 
 use super::exchange::Exchange;
 use super::merge::Merge;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mongo::answer::soon;
 use crate::mongo::error::{Attempt, RESTORE_ROLES, explain, is_changed_meanwhile, is_duplicate};
 use crate::mongo::{Deployment, load, namespaces, retrying};
@@ -234,10 +235,13 @@ pub async fn list(target: &Deployment) -> Result<Vec<Known>> {
 /// Reads one journal; none where it has not even begun, or is over by now.
 async fn read(target: &Deployment, id: RestoreId) -> Result<Option<Known>> {
     let attempt = Attempt { doing: "read how far a restore has come", action: "find", roles: RESTORE_ROLES };
-    // A restore that begins or ends meanwhile makes or drops its journal.
-    let explained = |error: mongodb::error::Error| {
-        let explained = explain(&error, attempt);
-        if is_changed_meanwhile(&error) { explained.transient() } else { explained }
+    let explained = |error: mongodb::error::Error| match *error.kind {
+        ErrorKind::Bson(_) => {
+            Error::of_newer(format!("what {DATABASE}.{id} says of a restore was written by a newer Regrow"))
+        }
+        // A restore that begins or ends meanwhile makes or drops its journal.
+        _ if is_changed_meanwhile(&error) => explain(&error, attempt).transient(),
+        _ => explain(&error, attempt),
     };
     let lines = lines(target, &id);
     let mut found = soon(lines.find(doc! {}).sort(doc! { "at": 1 })).await.map_err(explained)?;
@@ -250,16 +254,19 @@ async fn read(target: &Deployment, id: RestoreId) -> Result<Option<Known>> {
         }
     }
     let is_gone = by.and_then(|by| Owner::parse(&by)).is_some_and(|owner| owner.is_gone());
-    let is_over = is_gone || past.stage == Stage::Done || silence(&lines).await.map_err(explained)? > SILENT;
-    Ok(record.map(|record| Known { id, record, past, is_live: !is_over }))
+    let is_over = is_gone || past.stage == Stage::Done || {
+        let Some(silence) = silence(&lines).await.map_err(explained)? else { return Ok(None) };
+        silence > SILENT
+    };
+    Ok(record.map(|record| Known { id: id.clone(), record, past, is_live: !is_over }))
 }
 
-/// Returns how long ago the last line was written, by the server's clock.
-async fn silence(lines: &Collection<Line>) -> Result<Duration, mongodb::error::Error> {
+/// Returns how long ago the last line was written, by the server's clock; none where there is no line any more.
+async fn silence(lines: &Collection<Line>) -> Result<Option<Duration>, mongodb::error::Error> {
     let age = doc! { "$project": { "milliseconds": { "$subtract": ["$$NOW", { "$toDate": "$at" }] } } };
     let newest = [doc! { "$sort": { "at": -1 } }, doc! { "$limit": 1 }, age];
     let mut last = soon(lines.aggregate(newest)).await?;
     let last: Option<Document> = soon(last.try_next()).await?;
-    let milliseconds = last.and_then(|last| last.get("milliseconds").and_then(Bson::as_i64));
-    Ok(Duration::from_millis(milliseconds.and_then(|age| u64::try_from(age).ok()).unwrap_or_default()))
+    let age = |last: Document| last.get("milliseconds").and_then(Bson::as_i64).and_then(|age| u64::try_from(age).ok());
+    Ok(last.map(|last| Duration::from_millis(age(last).unwrap_or_default())))
 }

@@ -16,19 +16,21 @@ use crate::mongo::load;
 /// Gives every item that is not a view what lets the server delete documents of it. What only passes through a collection needs
 /// no limits there.
 pub(super) async fn set(restore: &Restore<'_>) -> Result<()> {
+    if restore.plan.request.only.is_some() {
+        return Ok(());
+    }
     if let Some(journal) = &restore.context.journal {
         // Whoever goes on must not build ordinary indexes again where they expire documents already.
         let journal = journal.clone();
         restore.writes.run(async move { journal.note(Event::Limiting).await }).await?;
     }
-    let is_limited = |item: &&RestoreItem| !item.is_view() && restore.plan.request.only.is_none();
-    let items: Vec<&RestoreItem> = restore.plan.items.iter().filter(is_limited).collect();
+    let items: Vec<&RestoreItem> = restore.plan.items.iter().filter(|item| !item.is_view()).collect();
     each(items.len(), |number| limit(restore, items[number]).boxed()).await
 }
 
 async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {
     let database = restore.context.deployment.client().database(&item.db);
-    let expiring = item.record.indexes.iter().filter(|index| load::expires(index));
+    let expiring = item.record.indexes.iter().filter(|index| load::expires(index) && !load::is_id_index(index));
     let (late, built): (Vec<_>, Vec<_>) = expiring.cloned().partition(|index| ordinary(item, index).is_none());
     let (name, options) = (item.loading_name().to_owned(), item.record.options.clone());
     let limit = async move {

@@ -118,9 +118,10 @@ async fn begin(restore: &Restore<'_>, number: usize, item: &RestoreItem) -> Resu
         return Ok(past);
     }
     if restore.context.past.may_have_created(number) {
-        restore.begin_anew(item).await?;
+        restore.create_anew(number, item).await?;
+    } else {
+        restore.create(number, item).await?;
     }
-    restore.create(number, item).await?;
     Ok(ItemPast::default())
 }
 

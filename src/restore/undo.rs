@@ -2,7 +2,7 @@
 
 use super::exchange;
 use super::execute::remove;
-use super::journal::{Event, ItemRecord, Journal, Known, Stage};
+use super::journal::{Event, ItemRecord, Journal, Known, Past, Stage};
 use super::merge::{self, ChangedSince};
 use crate::error::{Error, Result};
 use crate::format::catalog::CollectionKind;
@@ -54,7 +54,7 @@ pub async fn undo(target: &Deployment, known: &Known, random: &Random) -> Result
     let mut undone = Undone { restored: known.replaced(), dropped: 0, changed_since };
     drop_made(target, known).await?;
     for (number, item) in known.record.items.iter().enumerate() {
-        if is_ours(target, known, number, item).await? {
+        if is_ours(target, &known.past, known.record.replace, (number, item)).await? {
             load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
             undone.dropped += 1;
         }
@@ -87,12 +87,17 @@ pub async fn forget(target: &Deployment, known: &Known, random: &Random) -> Resu
     Ok(known.kept().len() as u64)
 }
 
-/// Whether the restore has made what bears the name under which it loads an item.
-async fn is_ours(target: &Deployment, known: &Known, number: usize, item: &ItemRecord) -> Result<bool> {
-    if item.staged.is_some() || known.past.has_created(number) {
-        return Ok(known.past.may_have_created(number));
+/// Whether a restore with this past has made what bears the name under which it loads an item.
+pub(super) async fn is_ours(
+    target: &Deployment,
+    past: &Past,
+    replaces: bool,
+    (number, item): (usize, &ItemRecord),
+) -> Result<bool> {
+    if item.staged.is_some() || past.has_created(number) {
+        return Ok(past.may_have_created(number));
     }
-    if known.record.replace || !known.past.may_have_created(number) {
+    if replaces || !past.may_have_created(number) {
         return Ok(false);
     }
     // The name was free when the restore began, and it was killed when it was about to create it.

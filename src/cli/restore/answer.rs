@@ -37,6 +37,7 @@ pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSum
             "left_as_they_were": summary.merged.map(|merged| merged.left),
             "seconds": summary.elapsed.as_secs_f64(),
             "phases": phases,
+            "dry_run": false,
         });
         println!("{answer}");
         return;
@@ -45,9 +46,14 @@ pub(super) fn answer(session: &Session, plan: &RestorePlan, summary: &RestoreSum
         (Some(only), Some(merged)) => say_merged(plan, only, merged),
         _ => say_restored(plan, summary),
     }
-    if let (Some(replayed), Some(to)) = (&summary.replayed, plan.recovered_to()) {
-        let operations = counted(replayed.operations, "operation");
-        println!("Replayed {operations} on top of the backup's; this is the state at {}.", moment(to));
+    if let (Some(_), Some(to)) = (&plan.recovery, plan.recovered_to()) {
+        let state = format!("this is the state at {}", moment(to));
+        match &summary.replayed {
+            Some(replayed) => {
+                println!("Replayed {} on top of the backup's; {state}.", counted(replayed.operations, "operation"));
+            }
+            None => println!("The run before had replayed the oplog; {state}."),
+        }
     }
     if plan.accounts.is_some() {
         println!("Users and roles added: {}; those that existed stay as they were.", summary.accounts);

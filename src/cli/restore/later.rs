@@ -256,18 +256,22 @@ async fn forget(session: &Session, deployment: &Deployment, known: &Known, wish:
     }
     if !wish.goes_on(session, deployment).await? {
         if session.json {
-            let dropped = known.kept().len();
-            println!("{}", json!({ "restore": id.to_string(), "dropped": dropped, "dry_run": true }));
+            println!("{}", forgotten_json(known, known.kept().len() as u64, true));
         }
         return Ok(());
     }
     let dropped = restore::forget(deployment, known, &session.random).await?;
     if session.json {
-        println!("{}", json!({ "restore": id.to_string(), "dropped": dropped, "dry_run": false }));
+        println!("{}", forgotten_json(known, dropped, false));
     } else {
         println!("The restore {id} cannot be undone any more; {} dropped.", are(dropped, "namespace"));
     }
     Ok(())
+}
+
+/// Returns what forgetting a restore has dropped, or would drop.
+fn forgotten_json(known: &Known, dropped: u64, dry_run: bool) -> Value {
+    json!({ "restore": known.id.to_string(), "dropped": dropped, "kept": known.kept(), "dry_run": dry_run })
 }
 
 fn list(session: &Session, known: &[Known]) {

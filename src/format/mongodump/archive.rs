@@ -72,7 +72,8 @@ impl Prelude {
     pub fn begin(header: &RawDocument) -> Result<Self> {
         let version = string(header, "version")?;
         if version != VERSION {
-            return Err(Error::of_newer(format!("the archive has version {version}; only {VERSION} is known")));
+            return Err(Error::failed(format!("the archive has version {version}; only {VERSION} is known"))
+                .with_hint("make the dump anew with --out, or install a newer Regrow"));
         }
         let (server_version, tool_version) = (string(header, "server_version")?, string(header, "tool_version")?);
         Ok(Self { server_version, tool_version, namespaces: Vec::new() })

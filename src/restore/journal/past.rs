@@ -27,7 +27,8 @@ pub(in crate::restore) enum Event {
     Loaded { item: usize },
     /// Everything up to here has been replayed.
     Replayed { to: ClusterTime },
-    /// Everything is loaded, proved, replayed and indexed; from now on, the server may delete documents of it.
+    /// Everything is loaded, proved, replayed and indexed; from now on, the server may delete documents of it. Not where only some
+    /// documents are restored: those pass through.
     Limiting,
     /// From now on, what exists may be exchanged for what was loaded.
     Exchanging { exchanges: Vec<Exchange> },
@@ -72,7 +73,7 @@ pub struct Past {
     pub(in crate::restore) items: HashMap<usize, ItemPast>,
     /// Up to where the oplog has been replayed.
     pub(in crate::restore) replayed_to: Option<ClusterTime>,
-    /// Whether all of it was loaded and indexed.
+    /// Whether all of it was loaded, proved, replayed and indexed.
     pub(in crate::restore) is_limiting: bool,
     /// What is exchanged, once that has been settled.
     pub(in crate::restore) exchanges: Vec<Exchange>,
@@ -114,7 +115,11 @@ impl Past {
             }
             Event::Loaded { item } => self.items.entry(item).or_default().loaded = true,
             Event::Replayed { to } => self.replayed_to = Some(to),
-            Event::Limiting => self.is_limiting = true,
+            Event::Limiting => {
+                self.is_limiting = true;
+                // Not every line of what was done is there for sure where the primary has changed, but this one is.
+                self.items.values_mut().for_each(|item| (item.created, item.loaded) = (true, true));
+            }
             Event::Exchanging { exchanges } => (self.stage, self.exchanges) = (Stage::Exchanging, exchanges),
             Event::Making { item } => {
                 self.made.insert(item);

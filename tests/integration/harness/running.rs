@@ -61,7 +61,10 @@ impl Invocation {
             .stderr(writer(&stderr))
             .spawn()
             .expect("the program can be started");
-        Running { name: format!("{:?}", self.command), child, stdout, stderr }
+        // Not its environment, in which secrets are.
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let name = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        Running { name, child, stdout, stderr }
     }
 }
 

@@ -31,7 +31,7 @@ impl S3 {
         let endpoint = std::env::var("REGROW_TEST_S3_ENDPOINT").ok()?;
         let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is needed with {endpoint}"));
         let secret_key = variable("AWS_SECRET_ACCESS_KEY");
-        plant(&secret_key);
+        plant("the store's secret key", &secret_key);
         Some(Self {
             access_key: variable("AWS_ACCESS_KEY_ID"),
             secret_key,

@@ -93,8 +93,8 @@ impl Servers {
     pub(super) fn start(options: &Options) -> Self {
         let mut script = Script::start(options);
         let description: Description = script.read();
-        let secret_key = description.s3.as_ref().map(|s3| &s3.secret_key);
-        description.password.iter().chain(secret_key).for_each(|secret| plant(secret));
+        description.password.iter().for_each(|password| plant("the password of MongoDB", password));
+        description.s3.iter().for_each(|s3| plant("the store's secret key", &s3.secret_key));
         Self { description, script: Mutex::new(script) }
     }
 

@@ -128,6 +128,8 @@ impl Workspace {
 
     /// Prepares a run of `regrow` on a store to which `plan` happens, and which writes its operations to `log`.
     pub fn with_faults<S: AsRef<OsStr>>(&self, plan: &str, log: &Path, arguments: &[S]) -> Invocation {
+        // What an earlier run had written there would be taken for this one's until the program has begun.
+        let _ = fs::remove_file(log);
         let first = [OsStr::new(plan), log.as_os_str()];
         let arguments = first.into_iter().chain(arguments.iter().map(AsRef::as_ref));
         self.prepared(env!("CARGO_BIN_EXE_regrow-with-faults"), arguments)
@@ -166,7 +168,7 @@ fn write_identity(path: &Path) -> String {
     let identity = Identity::generate();
     let recipient = identity.to_public().to_string();
     let secret = identity.to_string();
-    plant(secret.expose_secret());
+    plant("an identity", secret.expose_secret());
     let text = format!("# public key: {recipient}\n{}\n", secret.expose_secret());
     fs::write(path, text).expect("the folder is writable");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");

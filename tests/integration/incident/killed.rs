@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, Timestamp, doc};
 use mongodb::{Database, IndexModel};
 use regrow::clock::Clock;
 use regrow::codec::Identities;
@@ -149,12 +149,76 @@ async fn restores_are_listed_while_another_one_begins_or_ends() {
     }
 }
 
-/// Some indexes expire documents then, and others not yet.
+#[tokio::test]
+async fn a_journal_of_a_newer_regrow_is_told_from_a_broken_one() {
+    let servers = harness::own(&Options::default());
+    let stage = Stage::new(&servers).await;
+    stage.restore(&[&stage.backup, "--replace", "--keep-old"]).exits(0);
+    let id = stage.unfinished()[0]["restore"].as_str().unwrap().to_owned();
+    let journal = stage.client.database("regrow_restore").collection::<Document>(&id);
+    journal
+        .insert_one(doc! { "_id": 1_i64, "at": Timestamp { time: 1, increment: 1 }, "event": "sparkling" })
+        .await
+        .unwrap();
+    let run = stage.restore(&["--undo", &id]).exits(3);
+    assert!(run.stderr.contains("was written by a newer Regrow\nhint: install a newer Regrow"), "{run:?}");
+    journal.delete_one(doc! { "_id": 1_i64 }).await.unwrap();
+    stage.restore(&["--undo", &id]).exits(0);
+}
+
+/// What a run that was killed had sent arrives when the next one is about to do the same.
+#[tokio::test]
+async fn a_collection_that_a_killed_run_creates_late_is_in_nobodys_way() {
+    const OPERATION_FAILED: i32 = 96;
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    let (admin, copy) = (stage.client.database("admin"), format!("{}_copy", stage.db));
+    let database = stage.client.database(&copy);
+    let map = format!("{}={copy}", stage.db);
+    let restore =
+        ["restore", &stage.backup, "--ns", &format!("{}.orders", stage.db), "--map", &map, "--confirm", "rs0"];
+    for (error, exit) in [(None, 0), (Some(OPERATION_FAILED), 1)] {
+        killed_creating(&stage, &restore).await;
+        let id = stage.unfinished()[0]["restore"].as_str().unwrap().to_owned();
+        database.drop().await.unwrap();
+        let mut data =
+            doc! { "failCommands": ["create"], "appName": "regrow", "blockConnection": true, "blockTimeMS": 3000 };
+        data.extend(error.map(|code| ("errorCode".to_owned(), code.into())));
+        let order = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+        let before = admin.run_command(order).await.unwrap();
+        let resuming = stage.workspace.regrow(["restore", "--resume", &id, "--confirm", "rs0"]).spawn();
+        harness::fail_point::wait_until_held(&stage.client, before.get_i64("count").unwrap_or_default()).await;
+        database.create_collection("orders").await.unwrap();
+        let run = resuming.wait().exits(exit);
+        let names = database.list_collection_names().await.unwrap();
+        if exit == 0 {
+            assert_eq!(names, ["orders"]);
+            stage.workspace.run(["diff", &stage.backup, "--ns", restore[3], "--map", &map, "--check"]).exits(0);
+            database.drop().await.unwrap();
+        } else {
+            assert!(run.stderr.contains("nothing was restored, the target is as it was"), "{run:?}");
+            assert!(names.is_empty(), "{names:?}");
+        }
+        assert!(stage.unfinished().is_empty());
+    }
+}
+
+/// Begins a restore and kills it when it is about to create its collection.
+async fn killed_creating(stage: &Stage, restore: &[&str]) {
+    let before = harness::fail_point::hold(&stage.client, "create", 0, Duration::from_secs(2)).await;
+    let mut running = stage.workspace.regrow(restore).spawn();
+    harness::fail_point::wait_until_held(&stage.client, before).await;
+    running.kill();
+    running.wait();
+    harness::fail_point::let_go(&stage.client).await;
+}
+
+/// One of two indexes expires documents then, and the other one not yet.
 #[tokio::test]
 async fn killed_where_documents_begin_to_expire_it_is_finished() {
     let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
     let stage = Stage::new(&servers).await;
-    let before = harness::fail_point::hold(&stage.client, "collMod", 0, Duration::from_secs(1)).await;
+    let before = harness::fail_point::hold(&stage.client, "collMod", 0, Duration::from_secs(4)).await;
     let mut running = stage.workspace.regrow(restore(&stage)).spawn();
     harness::fail_point::wait_until_held(&stage.client, before).await;
     running.kill();
@@ -163,8 +227,11 @@ async fn killed_where_documents_begin_to_expire_it_is_finished() {
     harness::fail_point::let_go(&stage.client).await;
     let database = stage.client.database(&stage.db);
     let begun = Instant::now();
-    while !expires(&database).await {
-        assert!(begun.elapsed() < Duration::from_mins(1), "nothing ever expires");
+    loop {
+        match expiring(&database).await {
+            0 => assert!(begun.elapsed() < Duration::from_mins(1), "nothing ever expires"),
+            some => break assert_eq!(some, 1, "of two indexes"),
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(stage.is_whole("killed").await, Whole::AsItWas);
@@ -174,17 +241,16 @@ async fn killed_where_documents_begin_to_expire_it_is_finished() {
     stage.is_clean().await;
 }
 
-/// Whether an index of what a restore is loading lets the server delete documents.
-async fn expires(database: &Database) -> bool {
+/// Returns how many indexes of what a restore is loading let the server delete documents.
+async fn expiring(database: &Database) -> usize {
+    let mut expiring = 0;
     for name in database.list_collection_names().await.unwrap().iter().filter(|name| name.starts_with("regrow.")) {
         let indexes = database.collection::<Document>(name).list_indexes().await.unwrap();
         let indexes: Vec<IndexModel> = indexes.try_collect().await.unwrap();
         let options = indexes.into_iter().filter_map(|index| index.options);
-        if options.into_iter().any(|options| options.expire_after.is_some()) {
-            return true;
-        }
+        expiring += options.filter(|options| options.expire_after.is_some()).count();
     }
-    false
+    expiring
 }
 
 /// The commands that a restore sends, and with each of them failing at any time.

@@ -98,6 +98,7 @@ pub async fn fill(client: &Client, db: &str, documents: i32) {
         doc! { "key": { "tenantId": 1, "total": -1 }, "name": "by_tenant" },
         doc! { "key": { "number": 1 }, "name": "number", "unique": true, "sparse": true },
         doc! { "key": { "gone": 1 }, "name": "ttl", "expireAfterSeconds": 100_000 },
+        doc! { "key": { "left": 1 }, "name": "another ttl", "expireAfterSeconds": 200_000 },
     ];
     command(doc! { "createIndexes": "orders", "indexes": indexes }).await.unwrap();
     command(doc! { "create": "log", "capped": true, "size": 1_000_000, "max": 5000 }).await.unwrap();

@@ -39,9 +39,12 @@ pub struct Ground {
     target: OnceLock<Servers>,
     pub workspace: Workspace,
     pub place: Place,
-    /// The newest backup, and what it shows.
+    /// The newest backup, an increment, and what it shows.
     pub backup: String,
     pub content: Contents,
+    /// The newest full backup, whose largest collection has several segments, and what it shows.
+    pub full: String,
+    pub full_content: Contents,
 }
 
 /// What the repository and the machine hold.
@@ -82,20 +85,26 @@ impl Ground {
         workspace.set("server.listen", "127.0.0.1:0");
         write(&source, 0).await;
         workspace.run(["capture", "--once"]).exits(0);
+        let client = source.client().await;
+        let (mut full, mut full_content) = (String::new(), Contents::of_database(&client, DB).await);
         for (from, how) in [(100, "--full"), (200, "--full"), (300, "--incremental")] {
             write(&source, from).await;
             let backup = ["backup", "--kind", "daily", how];
-            workspace.with_faults(SMALL, &workspace.path("unwatched"), &backup).run().exits(0);
+            let run = workspace.with_faults(SMALL, &workspace.path("unwatched"), &backup).run().exits(0);
+            if how == "--full" {
+                full = run.stdout.trim().to_owned();
+                full_content = Contents::of_database(&client, DB).await;
+            }
             workspace.run(["capture", "--once"]).exits(0);
         }
-        let content = Contents::of_database(&source.client().await, DB).await;
+        let content = Contents::of_database(&client, DB).await;
         let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
         assert!(!listed["backups"][0]["parent"].is_null(), "the newest is an increment: {listed}");
         let backup = listed["backups"][0]["id"].as_str().unwrap().to_owned();
         workspace.run(["export", &backup, "--format", "mongodump", "-o", "dump"]).exits(0);
         workspace.run(["verify"]).exits(0);
         write(&source, 1000).await;
-        Self { source, target: OnceLock::new(), workspace, place, backup, content }
+        Self { source, target: OnceLock::new(), workspace, place, backup, content, full, full_content }
     }
 
     /// Returns the server where restores and drills lead.

@@ -94,7 +94,8 @@ impl Operation {
             Self { repeat: Repeat::Restore, ..Self::new(name, &arguments, &begun) }
         };
         let plain = restore("restore", &["latest"]);
-        let goes_on_from = Some(restoring::middle_read(ground, &plain.arguments).await);
+        let of_full = restore("restore --resume", &[&ground.full]);
+        let goes_on_from = Some(restoring::middle_read(ground, &of_full.arguments).await);
         vec![
             Self::new("verify", &["verify"], &begun),
             // Its markers are removed again, or known to be no more than that.
@@ -103,7 +104,8 @@ impl Operation {
             plain,
             restore("restore --at", &["--at", "latest"]),
             restore("restore --replace", &["latest", "--replace"]),
-            Self { goes_on_from, ..restore("restore --resume", &["latest"]) },
+            // In the middle of a collection, which an increment's would not be: those are loaded anew.
+            Self { goes_on_from, ..of_full },
         ]
     }
 

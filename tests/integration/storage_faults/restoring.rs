@@ -34,19 +34,21 @@ pub async fn middle_read(ground: &Ground, arguments: &[String]) -> usize {
     reads[reads.len() / 2]
 }
 
-/// Begins a restore and kills it where it has loaded something and not all; returns what goes on with it.
+/// Begins a restore and kills it where it has loaded some segments of a collection, and not all; returns what goes on with it.
 pub async fn begun(ground: &Ground, arguments: &[String], at: usize) -> Vec<String> {
-    let orders = ground.target().client().await.database(TARGET).collection::<Document>("orders");
+    let journals = ground.target().client().await.database("regrow_restore");
     let mut running = ground.start(&format!("hang@{at}"), 0, arguments);
     assert!(ground.waits_where_it_hangs(&mut running), "it ended: {}", running.stderr());
+    let unfinished =
+        unfinished(ground).unwrap_or_else(|| panic!("it has not begun: {at} of {:#?}", ground.operations()));
+    let lines = journals.collection::<Document>(&unfinished);
     let begun = Instant::now();
-    while orders.count_documents(doc! {}).await.unwrap() == 0 {
+    while lines.count_documents(doc! { "event.segment": { "$exists": true } }).await.unwrap() == 0 {
         assert!(begun.elapsed() < LIMIT, "it loads nothing: {}", running.stderr());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     running.kill();
     running.wait();
-    let unfinished = unfinished(ground).expect("it was killed on the way");
     ["restore", "--resume", &unfinished, "--to", ground.target().uri(), "--confirm", "rs0"].map(str::to_owned).to_vec()
 }
 
@@ -69,11 +71,8 @@ pub async fn again(ground: &Ground, arguments: &[&str], exit: i32, replaces: boo
         succeeded(&ground.workspace.run(arguments))?;
     }
     let found = Contents::of_database(&ground.target().client().await, TARGET).await;
-    if found == restored(&ground.content) {
-        Ok(())
-    } else {
-        Err(format!("it restored something else: {:?}", found.names()))
-    }
+    let content = if arguments.contains(&ground.full.as_str()) { &ground.full_content } else { &ground.content };
+    if found == restored(content) { Ok(()) } else { Err(format!("it restored something else: {:?}", found.names())) }
 }
 
 /// Whether the target holds no more than what it was prepared with.

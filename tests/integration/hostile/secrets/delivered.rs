@@ -33,7 +33,9 @@ struct Others {
 impl Others {
     /// Lets the service tell all of them, and answer on a port.
     fn of(ground: &mut Ground) -> Self {
-        [HOOK, BEARER, SLACK, PAGER].into_iter().for_each(harness::plant);
+        for secret in [HOOK, BEARER, SLACK, PAGER] {
+            harness::plant("what leads to a channel", secret);
+        }
         let [hook, slack, pager] = [(); 3].map(|()| Receiver::start());
         let mails = MailServer::start();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
