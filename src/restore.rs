@@ -184,7 +184,7 @@ impl<'a> Restore<'a> {
         }
         // Views refer to collections, so they come when those are there.
         for (number, item) in self.items().filter(|(_, item)| item.is_view() && !self.plan.request.replace) {
-            self.create(number, item).await?;
+            self.create_anew(number, item).await?;
         }
         Ok(())
     }
@@ -284,32 +284,35 @@ impl<'a> Restore<'a> {
         self.writes.run(create).await
     }
 
-    /// Creates an item in the place of what an earlier run has created. What a run that was killed had sent may arrive only now.
+    /// Creates an item, in the place of what an earlier run has created of it. What a run that was killed had sent may arrive only
+    /// now.
     async fn create_anew(&self, number: usize, item: &RestoreItem) -> Result<()> {
         for _ in 0..MOST_LATE {
-            self.drop_of_earlier(item).await?;
+            self.drop_of_earlier(number, item).await?;
             match self.create(number, item).await {
                 Err(error) if error.kind() == Kind::Refused => tracing::warn!(%error, "beginning anew"),
                 outcome => return outcome,
             }
         }
-        self.drop_of_earlier(item).await?;
+        self.drop_of_earlier(number, item).await?;
         self.create(number, item).await
     }
 
-    /// Drops what an earlier run has created of an item, so that it can begin anew. What bears the name without the journal
-    /// saying so was created in its last moment, or is somebody else's.
-    async fn drop_of_earlier(&self, item: &RestoreItem) -> Result<()> {
-        let database = self.context.deployment.client().database(&item.db);
-        let is_ours = item.staged.is_some() || self.created.has(&item.db, &item.name);
-        if !is_ours && mongo_load::has_documents(&database, &item.data_name()).await? {
+    /// Drops what an earlier run may have created of an item. What bears the name without the journal saying so was created in its
+    /// last moment, or is somebody else's.
+    async fn drop_of_earlier(&self, number: usize, item: &RestoreItem) -> Result<()> {
+        let (target, past) = (&self.context.deployment, &self.context.past);
+        if !past.may_have_created(number) {
+            return Ok(());
+        }
+        if !undo::is_ours(target, past, self.plan.request.replace, (number, &item.to_record())).await? {
             return Err(Error::refused(format!("{} was not created by this restore, and is not empty", item.target()))
                 .with_hint(
                     "take the restore back with --undo, then restore again with --replace or under another name",
                 ));
         }
-        let (name, drop) = (item.loading_name().to_owned(), database.clone());
-        self.writes.run(async move { mongo_load::drop_collection(&drop, &name).await }).await
+        let (name, database) = (item.loading_name().to_owned(), target.client().database(&item.db));
+        self.writes.run(async move { mongo_load::drop_collection(&database, &name).await }).await
     }
 
     async fn create_indexes(&self, item: &RestoreItem, indexes: Vec<RawDocumentBuf>) -> Result<()> {
@@ -378,9 +381,9 @@ impl<'a> Restore<'a> {
     async fn drop_of_earlier_runs(&self) -> Vec<String> {
         let (target, past) = (&self.context.deployment, &self.context.past);
         let mut remaining = Vec::new();
-        for (number, item) in self.plan.item_records().iter().enumerate() {
+        for (number, item) in self.items() {
             let drop = async {
-                if undo::is_ours(target, past, self.plan.request.replace, (number, item)).await? {
+                if undo::is_ours(target, past, self.plan.request.replace, (number, &item.to_record())).await? {
                     mongo_load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
                 }
                 Ok::<_, Error>(())
@@ -415,10 +418,6 @@ struct Created(Mutex<Vec<(String, String)>>);
 impl Created {
     fn remember(&self, db: &str, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((db.to_owned(), name.to_owned()));
-    }
-
-    fn has(&self, db: &str, name: &str) -> bool {
-        self.list().iter().any(|(created_in, created)| created_in == db && created == name)
     }
 
     fn list(&self) -> Vec<(String, String)> {

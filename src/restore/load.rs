@@ -117,11 +117,7 @@ async fn begin(restore: &Restore<'_>, number: usize, item: &RestoreItem) -> Resu
     if past.created && !counts_anew {
         return Ok(past);
     }
-    if restore.context.past.may_have_created(number) {
-        restore.create_anew(number, item).await?;
-    } else {
-        restore.create(number, item).await?;
-    }
+    restore.create_anew(number, item).await?;
     Ok(ItemPast::default())
 }
 

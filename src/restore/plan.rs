@@ -137,6 +137,12 @@ impl RestoreItem {
         self.changes.as_ref().map_or(&[], |changes| &changes.touched)
     }
 
+    /// Returns what the journal says of it.
+    pub(super) fn to_record(&self) -> ItemRecord {
+        let (db, name, staged) = (self.db.clone(), self.name.clone(), self.staged.clone());
+        ItemRecord { db, name, staged, kind: self.record.kind }
+    }
+
     /// Whether a pattern chooses the name that it has at the source.
     fn was(&self, pattern: &NamespacePattern) -> bool {
         pattern.matches(&self.record.db, &self.record.name)
@@ -284,13 +290,7 @@ impl RestorePlan {
     /// Returns what the journal says of the items.
     #[must_use]
     pub fn item_records(&self) -> Vec<ItemRecord> {
-        let record = |item: &RestoreItem| ItemRecord {
-            db: item.db.clone(),
-            name: item.name.clone(),
-            staged: item.staged.clone(),
-            kind: item.record.kind,
-        };
-        self.items.iter().map(record).collect()
+        self.items.iter().map(RestoreItem::to_record).collect()
     }
 }
 

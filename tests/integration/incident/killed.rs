@@ -23,6 +23,9 @@ use super::stage::Stage;
 use crate::harness::{self, Options};
 use crate::small_backups::local;
 
+/// How many namespaces of a [`Stage`] are no views.
+const COLLECTIONS: i32 = 4;
+
 /// What a target is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whole {
@@ -178,7 +181,7 @@ async fn a_collection_that_a_killed_run_creates_late_is_in_nobodys_way() {
     let restore =
         ["restore", &stage.backup, "--ns", &format!("{}.orders", stage.db), "--map", &map, "--confirm", "rs0"];
     for (error, exit) in [(None, 0), (Some(OPERATION_FAILED), 1)] {
-        killed_creating(&stage, &restore).await;
+        killed_creating(&stage, &restore, 0).await;
         let id = stage.unfinished()[0]["restore"].as_str().unwrap().to_owned();
         database.drop().await.unwrap();
         let mut data =
@@ -203,9 +206,24 @@ async fn a_collection_that_a_killed_run_creates_late_is_in_nobodys_way() {
     }
 }
 
-/// Begins a restore and kills it when it is about to create its collection.
-async fn killed_creating(stage: &Stage, restore: &[&str]) {
-    let before = harness::fail_point::hold(&stage.client, "create", 0, Duration::from_secs(2)).await;
+/// Views are created last, and not beside what exists.
+#[tokio::test]
+async fn killed_while_it_creates_a_view_it_is_finished() {
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    let map = format!("{0}={0}_copy", stage.db);
+    let restore = ["restore", &stage.backup, "--map", &map, "--confirm", "rs0"];
+    killed_creating(&stage, &restore, COLLECTIONS).await;
+    let id = stage.unfinished()[0]["restore"].as_str().unwrap().to_owned();
+    let names = stage.client.database(&format!("{}_copy", stage.db)).list_collection_names().await.unwrap();
+    assert!(names.contains(&"large".to_owned()), "the view is there: {names:?}");
+    stage.restore(&["--resume", &id]).exits(0);
+    stage.workspace.run(["diff", &stage.backup, "--map", &map, "--check"]).exits(0);
+}
+
+/// Begins a restore and kills it when it is about to create something, once it has created `skip` others; the server creates that.
+async fn killed_creating(stage: &Stage, restore: &[&str], skip: i32) {
+    let before = harness::fail_point::hold(&stage.client, "create", skip, Duration::from_secs(2)).await;
     let mut running = stage.workspace.regrow(restore).spawn();
     harness::fail_point::wait_until_held(&stage.client, before).await;
     running.kill();
