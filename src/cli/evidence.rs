@@ -169,10 +169,11 @@ fn summary(event: &Event) -> String {
         Event::Verification { result, .. } => format!("{}, {}", result.level, counted(result.findings, "finding")),
         Event::Expiry { expired, removed, .. } => format!("{} expired, {} removed", expired.len(), removed.len()),
         Event::Failure { run, problem } => format!("{} failed: {problem}", run.job),
-        Event::Missed { job, times, cause, .. } => format!("{job}, {times} times: {cause}"),
+        Event::Missed { job, times, cause, .. } => format!("{job}, {}: {cause}", counted(*times, "time")),
         Event::Gap { cause, .. } => cause.clone(),
         Event::Configuration { schedules, workloads, .. } => {
-            format!("{} schedules, {} workloads", schedules.len(), workloads.len())
+            let (schedules, workloads) = (schedules.len() as u64, workloads.len() as u64);
+            format!("{}, {}", counted(schedules, "schedule"), counted(workloads, "workload"))
         }
     }
 }
