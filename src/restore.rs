@@ -287,15 +287,17 @@ impl<'a> Restore<'a> {
     /// Creates an item, in the place of what an earlier run has created of it. What a run that was killed had sent may arrive only
     /// now.
     async fn create_anew(&self, number: usize, item: &RestoreItem) -> Result<()> {
-        for _ in 0..MOST_LATE {
+        let mut late = if self.context.past.may_have_created(number) { MOST_LATE } else { 0 };
+        loop {
             self.drop_of_earlier(number, item).await?;
             match self.create(number, item).await {
-                Err(error) if error.kind() == Kind::Refused => tracing::warn!(%error, "beginning anew"),
+                Err(error) if error.kind() == Kind::Refused && late > 0 => {
+                    tracing::warn!(%error, "beginning anew");
+                    late -= 1;
+                }
                 outcome => return outcome,
             }
         }
-        self.drop_of_earlier(number, item).await?;
-        self.create(number, item).await
     }
 
     /// Drops what an earlier run may have created of an item. What bears the name without the journal saying so was created in its
@@ -377,18 +379,15 @@ impl<'a> Restore<'a> {
         }
     }
 
-    /// Drops what earlier runs may have created in their last moments; returns what it could not, or nobody knows whose it is.
+    /// Drops what earlier runs may have created in their last moments; returns what it could not, or nobody knows whose it is. What
+    /// they have created for sure is [remembered](Created).
     async fn drop_of_earlier_runs(&self) -> Vec<String> {
         let (target, past) = (&self.context.deployment, &self.context.past);
         let mut remaining = Vec::new();
-        for (number, item) in self.items() {
-            let drop = async {
-                if undo::is_ours(target, past, self.plan.request.replace, (number, &item.to_record())).await? {
-                    mongo_load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
-                }
-                Ok::<_, Error>(())
-            };
-            if let Err(cause) = drop.await {
+        let is_unsure = |number| past.may_have_created(number) && !past.has_created(number);
+        for (number, item) in self.items().filter(|(number, _)| is_unsure(*number)) {
+            let record = (number, &item.to_record());
+            if let Err(cause) = undo::drop_if_ours(target, past, self.plan.request.replace, record).await {
                 let namespace = format!("{}.{}", item.db, item.loading_name());
                 tracing::warn!(namespace, %cause, "cannot drop what an earlier run may have created");
                 remaining.push(namespace);

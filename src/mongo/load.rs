@@ -26,6 +26,9 @@ pub const INSERT_BYTES: usize = 2 * MIB;
 /// The server's limit of documents in one insert (`maxWriteBatchSize`).
 pub const INSERT_DOCUMENTS: usize = 100_000;
 
+/// What helps where the target holds something that a restore has not written.
+pub const ALONE: &str = "make sure that nothing else writes to the target, then restore again";
+
 /// How often a write is sent again after a lost connection.
 pub(super) const MAX_RETRIES: u32 = 5;
 
@@ -93,8 +96,7 @@ pub async fn create(database: &Database, name: &str, options: &RawDocument, inde
             return Ok(());
         }
         if exists {
-            return Err(Error::refused(format!("cannot {doing}: it exists by now"))
-                .with_hint("make sure that nothing else writes to the target, then restore again"));
+            return Err(Error::refused(format!("cannot {doing}: it exists by now")).with_hint(ALONE));
         }
         if retries == MAX_RETRIES || !is_connection_loss(&error) {
             return Err(explain(&error, attempt));

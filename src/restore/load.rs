@@ -21,7 +21,7 @@ use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
 use crate::format::catalog::SegmentRef;
 use crate::format::segment::Walk;
-use crate::mongo::load::{self, INSERT_BYTES, INSERT_DOCUMENTS};
+use crate::mongo::load::{self, ALONE, INSERT_BYTES, INSERT_DOCUMENTS};
 use crate::mongo::parts::Part;
 use crate::mongo::read::{AsOf, CollectionReader, Reading};
 use crate::mongo::{Deployment, retrying};
@@ -33,9 +33,6 @@ const STREAMS: usize = 4;
 
 /// How many collections are under way at once: loading, being read back, or being indexed.
 const COLLECTIONS: usize = 4;
-
-/// What helps where the target holds something that this restore has not written.
-const ALONE: &str = "make sure that nothing else writes to the target, then restore again";
 
 /// Restores every item that is not a view.
 pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {

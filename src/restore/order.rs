@@ -24,7 +24,7 @@ const WILDCARD_NS: u64 = 30;
 /// they are indexed; otherwise in the order of the plan.
 pub(super) fn in_order<'a>(restore: &'a Restore<'_>) -> Vec<(usize, &'a RestoreItem)> {
     let mut items: Vec<_> = restore.items().filter(|(_, item)| !item.is_view()).collect();
-    items.sort_by_key(|&(_, item)| (restore.plan.request.first.rank(item), Reverse(indexing_ns(item))));
+    items.sort_by_cached_key(|&(_, item)| (restore.plan.request.first.rank(item), Reverse(indexing_ns(item))));
     items
 }
 

@@ -54,10 +54,8 @@ pub async fn undo(target: &Deployment, known: &Known, random: &Random) -> Result
     let mut undone = Undone { restored: known.replaced(), dropped: 0, changed_since };
     drop_made(target, known).await?;
     for (number, item) in known.record.items.iter().enumerate() {
-        if is_ours(target, &known.past, known.record.replace, (number, item)).await? {
-            load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
-            undone.dropped += 1;
-        }
+        let is_dropped = drop_if_ours(target, &known.past, known.record.replace, (number, item)).await?;
+        undone.dropped += usize::from(is_dropped);
     }
     journal.end().await?;
     Ok(undone)
@@ -85,6 +83,20 @@ pub async fn forget(target: &Deployment, known: &Known, random: &Random) -> Resu
     let journal = Journal::reopen(target, known.id.clone(), random).await?;
     remove(target, &journal, &known.past.exchanges, &known.past.merges).await?;
     Ok(known.kept().len() as u64)
+}
+
+/// Drops what bears the name under which a restore with this past loads an item, if it has made that; returns whether it has.
+pub(super) async fn drop_if_ours(
+    target: &Deployment,
+    past: &Past,
+    replaces: bool,
+    (number, item): (usize, &ItemRecord),
+) -> Result<bool> {
+    let is_ours = is_ours(target, past, replaces, (number, item)).await?;
+    if is_ours {
+        load::drop_collection(&target.client().database(&item.db), item.loading_name()).await?;
+    }
+    Ok(is_ours)
 }
 
 /// Whether a restore with this past has made what bears the name under which it loads an item.

@@ -287,9 +287,7 @@ async fn what_there_is_is_listed_again_in_the_middle_of_an_election() {
     workspace.run(["init"]).exits(0);
     let restore = ["restore", "latest", "--map", "shop=copy", "--confirm", "rs0"];
     for arguments in [&["backup", "--ns", "shop"][..], &restore] {
-        let data = doc! { "failCommands": ["listCollections"], "appName": "regrow", "errorCode": NOT_PRIMARY };
-        let order = doc! { "configureFailPoint": "failCommand", "mode": { "times": 3 }, "data": data };
-        client.database("admin").run_command(order).await.unwrap();
+        fail_point::fail_with(&client, "listCollections", NOT_PRIMARY, 3).await;
         workspace.run(arguments).exits(0);
     }
     let copied = client.database("copy").collection::<Document>("orders").find_one(doc! {}).await.unwrap();

@@ -27,6 +27,13 @@ pub async fn fail(client: &Client, command: &str, skip: i32) {
     client.database("admin").run_command(order).await.unwrap();
 }
 
+/// Lets `command` of the program fail with this code, so often. The server needs the parameter `enableTestCommands=1`.
+pub async fn fail_with(client: &Client, command: &str, code: i32, times: i32) {
+    let data = doc! { "failCommands": [command], "appName": "regrow", "errorCode": code };
+    let order = doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data };
+    client.database("admin").run_command(order).await.unwrap();
+}
+
 /// Waits until somebody is held.
 pub async fn wait_until_held(client: &Client, before: i64) {
     let order = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000 };

@@ -145,9 +145,7 @@ async fn restores_are_listed_while_another_one_begins_or_ends() {
     let stage = Stage::new(&servers).await;
     stage.restore(&[&stage.backup, "--replace", "--keep-old"]).exits(0);
     for code in [QUERY_PLAN_KILLED, SNAPSHOT_UNAVAILABLE] {
-        let data = doc! { "failCommands": ["find"], "appName": "regrow", "errorCode": code };
-        let order = doc! { "configureFailPoint": "failCommand", "mode": { "times": 2 }, "data": data };
-        stage.client.database("admin").run_command(order).await.unwrap();
+        harness::fail_point::fail_with(&stage.client, "find", code, 2).await;
         assert_eq!(stage.unfinished().len(), 1, "{code}");
     }
 }

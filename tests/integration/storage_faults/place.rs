@@ -58,10 +58,12 @@ impl Place {
     pub async fn objects(&self) -> Objects {
         let store = self.store();
         // A folder that nobody has made yet holds nothing.
-        let is_made = self.is_a_bucket() || matches!(self, Self::Disk(folder) if folder.exists());
+        let is_made = match self {
+            Self::Disk(folder) => folder.exists(),
+            Self::Bucket(_) => true,
+        };
         let listed = if is_made { store.list("").await.unwrap() } else { Vec::new() };
-        let listed = stream::iter(listed);
-        let read = listed.map(|entry| {
+        let read = stream::iter(listed).map(|entry| {
             let store = Arc::clone(&store);
             async move {
                 let content = store.read(&entry.key, None).await.unwrap();
