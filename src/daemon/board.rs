@@ -17,6 +17,10 @@ const STUCK: Duration = Duration::from_mins(2);
 /// How often a sign is given while something is waited for.
 const BEAT: Duration = Duration::from_secs(5);
 
+/// How long is waited for capture to know where it begins, and how often that is looked at.
+const SETTLES: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Shared by everything in the process; clones are the same board.
 #[derive(Debug, Clone)]
 pub struct Board(Arc<Mutex<Notes>>);
@@ -36,6 +40,8 @@ pub struct Notes {
     pub status: Option<Arc<Status>>,
     /// Whether capture follows the oplog; none where it is not to.
     pub capture_runs: Option<bool>,
+    /// Whether capture has found out where it begins, or has ended without.
+    pub capture_is_settled: bool,
     /// How far the server's oplog reaches back, in seconds.
     pub oplog_window: Option<u64>,
     /// What is wrong in this process, by key: what the repository cannot tell.
@@ -61,6 +67,7 @@ impl Board {
             stands_by: false,
             status: None,
             capture_runs: None,
+            capture_is_settled: false,
             oplog_window: None,
             troubles: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -98,6 +105,21 @@ impl Board {
         notes.capture_runs = is_wanted.then(|| notes.capture_runs.unwrap_or_default());
     }
 
+    /// Notes that capture does not run.
+    pub fn capture_ended(&self) {
+        let mut notes = self.notes();
+        (notes.capture_runs, notes.capture_is_settled) = (Some(false), true);
+    }
+
+    /// Waits until capture, where there is to be one, knows where it begins, for [`SETTLES`] at most.
+    pub async fn capture_is_settled(&self) {
+        let since = Instant::now();
+        let is_settled = |notes: &Notes| notes.capture_runs.is_none() || notes.capture_is_settled;
+        while !is_settled(&self.notes()) && since.elapsed() < SETTLES {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Notes that something is wrong; since when stays as it is while it lasts.
     pub fn trouble(&self, mut alert: Alert) {
         let mut notes = self.notes();
@@ -117,6 +139,7 @@ impl Board {
         let mut notes = self.notes();
         notes.leads = false;
         notes.capture_runs = notes.capture_runs.map(|_| false);
+        notes.capture_is_settled = false;
         notes.troubles.clear();
         notes.running.clear();
         notes.open_alerts.clear();

@@ -114,7 +114,7 @@ impl Supervisor {
             let outcome = task
                 .await
                 .unwrap_or_else(|panic| Err(Error::failed("capture ended by a fault in Regrow").caused_by(panic)));
-            self.leader.board.notes().capture_runs = Some(false);
+            self.leader.board.capture_ended();
             let Err(error) = outcome else { return };
             if stop.is_cancelled() {
                 tracing::warn!(%error, "capture was stopped with something in hand; the next one reads it again");
@@ -198,6 +198,9 @@ fn note(event: &CaptureEvent, board: &Board, requests: &mpsc::Sender<Request>, c
     if let CaptureEvent::Gap { timeline, range, cause, .. } = event {
         let (timeline, range, cause) = (timeline.clone(), *range, cause.clone());
         ask(requests, Request::Record(Event::Gap { timeline, range, cause }));
+    }
+    if matches!(event, CaptureEvent::Resumed(_) | CaptureEvent::NewTimeline { .. }) {
+        board.notes().capture_is_settled = true;
     }
     if event.asks_for_backup() {
         ask(requests, Request::Backup(clock.now()));

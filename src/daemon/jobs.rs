@@ -100,11 +100,13 @@ impl Bench {
     }
 
     async fn back_up(self, kind: BackupKind, stop: &CancellationToken, run: impl Fn() -> Run) -> Result<Event> {
-        let Leader { settings, repository, clock, random, who, targets, .. } = self.leader;
+        let Leader { settings, repository, clock, random, who, targets, board, .. } = self.leader;
         let request = BackupRequest { source: settings.source.clone(), kind, patterns: Vec::new() };
         let (costs, member) = (settings.config.backup_settings(None)?, settings.config.source_member()?);
         let destination = Destination { repository: &repository, recipients: settings.recipients.as_ref() };
         let planned = async {
+            // From a moment before that no oplog would lead on, and another backup would have to be taken at once.
+            board.capture_is_settled().await;
             let deployment = Deployment::connect(&settings.source_uri).await?.reading_from(member);
             let increments = settings.config.increments(kind)?;
             let (request, with) = (request.clone(), (&clock, &random));
