@@ -225,6 +225,11 @@ def arguments() -> argparse.Namespace:
     return common_options(program, only=("backup", "restore"))
 
 
+def new_folder(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
 def in_a_folder(work) -> int:
     """Does the work in a folder that is gone afterwards; returns the exit status."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "target") as folder:

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import DATABASE, ROOT, Regrow, in_a_folder, inspect, row, say, shop, shown
+from bench import DATABASE, ROOT, Regrow, in_a_folder, inspect, new_folder, row, say, shop, shown
 from measuring import MEGABYTE, Cost, machine, measure, median, new_server, run
 from plot import Panel, Series, draw
 
@@ -39,7 +39,7 @@ def grow(folder: Path, options: argparse.Namespace) -> list[Point]:
     """Measures a shop of each size: its backup, and the restore into an empty server."""
     points = []
     for gigabytes in options.sizes:
-        regrow = Regrow(folder)
+        regrow = Regrow(new_folder(folder, f"{gigabytes} GB"))
         with new_server() as source:
             say(f"loading {gigabytes} GB")
             shop(source, f"--size={int(float(gigabytes) * GIGABYTE)}")
@@ -60,7 +60,7 @@ def split(folder: Path, options: argparse.Namespace) -> list[Point]:
     points = []
     name, share = LARGEST
     for number in options.collections:
-        regrow = Regrow(folder)
+        regrow = Regrow(new_folder(folder, f"{number} collections"))
         with new_server() as source:
             say(f"loading {number} collections")
             shop(source, f"--size={int(options.split_gigabytes * GIGABYTE / number / share)}")

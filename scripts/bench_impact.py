@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures what a backup costs those who use the server meanwhile.
 
-Writers write at a steady pace, alone and then beside one backup after the other until it ends: as it is, within each of
+Writers write at a steady pace, alone and beside backups that follow each other, phase after phase: as they are, within each of
 the limits that the configuration knows, and beside mongodump where that is on PATH. Shown is how long the slowest of a hundred of
-their operations takes, as a ratio to what it takes without a backup in the same run.
+their operations takes in all phases of a kind, as a ratio to what it takes without a backup. Checkpoints hold everybody up, so the
+server takes them often, and each phase has as many.
 
 Start it by scripts/bench-impact.sh, which builds Regrow first.
 """
@@ -19,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import DATABASE, ROOT, MongoTools, Regrow, attempt, in_a_folder, row, say, shop
+from bench import DATABASE, ROOT, MongoTools, Regrow, in_a_folder, row, say, shop
 from measuring import Server, machine, new_server, run
 
 WRITERS = ROOT / "target/release/examples/writers"
@@ -35,7 +36,7 @@ class Limited:
     def __init__(self, regrow: Regrow, settings: str):
         self.regrow, self.settings = regrow, settings
         self.plain = regrow.config.read_text()
-        self.backup_name = f"`regrow backup`{', ' + settings if settings else ''}"
+        self.backup_name = f"`regrow backup`{''.join(f', {setting}' for setting in settings.splitlines())}"
 
     def backup(self, source: Server):
         self.regrow.config.write_text(self.plain.replace("[source]\n", f"[source]\n{self.settings}\n"))
@@ -46,53 +47,45 @@ class Limited:
 
 
 class Nobody:
-    """No backup at all, for a while."""
+    """No backup at all."""
 
     backup_name = "nobody"
 
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-
     def backup(self, _source: Server) -> None:
-        time.sleep(self.seconds)
-
-
-def beside(work, source: Server, options: argparse.Namespace) -> dict:
-    """Lets the writers write while the work is done, and returns what they say."""
-    run([WRITERS, f"--database={WRITTEN}", "--drop"], source)
-    command = [WRITERS, f"--database={WRITTEN}", f"--documents={ENDLESS}", "--until-input-ends"]
-    command += [f"--writers={options.writers}", f"--pace={options.pace}"]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={"MONGODB_URI": source.uri}, **streams) as writers:
-        time.sleep(1)  # They are at it by then.
-        begin = time.monotonic()
-        try:
-            work.backup(source)
-        finally:
-            took = time.monotonic() - begin
-            said, _ = writers.communicate()
-    return json.loads(said) | {"took": took}
+        time.sleep(1)
 
 
 def compare(contenders: list, source: Server, options: argparse.Namespace) -> str:
-    """Measures in turn, and returns a table of medians."""
-    measured = {contender: [] for contender in contenders}
-    for number in range(options.runs):
-        for contender in list(measured):
-            said = attempt(beside, contender, source, options, name=contender.backup_name)
-            if said:
-                say(f"{number + 1}: beside {contender.backup_name}: p99 {said['p99_ms']:.1f} ms, {said['took']:.1f} s")
-                measured[contender].append(said)
-            else:
-                del measured[contender]
-    median = lambda contender, key: statistics.median(said[key] for said in measured[contender])
-    alone = contenders[0]
-    lines = [row("beside", ["p50 ms", "p99 ms", "p99, ratio", "backup s"]), row("---", ["--:"] * 4)]
-    for contender in measured:
-        slowest, took = median(contender, "p99_ms"), median(contender, "took")
-        cells = [f"{median(contender, 'p50_ms'):.2f}", f"{slowest:.1f}", f"**{slowest / median(alone, 'p99_ms'):.2f} ×**"]
-        lines.append(row(contender.backup_name, [*cells, "" if contender is alone else f"{took:.1f}"]))
+    """Measures phase after phase, and returns a table."""
+    run([WRITERS, f"--database={WRITTEN}", "--drop"], source)
+    command = [WRITERS, f"--database={WRITTEN}", f"--documents={ENDLESS}", "--phases"]
+    command += [f"--writers={options.writers}", f"--pace={options.pace}"]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    took = {contender.backup_name: [] for contender in contenders}
+    with subprocess.Popen(command, env={"MONGODB_URI": source.uri}, **streams) as writers:
+        for number in range(options.runs):
+            for contender in contenders:
+                writers.stdin.write(f"{contender.backup_name}\n")
+                writers.stdin.flush()
+                took[contender.backup_name].append(repeat(contender, source, options.seconds))
+                say(f"{number + 1}: beside {contender.backup_name}")
+        phases = json.loads(writers.communicate()[0])["phases"]
+    alone = contenders[0].backup_name
+    lines = [row("beside", ["operations", "p50 ms", "p99 ms", "p99, ratio", "backup s"]), row("---", ["--:"] * 5)]
+    for name, times in took.items():
+        slowest, ratio = phases[name]["p99_ms"], phases[name]["p99_ms"] / phases[alone]["p99_ms"]
+        cells = [str(phases[name]["operations"]), f"{phases[name]['p50_ms']:.2f}", f"{slowest:.1f}", f"**{ratio:.2f} ×**"]
+        lines.append(row(name, [*cells, "" if name == alone else f"{statistics.median(times):.1f}"]))
     return "\n".join(lines)
+
+
+def repeat(contender, source: Server, seconds: float) -> float:
+    """Works for so long at least; returns how long it takes once."""
+    begin, times = time.monotonic(), 0
+    while (took := time.monotonic() - begin) < seconds:
+        contender.backup(source)
+        times += 1
+    return took / times
 
 
 def arguments() -> argparse.Namespace:
@@ -100,21 +93,23 @@ def arguments() -> argparse.Namespace:
         prog="scripts/bench-impact.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     program.add_argument("size", nargs="?", default="1GiB", help="BSON in the shop (default: 1GiB)")
-    program.add_argument("--runs", type=int, default=3, help="runs of which the median is shown (default: 3)")
+    program.add_argument("--runs", type=int, default=5, help="runs of which the median is shown (default: 3)")
     program.add_argument("--writers", type=int, default=4, help="writers at once (default: 4)")
     program.add_argument("--pace", type=int, default=100, help="operations a second of each (default: 100)")
-    program.add_argument("--rate", default="100MiB", help="the max_rate to try (default: 100MiB)")
+    program.add_argument("--rate", default="50MiB", help="the max_rate to try (default: 50MiB)")
+    program.add_argument("--seconds", type=int, default=20, help="time of a phase, at least (default: 20)")
     return program.parse_args()
 
 
 def benchmark(folder: Path, options: argparse.Namespace) -> None:
     regrow = Regrow(folder)
-    print(f"{machine()}\n{regrow.version}\nMedian of {options.runs}, in turn.\n", flush=True)
-    settings = ["", "max_parallel = 1", f'max_rate = "{options.rate}"']
-    contenders = [Nobody(10), *[Limited(regrow, setting) for setting in settings]]
+    print(f"{machine()}\n{regrow.version}\n{options.runs} phases of each kind, in turn.\n", flush=True)
+    rate = f'max_rate = "{options.rate}"'
+    settings = ["", "max_parallel = 1", rate, f"max_parallel = 1\n{rate}"]
+    contenders = [Nobody(), *[Limited(regrow, setting) for setting in settings]]
     if shutil.which("mongodump"):
         contenders.append(MongoTools(folder))
-    with new_server() as source:
+    with new_server("--checkpoint-seconds=5") as source:
         say(f"loading a shop of {options.size}")
         shop(source, f"--size={options.size}")
         print(compare(contenders, source, options))

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import DATABASE, Regrow, common_options, in_a_folder, inspect, restore, row, say, shop, shown
+from bench import DATABASE, Regrow, common_options, in_a_folder, inspect, new_folder, restore, row, say, shop, shown
 from measuring import MEGABYTE, Cost, Failed, Server, machine, measure, median, new_server, run
 
 HEADINGS = ["wall s", "client CPU s", "client peak MB", "server CPU s", "server sent MB", "stored MB"]
@@ -61,13 +61,13 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         full = back_up(chain, source)
         increments = []
         for number in range(options.increments):
-            shop(source, "--size=0", f"--change={options.change}")
+            shop(source, "--size=0", f"--change={options.change}", f"--within={options.within}")
             increments.append(back_up(chain, source, "--incremental"))
             say(f"increment {number + 1}: {increments[-1].cost.wall:.1f} s")
         back_up(single, source)
         loaded = inspect(source)
     held = loaded[DATABASE]
-    title = f"Shop: {held['documents']} documents, {held['bytes'] / MEGABYTE:.0f} MB, {options.change} changed each time"
+    title = f"Shop: {held['documents']} documents, {held['bytes'] / MEGABYTE:.0f} MB, {options.change} changed each time, among the newest {options.within}"
     print("\n".join([row(title, HEADINGS), row("---", ["--:"] * len(HEADINGS))]))
     increment = Taken(median([taken.cost for taken in increments]), sum(taken.sent for taken in increments) / len(increments))
     for name, taken in (("full backup", full), (f"increment, median of {len(increments)}", increment)):
@@ -92,17 +92,13 @@ def compare_restores(chain: Regrow, single: Regrow, loaded: dict, options: argpa
     print(row("**chain / one**", [f"**{ours / one:.2f} ×**" for one, ours in zip(*figures)]), flush=True)
 
 
-def new_folder(folder: Path, name: str) -> Path:
-    (folder / name).mkdir()
-    return folder / name
-
-
 def arguments() -> argparse.Namespace:
     program = argparse.ArgumentParser(
         prog="scripts/bench-increments.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     program.add_argument("size", nargs="?", default="2GiB", help="BSON in the shop (default: 2GiB)")
     program.add_argument("--change", default="1%", help="share of all documents that is changed each time (default: 1%%)")
+    program.add_argument("--within", default="100%", help="share of the newest documents among which that is (default: 100%%)")
     program.add_argument("--increments", type=int, default=6, help="behind the full backup (default: 6)")
     program.add_argument("--runs", type=int, default=3, help="restores of which the median is shown (default: 3)")
     return common_options(program)

@@ -115,10 +115,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def new_server() -> Iterator[Server]:
+def new_server(*options: str) -> Iterator[Server]:
     """Starts an empty server, which ends and leaves nothing behind when the context ends."""
-    options = ["--cache-gb", "1", "--oplog-mb", "2048"]
-    command = [sys.executable, Path(__file__).with_name("servers.py"), "serve", *options]
+    sizes = ["--cache-gb", "1", "--oplog-mb", "2048"]
+    command = [sys.executable, Path(__file__).with_name("servers.py"), "serve", *sizes, *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as servers:
         described = servers.stdout.readline()
         if not described:

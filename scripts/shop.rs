@@ -78,6 +78,9 @@ struct Arguments {
     /// Change this share of the documents that are there, such as 1%
     #[arg(long, value_parser = change::parse_share)]
     change: Option<f64>,
+    /// Change only documents among this share of them, the newest
+    #[arg(long, default_value = "100%", value_parser = change::parse_share)]
+    within: f64,
     /// Make nothing; print how many bytes the server has sent since it began
     #[arg(long)]
     sent: bool,
@@ -133,7 +136,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         println!("{} in {}", inspect::summary(&small).await?, Elapsed(begin.elapsed()));
     }
     if let Some(share) = arguments.change {
-        println!("{} documents changed", change::change(&shop, share).await?);
+        println!("{} documents changed", change::change(&shop, share, arguments.within).await?);
     }
     // A checkpoint, so that a measurement that comes next does not pay for this one's writes.
     client.database("admin").run_command(doc! { "fsync": 1 }).await?;

@@ -5,10 +5,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program for people, not part of the library.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocumentBuf, Timestamp, cstr, doc, rawdoc};
@@ -16,7 +16,8 @@ use clap::Parser;
 use futures_util::TryStreamExt;
 use mongodb::options::{Acknowledgment, ClientOptions, WriteConcern};
 use mongodb::{Client, Database};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::Interval;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -42,9 +43,10 @@ struct Arguments {
     /// Operations in a second that each of them begins at most, as people do who do not wait in line
     #[arg(long)]
     pace: Option<u32>,
-    /// End when the standard input does, if not before
+    /// End when the standard input does, if not before. Each line of it names the phase that begins: what is measured is told
+    /// for each phase, all times that it came round together
     #[arg(long)]
-    until_input_ends: bool,
+    phases: bool,
     /// Instead of writing: sends the oplog's operations on the database to this server, one per applyOps command
     #[arg(long, value_name = "URI")]
     apply_to: Option<String>,
@@ -77,20 +79,26 @@ async fn run(arguments: Arguments) -> Outcome<()> {
         println!("{}", json!({ "operations": operations, "seconds": elapsed.as_secs_f64() }));
         return Ok(());
     }
-    let (mut took, elapsed) = write(&database, &arguments).await?;
+    let (took, elapsed) = write(&database, &arguments).await?;
+    let mut phases: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    for (phase, time) in &took {
+        phases.entry(phase.to_string()).or_default().push(*time);
+    }
+    let phases: BTreeMap<String, Value> = phases.into_iter().map(|(phase, took)| (phase, summary(took))).collect();
+    let mut said = summary(took.into_iter().map(|(_, time)| time).collect());
+    (said["seconds"], said["phases"]) = (json!(elapsed.as_secs_f64()), json!(phases));
+    println!("{said}");
+    Ok(())
+}
+
+/// Tells how many operations there were and how long they took.
+fn summary(mut took: Vec<Duration>) -> Value {
     took.sort_unstable();
     let milliseconds = |percent: usize| {
         let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
         took.get(at).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
     };
-    let (median, slowest) = (milliseconds(50), milliseconds(99));
-    println!(
-        "{}",
-        json!({
-            "operations": took.len(), "seconds": elapsed.as_secs_f64(), "p50_ms": median, "p99_ms": slowest,
-        })
-    );
-    Ok(())
+    json!({ "operations": took.len(), "p50_ms": milliseconds(50), "p99_ms": milliseconds(99) })
 }
 
 /// Connects without waiting for majorities, which is as fast as a writer can be.
@@ -100,21 +108,26 @@ async fn connect(uri: &str) -> Outcome<Client> {
     Ok(Client::with_options(options)?)
 }
 
+/// How long an operation took, and in which phase it began.
+type Took = (Arc<str>, Duration);
+
 /// Lets all writers write; returns how long each operation took, and all of it.
-async fn write(database: &Database, arguments: &Arguments) -> Outcome<(Vec<Duration>, Duration)> {
-    let (begin, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
-    if arguments.until_input_ends {
-        let stop = Arc::clone(&stop);
+async fn write(database: &Database, arguments: &Arguments) -> Outcome<(Vec<Took>, Duration)> {
+    let (begin, (begins, phase)) = (Instant::now(), watch::channel(Some(Arc::from(""))));
+    if arguments.phases {
         std::thread::spawn(move || {
-            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-            stop.store(true, Ordering::Relaxed);
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                begins.send_replace(Some(Arc::from(line)));
+            }
+            begins.send_replace(None);
         });
     }
     let (writers, documents) = (arguments.writers, arguments.documents);
     let running: Vec<_> = (0..writers)
         .map(|writer| {
             let pace = arguments.pace.map(|pace| tokio::time::interval(Duration::from_secs(1) / pace.max(1)));
-            let writer_alone = Writer { database: database.clone(), pace, took: Vec::new(), stop: Arc::clone(&stop) };
+            let (database, phase) = (database.clone(), phase.clone());
+            let writer_alone = Writer { database, pace, took: Vec::new(), phase };
             tokio::spawn(writer_alone.write((0..documents).map(move |n| n * writers + writer)))
         })
         .collect();
@@ -129,15 +142,16 @@ async fn write(database: &Database, arguments: &Arguments) -> Outcome<(Vec<Durat
 struct Writer {
     database: Database,
     pace: Option<Interval>,
-    took: Vec<Duration>,
-    stop: Arc<AtomicBool>,
+    took: Vec<Took>,
+    /// The phase; none when it is time to end.
+    phase: watch::Receiver<Option<Arc<str>>>,
 }
 
 impl Writer {
     /// Writes the documents with these numbers; returns how long each operation took.
-    async fn write(mut self, numbers: impl Iterator<Item = u64>) -> Outcome<Vec<Duration>> {
+    async fn write(mut self, numbers: impl Iterator<Item = u64>) -> Outcome<Vec<Took>> {
         for number in numbers {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.phase.borrow().is_none() {
                 break;
             }
             let id = i64::try_from(number)?;
@@ -167,8 +181,9 @@ impl Writer {
             Some(pace) => pace.tick().await.into_std(),
             None => Instant::now(),
         };
+        let phase = self.phase.borrow().clone().unwrap_or_else(|| Arc::from(""));
         operation.await?;
-        self.took.push(begin.elapsed());
+        self.took.push((phase, begin.elapsed()));
         Ok(())
     }
 }

@@ -4,21 +4,28 @@ use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use mongodb::error::Result;
+use mongodb::options::Hint;
 
 /// How many documents one update changes.
 const BATCH: usize = 1000;
 
-/// Changes a share of the documents of every plain collection, at random places; returns how many.
-pub async fn change(database: &Database, share: f64) -> Result<u64> {
+/// Changes a share of the documents of every plain collection, at random places among the newest ones, of which `within` says the
+/// share; returns how many.
+pub async fn change(database: &Database, share: f64, within: f64) -> Result<u64> {
     let mut changed = 0;
     let plain = database.list_collections().filter(doc! { "type": "collection", "options.capped": { "$ne": true } });
     let names: Vec<String> = plain.await?.map_ok(|found| found.name).try_collect().await?;
     for name in names.iter().filter(|name| !name.starts_with("system.")) {
         let collection = database.collection::<Document>(name);
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-        let number = (collection.estimated_document_count().await? as f64 * share).ceil() as i64;
-        let sample = [doc! { "$sample": { "size": number } }, doc! { "$project": { "_id": 1 } }];
-        let found: Vec<Document> = collection.aggregate(sample).await?.try_collect().await?;
+        let documents = collection.estimated_document_count().await?;
+        let newest = doc! { "$limit": part(documents, within.max(share)) };
+        let sample = doc! { "$sample": { "size": part(documents, share) } };
+        // Among all of them the server finds random ones without reading all.
+        let chosen = if within < 1.0 { vec![newest, sample] } else { vec![sample] };
+        let ids = chosen.into_iter().chain([doc! { "$project": { "_id": 1 } }]);
+        let newest_first = Hint::Keys(doc! { "$natural": -1 });
+        let sample = collection.aggregate(ids).hint(newest_first).await?;
+        let found: Vec<Document> = sample.try_collect().await?;
         let ids: Vec<Bson> = found.into_iter().filter_map(|mut found| found.remove("_id")).collect();
         for ids in ids.chunks(BATCH) {
             let change = doc! { "$inc": { "changes": 1 }, "$currentDate": { "changed_at": true } };
@@ -26,6 +33,11 @@ pub async fn change(database: &Database, share: f64) -> Result<u64> {
         }
     }
     Ok(changed)
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn part(documents: u64, share: f64) -> i64 {
+    (documents as f64 * share).ceil() as i64
 }
 
 /// Reads a share: `1%`.

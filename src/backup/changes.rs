@@ -18,7 +18,7 @@ use crate::mongo::by_id::Lookup;
 use crate::progress::PartProgress;
 use crate::units::MIB;
 
-/// How many `_id`s one part has: enough to keep a reader busy, few enough to share them between readers.
+/// How many `_id`s one part has at most: enough to keep a reader busy, few enough to share them between readers.
 const IDS_PER_PART: usize = 20_000;
 
 /// The most `_id`s that one question names.
@@ -45,15 +45,18 @@ pub(super) struct Numbers {
 }
 
 impl TouchedPart {
-    /// Returns the parts in which the documents with the `ids` are read, of which each has about `document_bytes`.
-    pub fn split(lookup: &Lookup, ids: &Arc<TouchedIds>, document_bytes: u64) -> Vec<Self> {
+    /// Returns the parts in which so many readers read the documents with the `ids`, of which each has about `document_bytes`.
+    pub fn split(lookup: &Lookup, ids: &Arc<TouchedIds>, document_bytes: u64, readers: usize) -> Vec<Self> {
         let asked = FOUND_BYTES.checked_div(document_bytes).unwrap_or(ASKED).clamp(1, ASKED);
         let asked = usize::try_from(asked).unwrap_or(1);
+        // One reader must not be left alone with a collection that has most of them.
+        let count = usize::try_from(ids.count()).unwrap_or(usize::MAX);
+        let ids_per_part = count.div_ceil(readers.max(1)).clamp(asked, IDS_PER_PART.max(asked));
         let part = |range| Self { lookup: lookup.clone(), ids: Arc::clone(ids), range, asked };
         let (mut begin, mut end) = (0, 0);
         let mut parts = Vec::new();
         for (number, id) in Walk::new(ids.as_bytes()).flatten().enumerate() {
-            if number > 0 && number % IDS_PER_PART == 0 {
+            if number > 0 && number % ids_per_part == 0 {
                 parts.push(part(begin..end));
                 begin = end;
             }

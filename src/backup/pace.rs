@@ -60,10 +60,10 @@ impl Default for ReadLimits {
 }
 
 impl ReadLimits {
-    /// Returns how many bytes a reader shall ask for in one batch: so few where a rate is low that it is held within a
-    /// second, too.
+    /// Returns how many bytes a reader shall ask for in one batch: so few where a rate is set that it is held within a
+    /// fraction of a second, too. Each keeps one of the server's cores busy, and others wait so long.
     pub(super) fn batch_bytes(&self) -> u64 {
-        const BATCHES_PER_SECOND: u64 = 4;
+        const BATCHES_PER_SECOND: u64 = 64;
         let rate = self.bytes_per_second.unwrap_or(u64::MAX);
         (rate / BATCHES_PER_SECOND).clamp(1, read::BATCH_BYTES)
     }

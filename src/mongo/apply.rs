@@ -3,6 +3,10 @@
 //! The server applies them as a secondary would: `$v: 2` diffs as they stand, validators bypassed. Only whole documents
 //! for which `load::has_empty_timestamp` must not come this way: the server would change them.
 
+mod runs;
+
+use std::collections::HashMap;
+
 use bson::raw::{CStr, RawArrayBuf};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, rawdoc};
 
@@ -20,6 +24,9 @@ const MAX_OPERATIONS: usize = 1000;
 /// How many bytes of operations one command has at most, unless one alone has more.
 const MAX_BYTES: usize = 2 * MIB;
 
+/// How many operations one batch has room for, with those that have turned out to be needless.
+const MAX_PLACES: usize = 8 * MAX_OPERATIONS;
+
 /// What becomes of an update of a document that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
@@ -29,11 +36,16 @@ pub enum OnMissing {
     Insert,
 }
 
-/// Operations on documents that are applied in one command, in their order.
+/// Operations on documents that are applied in one command; those on one document in their order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    operations: Vec<Queued>,
+    /// None where a later one has made one needless.
+    operations: Vec<Option<Queued>>,
+    /// How many are not needless, and their bytes.
+    count: usize,
     bytes: usize,
+    /// Where the operations on one document are that are not needless, by its key.
+    runs: HashMap<u64, Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -45,38 +57,65 @@ struct Queued {
 
 impl Batch {
     /// Adds an operation: its kind (`i`, `u` or `d`), the namespace it goes to, and its content. The collection's UUID
-    /// is left out, because it is another one here.
+    /// is left out, because it is another one here. Operations on one document must have the same `key`, and may be made needless by it;
+    /// without a key, nothing is.
     pub fn push(
         &mut self,
         kind: &str,
         namespace: &str,
-        o: &RawDocument,
-        o2: Option<&RawDocument>,
+        (o, o2): (&RawDocument, Option<&RawDocument>),
         on_missing: OnMissing,
+        key: Option<u64>,
     ) {
         let mut operation = rawdoc! { "op": kind, "ns": namespace };
         operation.append(cstr!("o"), o);
         if let Some(o2) = o2 {
             operation.append(cstr!("o2"), o2);
         }
+        let place = key.map_or(self.operations.len(), |key| self.make_room(key, &operation));
         let fails_on_missing = kind == "u" && on_missing == OnMissing::Fail;
         if kind == "u" && !fails_on_missing {
             operation.append(UPSERT, true);
         }
         self.bytes += operation.as_bytes().len();
-        self.operations.push(Queued { operation, fails_on_missing });
+        self.count += 1;
+        let queued = Some(Queued { operation, fails_on_missing });
+        match self.operations.get_mut(place) {
+            Some(free) => *free = queued,
+            None => self.operations.push(queued),
+        }
+    }
+
+    /// Drops what is needless before another operation on the same document, and returns where that one goes.
+    fn make_room(&mut self, key: u64, next: &RawDocument) -> usize {
+        let operations = &mut self.operations;
+        let run = self.runs.entry(key).or_default();
+        // Other documents may have the key, too, and the server holds some for one that are written in different ways.
+        if queued(operations, run).next_back().is_some_and(|last| !runs::are_of_one_document(last, next)) {
+            run.clear();
+        }
+        let kept = run.len() - runs::needless(queued(operations, run), next);
+        let needless = run.split_off(kept);
+        for queued in needless.iter().filter_map(|&place| operations[place].take()) {
+            self.bytes -= queued.operation.as_bytes().len();
+            self.count -= 1;
+        }
+        let place = needless.first().copied().unwrap_or(operations.len());
+        run.push(place);
+        place
     }
 
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.count == 0
     }
 
     /// Whether it should be applied before `more` bytes are added.
     #[must_use]
     pub fn is_full_for(&self, more: usize) -> bool {
-        !self.is_empty() && (self.operations.len() >= MAX_OPERATIONS || self.bytes + more > MAX_BYTES)
+        let is_full = self.count >= MAX_OPERATIONS || self.operations.len() >= MAX_PLACES;
+        !self.is_empty() && (is_full || self.bytes + more > MAX_BYTES)
     }
 
     /// Applies the operations. The future owns everything, so that it can outlive its caller.
@@ -109,7 +148,7 @@ impl Batch {
 
     fn command(&self, would_upsert: bool) -> RawDocumentBuf {
         let mut operations = RawArrayBuf::new();
-        self.operations.iter().for_each(|queued| operations.push(queued.operation.clone()));
+        self.operations.iter().flatten().for_each(|queued| operations.push(queued.operation.clone()));
         let mut command = rawdoc! { "applyOps": operations, "bypassDocumentValidation": true };
         // Newer servers refuse the option.
         if would_upsert {
@@ -120,11 +159,19 @@ impl Batch {
     }
 
     fn allow_missing(&mut self) {
-        for queued in self.operations.iter_mut().filter(|queued| queued.fails_on_missing) {
+        for queued in self.operations.iter_mut().flatten().filter(|queued| queued.fails_on_missing) {
             queued.operation.append(UPSERT, true);
             queued.fails_on_missing = false;
         }
     }
+}
+
+/// Returns the operations at some places.
+fn queued<'a>(
+    operations: &'a [Option<Queued>],
+    places: &'a [usize],
+) -> impl DoubleEndedIterator<Item = &'a RawDocumentBuf> {
+    places.iter().filter_map(|&place| operations.get(place)?.as_ref()).map(|queued| &queued.operation)
 }
 
 /// The field of an operation that makes an update of a missing document an insert.

@@ -85,8 +85,10 @@ struct Place {
     db: String,
     name: String,
     namespace: String,
+    /// Tells it from other collections.
+    key: u64,
     /// Where the order between documents matters, or a collation says which are the same: all go one way.
-    one_lane: Option<u64>,
+    one_lane: bool,
     /// Whether what was loaded may be newer than what the backup shows.
     may_be_newer: bool,
 }
@@ -124,14 +126,12 @@ impl Places {
 impl Place {
     fn of(item: &RestoreItem) -> Self {
         let collated = matches!(item.record.options.get("collation"), Ok(Some(_)));
-        let one_lane = (item.record.ordered || collated).then(|| {
-            let mut hasher = DefaultHasher::new();
-            item.uuid.hash(&mut hasher);
-            hasher.finish()
-        });
+        let mut hasher = DefaultHasher::new();
+        item.uuid.hash(&mut hasher);
+        let (key, one_lane) = (hasher.finish(), item.record.ordered || collated);
         let (db, name) = (item.db.clone(), item.data_name());
         let may_be_newer = !item.record.in_snapshot;
-        Self { namespace: format!("{db}.{name}"), db, name, one_lane, may_be_newer }
+        Self { namespace: format!("{db}.{name}"), db, name, key, one_lane, may_be_newer }
     }
 
     /// Returns what becomes of an update of a document that is missing. It may be among documents that are newer than
@@ -181,8 +181,9 @@ impl<'a> Lanes<'a> {
             return self.restore.writes.run(async move { load::empty(&database, &name).await }).await;
         }
         // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
-        let key = place.one_lane.or_else(|| operation.document_id().map(document_key)).unwrap_or_default();
-        let number = usize::try_from(key % LANES).unwrap_or_default();
+        let id = operation.document_id().map(document_key).filter(|_| !place.one_lane);
+        let way = if place.one_lane { place.key } else { id.unwrap_or_default() };
+        let number = usize::try_from(way % LANES).unwrap_or_default();
         if operation.kind != OperationKind::Delete && load::has_empty_timestamp(operation.o) {
             return self.write_alone(number, place, operation).await;
         }
@@ -191,7 +192,8 @@ impl<'a> Lanes<'a> {
             self.send(number).await?;
         }
         let batch = &mut self.lanes[number].batch;
-        batch.push(operation.kind.as_str(), &place.namespace, operation.o, operation.o2, on_missing);
+        let content = (operation.o, operation.o2);
+        batch.push(operation.kind.as_str(), &place.namespace, content, on_missing, id.map(|id| id ^ place.key));
         Ok(())
     }
 

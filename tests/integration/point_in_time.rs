@@ -4,6 +4,7 @@ mod bases;
 mod changing;
 mod damaged;
 mod moments;
+mod runs;
 mod search;
 mod selected;
 mod stress;

@@ -61,18 +61,18 @@ pub(super) async fn jobs(
     let split: Vec<(Parts, Vec<Job>)> = split.try_collect().await?;
     let (parts, jobs): (Vec<_>, Vec<_>) = split.into_iter().unzip();
     checkpoints.begin(parts.into_iter().filter(|parts| parts.parts.len() > 1).collect(), loss);
-    let touched = touched.into_iter().flat_map(|at| touched_jobs(plan, at, progress));
+    let touched = touched.into_iter().flat_map(|at| touched_jobs(plan, at, readers, progress));
     Ok(jobs.into_iter().flatten().chain(touched).collect())
 }
 
 /// Returns the parts in which the touched documents of a collection are read; none where none was.
-fn touched_jobs(plan: &BackupPlan, collection: usize, progress: &Progress) -> Vec<Job> {
+fn touched_jobs(plan: &BackupPlan, collection: usize, readers: usize, progress: &Progress) -> Vec<Job> {
     let (Some(at), Some(ids)) = (plan.at, plan.changes(collection)) else { return Vec::new() };
     let planned = &plan.namespaces[collection];
     let (namespace, document_bytes) = (&planned.namespace, planned.document_bytes());
     let (node, db, name) = (plan.node.clone(), namespace.db.clone(), namespace.name.clone());
     let lookup = Lookup { node, db, collection: name, uuid: namespace.uuid.unwrap_or_default(), at };
-    let parts = TouchedPart::split(&lookup, ids, document_bytes).into_iter().enumerate();
+    let parts = TouchedPart::split(&lookup, ids, document_bytes, readers).into_iter().enumerate();
     let progress = progress.part(namespace.full_name(), ids.count() * document_bytes);
     let job = |(part, touched)| {
         let (what, progress) = (What::Touched(touched), progress.clone());
