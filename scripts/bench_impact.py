@@ -36,7 +36,7 @@ class Limited:
     def __init__(self, regrow: Regrow, settings: str):
         self.regrow, self.settings = regrow, settings
         self.plain = regrow.config.read_text()
-        self.backup_name = f"`regrow backup`{''.join(f', {setting}' for setting in settings.splitlines())}"
+        self.backup_name = f"`regrow backup`{', ' + settings if settings else ''}"
 
     def backup(self, source: Server):
         self.regrow.config.write_text(self.plain.replace("[source]\n", f"[source]\n{self.settings}\n"))
@@ -92,11 +92,11 @@ def arguments() -> argparse.Namespace:
     program = argparse.ArgumentParser(
         prog="scripts/bench-impact.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    program.add_argument("size", nargs="?", default="1GiB", help="BSON in the shop (default: 1GiB)")
-    program.add_argument("--runs", type=int, default=5, help="runs of which the median is shown (default: 3)")
+    program.add_argument("size", nargs="?", default="512MiB", help="BSON in the shop (default: 512MiB)")
+    program.add_argument("--runs", type=int, default=5, help="phases of each kind (default: 5)")
     program.add_argument("--writers", type=int, default=4, help="writers at once (default: 4)")
     program.add_argument("--pace", type=int, default=100, help="operations a second of each (default: 100)")
-    program.add_argument("--rate", default="50MiB", help="the max_rate to try (default: 50MiB)")
+    program.add_argument("--rate", default="10MiB", help="the max_rate to try (default: 10MiB)")
     program.add_argument("--seconds", type=int, default=20, help="time of a phase, at least (default: 20)")
     return program.parse_args()
 
@@ -105,7 +105,7 @@ def benchmark(folder: Path, options: argparse.Namespace) -> None:
     regrow = Regrow(folder)
     print(f"{machine()}\n{regrow.version}\n{options.runs} phases of each kind, in turn.\n", flush=True)
     rate = f'max_rate = "{options.rate}"'
-    settings = ["", "max_parallel = 1", rate, f"max_parallel = 1\n{rate}"]
+    settings = ["", "max_parallel = 1", rate]
     contenders = [Nobody(), *[Limited(regrow, setting) for setting in settings]]
     if shutil.which("mongodump"):
         contenders.append(MongoTools(folder))
