@@ -191,7 +191,7 @@ mod tests {
         let batch = |bytes_per_second| ReadLimits { bytes_per_second, ..ReadLimits::default() }.batch_bytes();
         assert_eq!(batch(None), read::BATCH_BYTES);
         assert_eq!(batch(Some(u64::MAX)), read::BATCH_BYTES);
-        assert_eq!(batch(Some(1_000_000)), 250_000);
+        assert_eq!(batch(Some(6_400_000)), 100_000);
         assert_eq!(batch(Some(1)), 1);
     }
 
