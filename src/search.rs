@@ -15,7 +15,7 @@ use crate::namespace;
 use crate::operations::{Changes, Fate, Operation, OperationKind, Shown, entry_time, mentions};
 use crate::pattern::NamespacePattern;
 use crate::progress::Progress;
-use crate::repository::{CapturedTimeline, Repository, SliceReader, merged};
+use crate::repository::{CapturedTimeline, Repository, SliceReader};
 
 /// How far back from the first moment a transaction may have begun, in seconds: a server ends longer ones
 /// (`transactionLifetimeLimitSeconds`), unless a coordinator keeps them prepared.
@@ -47,8 +47,7 @@ pub struct Searched {
 
 /// The slices to search, oldest timeline first, and what is missing between them.
 pub struct Searchable {
-    /// Those of a timeline, and where a later one holds the same entries once more.
-    slices: Vec<(SliceReader, Vec<Range>)>,
+    slices: Vec<SliceReader>,
     /// What was captured of the range in question, without holes.
     pub stretches: Vec<Range>,
     /// What is known to be lost of it.
@@ -62,9 +61,8 @@ impl Searchable {
     /// Whatever the storage says; [`Kind::Damaged`](crate::error::Kind::Damaged) when a record was altered or is missing.
     pub async fn find(repository: &Repository, identities: Option<&Identities>, range: Range) -> Result<Self> {
         let mut searchable = Self { slices: Vec::new(), stretches: Vec::new(), gaps: Vec::new() };
-        let all = repository.captured().await?;
-        for (number, captured) in all.iter().enumerate() {
-            let CapturedTimeline { timeline, slices, gaps, .. } = captured;
+        for captured in repository.captured().await? {
+            let CapturedTimeline { timeline, slices, gaps, .. } = &captured;
             let overlaps = |other: &Range| other.end > range.begin && other.begin < range.end;
             for gap in gaps.iter().filter(|gap| overlaps(gap)) {
                 searchable.gaps.push(repository.gap(&timeline.id, *gap).await?);
@@ -76,11 +74,8 @@ impl Searchable {
             let from = ClusterTime { t: range.begin.t.saturating_sub(LOOK_BACK), i: 0 };
             let needed = |slice: &&Range| slice.end > from && slice.begin < range.end;
             let needed: Vec<Range> = slices.iter().filter(needed).copied().collect();
-            let later = all[number + 1..].iter().filter(|later| later.timeline.history == timeline.history);
-            let again = merged(later.flat_map(CapturedTimeline::stretches));
-            searchable.slices.push((repository.slices(&timeline.id, &needed, identities.cloned()).await?, again));
+            searchable.slices.push(repository.slices(&timeline.id, &needed, identities.cloned()).await?);
         }
-        searchable.stretches = merged(searchable.stretches);
         Ok(searchable)
     }
 
@@ -96,10 +91,10 @@ impl Searchable {
         progress: &Progress,
         mut found: impl FnMut(ClusterTime, &Operation<'_>) -> Result<()>,
     ) -> Result<Searched> {
-        let records = self.slices.iter().flat_map(|(slices, _)| slices.records());
+        let records = self.slices.iter().flat_map(SliceReader::records);
         progress.expect(records.map(|record| record.bytes_raw).sum());
         let mut searched = Searched::default();
-        for (slices, again) in &self.slices {
+        for slices in &self.slices {
             let mut changes = Changes::new(Shown::At(ClusterTime { t: 0, i: 0 }));
             let mut read = std::pin::pin!(slices.read());
             while let Some((record, entries)) = read.try_next().await? {
@@ -109,10 +104,8 @@ impl Searchable {
                     if time > criteria.range.end {
                         break;
                     }
-                    let counts = time > criteria.range.begin
-                        && !again.iter().any(|range| time > range.begin && time <= range.end);
                     searched
-                        .take(criteria, &mut changes, entry, (time, counts), &mut found)
+                        .take(criteria, &mut changes, entry, time, &mut found)
                         .map_err(|error| error.context(format!("at {time}")))?;
                 }
                 progress.add(record.entries, record.bytes_raw, record.object.size);
@@ -128,12 +121,12 @@ impl Searched {
         criteria: &Criteria,
         changes: &mut Changes,
         entry: &bson::RawDocument,
-        (time, counts): (ClusterTime, bool),
+        time: ClusterTime,
         found: &mut impl FnMut(ClusterTime, &Operation<'_>) -> Result<()>,
     ) -> Result<()> {
         let wanted = |operation: &Operation<'_>| Ok(if criteria.fits(operation)? { Fate::Wanted } else { Fate::Gone });
         let mut counted = changes.take(entry, time, wanted)?;
-        if !counts {
+        if time <= criteria.range.begin {
             return Ok(());
         }
         self.entries += 1;

@@ -9,10 +9,9 @@ use crate::format::oplog::{History, Timeline};
 use crate::format::{ClusterTime, TimelineId, VERSION};
 use crate::mongo::oplog::{self, SourceHistory};
 use crate::mongo::{Node, oplog::has_entry};
-use crate::repository::CapturedTimeline;
 
-/// What lies between the times of two timelines at least.
-const NEXT: SignedDuration = SignedDuration::from_secs(1);
+/// What lies between the times of two timelines at least: their ids tell whole seconds.
+const BETWEEN_TIMELINES: SignedDuration = SignedDuration::from_secs(1);
 
 /// Where reading begins, and what must be recorded first.
 pub(super) struct Start {
@@ -38,17 +37,12 @@ pub(super) async fn find(context: &CaptureContext) -> Result<Start> {
     let node = context.deployment.node_to_tail(&context.settings.preference).await?;
     let found = oplog::history(&context.deployment, &node).await?;
     let captured = context.repository.captured().await?;
-    let Some(last) = captured.last() else {
+    let Some(last) = captured.into_iter().next_back() else {
         return begin(context, &node, found, "it is the first one".into(), None).await;
     };
     let (end, timeline) = (last.end(), last.timeline.clone());
     if let Some(cause) = difference(&timeline.history, &found) {
         return begin(context, &node, found, cause, Some((timeline, end))).await;
-    }
-    if let Some(at) = missed_beginning(context, &node, &captured).await? {
-        let cause = "a backup that was being taken when the one before began leads on from here".into();
-        let timeline = follow(context, timeline.history.clone(), at, cause, Some(&timeline));
-        return Ok(Start { timeline, is_new: true, behind_backup: true, after: at });
     }
     // They are there, unless a capture was killed that had only just begun the timeline.
     let begin = last.slices.first().map_or(timeline.begin, |slice| slice.begin);
@@ -92,7 +86,8 @@ pub(super) async fn begin(
     Ok(Start { timeline, is_new: true, behind_backup, after: at })
 }
 
-/// Returns a timeline that follows another. By its time it does so even where a clock was set back meanwhile.
+/// Returns a timeline that follows another. By its time it does so even where a clock was set back meanwhile: the newest is gone on
+/// with.
 fn follow(
     context: &CaptureContext,
     history: History,
@@ -101,8 +96,8 @@ fn follow(
     before: Option<&Timeline>,
 ) -> Timeline {
     let now = context.clock.now();
-    let earliest = before.and_then(|before| before.started_at.checked_add(NEXT).ok());
-    let started_at = earliest.map_or(now, |earliest| now.max(earliest));
+    let behind = before.and_then(|before| before.started_at.checked_add(BETWEEN_TIMELINES).ok());
+    let started_at = behind.map_or(now, |behind| now.max(behind));
     Timeline {
         format: Timeline::FORMAT.into(),
         version: VERSION,
@@ -140,52 +135,15 @@ pub(super) async fn useful_beginning(
         .filter_map(|manifest| manifest.replay_from)
         .collect();
     points.retain(|point| after.is_none_or(|after| *point > after));
-    if let Some(at) = first_there(node, points).await? {
-        return Ok(Beginning { at, behind_backup: true });
+    points.sort();
+    for point in points {
+        if has_entry(node, point.into()).await? {
+            return Ok(Beginning { at: point, behind_backup: true });
+        }
     }
     let now = oplog::replay_begin(&context.deployment, node).await?;
     let now = now.ok_or_else(|| Error::failed("the source belongs to no replica set any more"))?;
     Ok(Beginning { at: now.into(), behind_backup: false })
-}
-
-/// Returns where the newest timeline had better begun: where no backup leads into it, and one that was being taken when it began
-/// does from there on, of which the repository did not show anything then. None where the oplog does not have that any more.
-async fn missed_beginning(
-    context: &CaptureContext,
-    node: &Node,
-    captured: &[CapturedTimeline],
-) -> Result<Option<ClusterTime>> {
-    let Some(last) = captured.last() else { return Ok(None) };
-    let (begin, history) = (last.unbroken_from(), &last.timeline.history);
-    let listing = context.repository.list().await?;
-    // The one that leads on may be among those that the store does not show just now; there is time until the next start.
-    if listing.check_answered().is_err() {
-        return Ok(None);
-    }
-    let of_set = listing.manifests().filter(|manifest| is_of(manifest, &history.replica_set_id));
-    let mut points: Vec<ClusterTime> = of_set.filter_map(Manifest::leads_on).map(|(_, from)| from).collect();
-    if points.iter().any(|point| *point >= begin) {
-        return Ok(None);
-    }
-    // What another version has written belongs to no timeline of this one.
-    let other_version = captured.iter().filter(|other| {
-        let other = &other.timeline.history;
-        other.replica_set_id == history.replica_set_id && other != history
-    });
-    let earliest = other_version.map(CapturedTimeline::end).max();
-    points.retain(|point| earliest.is_none_or(|earliest| *point >= earliest));
-    first_there(node, points).await
-}
-
-/// Returns the earliest of some moments whose entries a node's oplog still has.
-async fn first_there(node: &Node, mut moments: Vec<ClusterTime>) -> Result<Option<ClusterTime>> {
-    moments.sort();
-    for moment in moments {
-        if has_entry(node, moment.into()).await? {
-            return Ok(Some(moment));
-        }
-    }
-    Ok(None)
 }
 
 fn is_of(manifest: &Manifest, replica_set_id: &str) -> bool {

@@ -17,9 +17,9 @@ const STUCK: Duration = Duration::from_mins(2);
 /// How often a sign is given while something is waited for.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// How long is waited for capture to know where it begins, and how often that is looked at.
-const SETTLES: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(50);
+/// How long capture is waited for to find where it begins, and how often that is looked at.
+const BEGINS_WITHIN: Duration = Duration::from_secs(20);
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// Shared by everything in the process; clones are the same board.
 #[derive(Debug, Clone)]
@@ -40,8 +40,8 @@ pub struct Notes {
     pub status: Option<Arc<Status>>,
     /// Whether capture follows the oplog; none where it is not to.
     pub capture_runs: Option<bool>,
-    /// Whether capture has found out where it begins, or has ended without.
-    pub capture_is_settled: bool,
+    /// Whether capture has found where it begins since this process leads.
+    pub capture_has_begun: bool,
     /// How far the server's oplog reaches back, in seconds.
     pub oplog_window: Option<u64>,
     /// What is wrong in this process, by key: what the repository cannot tell.
@@ -67,7 +67,7 @@ impl Board {
             stands_by: false,
             status: None,
             capture_runs: None,
-            capture_is_settled: false,
+            capture_has_begun: false,
             oplog_window: None,
             troubles: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -105,18 +105,15 @@ impl Board {
         notes.capture_runs = is_wanted.then(|| notes.capture_runs.unwrap_or_default());
     }
 
-    /// Notes that capture does not run.
-    pub fn capture_ended(&self) {
-        let mut notes = self.notes();
-        (notes.capture_runs, notes.capture_is_settled) = (Some(false), true);
-    }
-
-    /// Waits until capture, where there is to be one, knows where it begins, for [`SETTLES`] at most.
-    pub async fn capture_is_settled(&self) {
+    /// Waits until capture, where there is to be one, has found where it begins, for [`BEGINS_WITHIN`] at most.
+    pub async fn until_capture_has_begun(&self) {
         let since = Instant::now();
-        let is_settled = |notes: &Notes| notes.capture_runs.is_none() || notes.capture_is_settled;
-        while !is_settled(&self.notes()) && since.elapsed() < SETTLES {
-            tokio::time::sleep(LOOK).await;
+        let has_begun = |notes: &Notes| notes.capture_runs.is_none() || notes.capture_has_begun;
+        while !has_begun(&self.notes()) && since.elapsed() < BEGINS_WITHIN {
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
+        if !has_begun(&self.notes()) {
+            tracing::warn!("taking a backup although capture has not begun: another may be needed soon");
         }
     }
 
@@ -139,7 +136,7 @@ impl Board {
         let mut notes = self.notes();
         notes.leads = false;
         notes.capture_runs = notes.capture_runs.map(|_| false);
-        notes.capture_is_settled = false;
+        notes.capture_has_begun = false;
         notes.troubles.clear();
         notes.running.clear();
         notes.open_alerts.clear();

@@ -114,7 +114,7 @@ impl Supervisor {
             let outcome = task
                 .await
                 .unwrap_or_else(|panic| Err(Error::failed("capture ended by a fault in Regrow").caused_by(panic)));
-            self.leader.board.capture_ended();
+            self.leader.board.notes().capture_runs = Some(false);
             let Err(error) = outcome else { return };
             if stop.is_cancelled() {
                 tracing::warn!(%error, "capture was stopped with something in hand; the next one reads it again");
@@ -200,7 +200,7 @@ fn note(event: &CaptureEvent, board: &Board, requests: &mpsc::Sender<Request>, c
         ask(requests, Request::Record(Event::Gap { timeline, range, cause }));
     }
     if matches!(event, CaptureEvent::Resumed(_) | CaptureEvent::NewTimeline { .. }) {
-        board.notes().capture_is_settled = true;
+        board.notes().capture_has_begun = true;
     }
     if event.asks_for_backup() {
         ask(requests, Request::Backup(clock.now()));

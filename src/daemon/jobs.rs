@@ -106,7 +106,7 @@ impl Bench {
         let destination = Destination { repository: &repository, recipients: settings.recipients.as_ref() };
         let planned = async {
             // From a moment before that no oplog would lead on, and another backup would have to be taken at once.
-            board.capture_is_settled().await;
+            board.until_capture_has_begun().await;
             let deployment = Deployment::connect(&settings.source_uri).await?.reading_from(member);
             let increments = settings.config.increments(kind)?;
             let (request, with) = (request.clone(), (&clock, &random));

@@ -7,7 +7,7 @@ use mongodb::{Client, Collection};
 use serde_json::Value;
 
 use super::{capture_up_to_now, is_the_oplog, listed, start, workspace};
-use crate::harness::{self, Options, fail_point};
+use crate::harness::{self, Options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oplog_that_rolled_over_is_a_gap_that_is_shown_and_not_restored_into() {
@@ -114,45 +114,6 @@ async fn capture_begins_where_a_backup_leads_on() {
     let window = listed(&workspace)["recovery_window"].clone();
     assert_eq!(window.as_array().unwrap().len(), 1, "{window}");
     assert_ne!(window[0]["begin"], window[0]["end"], "what was written before capture began is in it");
-}
-
-/// Whose moment lies before what is captured: the repository showed nothing of it when capture began.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_that_was_being_taken_when_capture_began_is_led_on_from_all_the_same() {
-    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
-    let (client, workspace) = (servers.client().await, workspace(&servers));
-    let orders = client.database("shop").collection::<Document>("orders");
-    // More than one answer of the server holds.
-    let large = (0..40).map(|id| doc! { "_id": id, "weight": "x".repeat(1024 * 1024) });
-    orders.insert_many(large).await.unwrap();
-
-    let before = fail_point::hold(&client, "getMore", 0, Duration::from_secs(5)).await;
-    let backup = workspace.regrow(["backup"]).spawn();
-    fail_point::wait_until_held(&client, before).await;
-    backup.signal("STOP");
-    fail_point::let_go(&client).await;
-    orders.insert_one(doc! { "_id": "while it was taken" }).await.unwrap();
-    let said = workspace.run(["capture", "--once"]).exits(0).stderr;
-    assert!(said.contains("take a backup now"), "nobody knows of one: {said}");
-    orders.insert_one(doc! { "_id": "captured twice" }).await.unwrap();
-    capture_up_to_now(&workspace);
-    backup.signal("CONT");
-    tokio::task::spawn_blocking(|| backup.wait().exits(0)).await.unwrap();
-
-    orders.insert_one(doc! { "_id": "behind it" }).await.unwrap();
-    let said = workspace.run(["capture", "--once"]).exits(0).stderr;
-    assert!(said.contains("leads on from here") && !said.contains("take a backup now"), "{said}");
-    let window = listed(&workspace)["recovery_window"].clone();
-    assert_eq!(window.as_array().unwrap().len(), 1, "{window}");
-    workspace.run(["restore", "--at", "latest", "--map", "shop=again", "--confirm", "rs0"]).exits(0);
-    assert_eq!(client.database("again").collection::<Document>("orders").count_documents(doc! {}).await.unwrap(), 43);
-    let said = workspace.run(["capture", "--once"]).exits(0).stderr;
-    assert!(!said.contains("timeline"), "it begins once: {said}");
-    let found: Value = workspace.run(["oplog", "--json", "--op", "i", "--ns", "shop.orders"]).exits(0).json();
-    let found: Vec<&str> =
-        found["entries"].as_array().unwrap().iter().map(|entry| entry["o"]["_id"].as_str().unwrap()).collect();
-    assert_eq!(found, ["while it was taken", "captured twice", "behind it"]);
-    is_the_oplog(&workspace, &client).await;
 }
 
 #[test]
