@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import DATABASE, ROOT, MongoTools, Regrow, in_a_folder, row, say, shop
+from bench import DATABASE, ROOT, MongoTools, Regrow, attempt, in_a_folder, row, say, shop
 from measuring import Server, machine, new_server, run
 
 WRITERS = ROOT / "target/release/examples/writers"
@@ -61,21 +61,26 @@ def compare(contenders: list, source: Server, options: argparse.Namespace) -> st
     command = [WRITERS, f"--database={WRITTEN}", f"--documents={ENDLESS}", "--phases"]
     command += [f"--writers={options.writers}", f"--pace={options.pace}"]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    took = {contender.backup_name: [] for contender in contenders}
+    took = {contender: [] for contender in contenders}
     with subprocess.Popen(command, env={"MONGODB_URI": source.uri}, **streams) as writers:
         for number in range(options.runs):
-            for contender in contenders:
+            for contender in list(took):
                 writers.stdin.write(f"{contender.backup_name}\n")
                 writers.stdin.flush()
-                took[contender.backup_name].append(repeat(contender, source, options.seconds))
-                say(f"{number + 1}: beside {contender.backup_name}")
+                once = attempt(repeat, contender, source, options.seconds, name=contender.backup_name)
+                if once:
+                    say(f"{number + 1}: beside {contender.backup_name}: {once:.1f} s")
+                    took[contender].append(once)
+                else:
+                    del took[contender]
         phases = json.loads(writers.communicate()[0])["phases"]
-    alone = contenders[0].backup_name
+    alone = contenders[0]
     lines = [row("beside", ["operations", "p50 ms", "p99 ms", "p99, ratio", "backup s"]), row("---", ["--:"] * 5)]
-    for name, times in took.items():
-        slowest, ratio = phases[name]["p99_ms"], phases[name]["p99_ms"] / phases[alone]["p99_ms"]
-        cells = [str(phases[name]["operations"]), f"{phases[name]['p50_ms']:.2f}", f"{slowest:.1f}", f"**{ratio:.2f} ×**"]
-        lines.append(row(name, [*cells, "" if name == alone else f"{statistics.median(times):.1f}"]))
+    for contender, times in took.items():
+        phase, slowest = phases[contender.backup_name], phases[contender.backup_name]["p99_ms"]
+        ratio = slowest / phases[alone.backup_name]["p99_ms"]
+        cells = [str(phase["operations"]), f"{phase['p50_ms']:.2f}", f"{slowest:.1f}", f"**{ratio:.2f} ×**"]
+        lines.append(row(contender.backup_name, [*cells, "" if contender is alone else f"{statistics.median(times):.1f}"]))
     return "\n".join(lines)
 
 

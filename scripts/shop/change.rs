@@ -3,6 +3,7 @@
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
+use mongodb::action::{Action, Aggregate};
 use mongodb::error::Result;
 use mongodb::options::Hint;
 
@@ -18,13 +19,12 @@ pub async fn change(database: &Database, share: f64, within: f64) -> Result<u64>
     for name in names.iter().filter(|name| !name.starts_with("system.")) {
         let collection = database.collection::<Document>(name);
         let documents = collection.estimated_document_count().await?;
-        let newest = doc! { "$limit": part(documents, within.max(share)) };
-        let sample = doc! { "$sample": { "size": part(documents, share) } };
         // Among all of them the server finds random ones without reading all.
-        let chosen = if within < 1.0 { vec![newest, sample] } else { vec![sample] };
-        let ids = chosen.into_iter().chain([doc! { "$project": { "_id": 1 } }]);
-        let newest_first = Hint::Keys(doc! { "$natural": -1 });
-        let sample = collection.aggregate(ids).hint(newest_first).await?;
+        let newest = (within < 1.0).then(|| doc! { "$limit": part(documents, within.max(share)) });
+        let newest_first = newest.as_ref().map(|_| Hint::Keys(doc! { "$natural": -1 }));
+        let sample = [doc! { "$sample": { "size": part(documents, share) } }, doc! { "$project": { "_id": 1 } }];
+        let sample = collection.aggregate(newest.into_iter().chain(sample));
+        let sample = sample.optional(newest_first, Aggregate::hint).await?;
         let found: Vec<Document> = sample.try_collect().await?;
         let ids: Vec<Bson> = found.into_iter().filter_map(|mut found| found.remove("_id")).collect();
         for ids in ids.chunks(BATCH) {

@@ -77,28 +77,16 @@ pub(super) async fn begin(
     })?;
     let (replica_set, replica_set_id) = (found.replica_set, found.replica_set_id);
     let history = History { replica_set, replica_set_id, feature_compatibility_version: version };
-    let same_set = before.as_ref().filter(|(timeline, _)| timeline.history.replica_set_id == history.replica_set_id);
-    let Beginning { at, behind_backup } = match same_set {
-        Some((_, end)) if has_entry(node, (*end).into()).await? => Beginning { at: *end, behind_backup: false },
+    // The newest timeline is gone on with: by its time it is that also where a clock was set back meanwhile.
+    let earliest = before.as_ref().and_then(|(last, _)| last.started_at.checked_add(BETWEEN_TIMELINES).ok());
+    let same_set = before.filter(|(timeline, _)| timeline.history.replica_set_id == history.replica_set_id);
+    let Beginning { at: begin, behind_backup } = match same_set {
+        Some((_, end)) if has_entry(node, end.into()).await? => Beginning { at: end, behind_backup: false },
         _ => useful_beginning(context, node, &history.replica_set_id, None).await?,
     };
-    let timeline = follow(context, history, at, cause, before.as_ref().map(|(timeline, _)| timeline));
-    Ok(Start { timeline, is_new: true, behind_backup, after: at })
-}
-
-/// Returns a timeline that follows another. By its time it does so even where a clock was set back meanwhile: the newest is gone on
-/// with.
-fn follow(
-    context: &CaptureContext,
-    history: History,
-    begin: ClusterTime,
-    cause: String,
-    before: Option<&Timeline>,
-) -> Timeline {
     let now = context.clock.now();
-    let behind = before.and_then(|before| before.started_at.checked_add(BETWEEN_TIMELINES).ok());
-    let started_at = behind.map_or(now, |behind| now.max(behind));
-    Timeline {
+    let started_at = earliest.map_or(now, |earliest| now.max(earliest));
+    let timeline = Timeline {
         format: Timeline::FORMAT.into(),
         version: VERSION,
         repository: context.repository.id().clone(),
@@ -108,7 +96,8 @@ fn follow(
         begin,
         started_at,
         cause,
-    }
+    };
+    Ok(Start { timeline, is_new: true, behind_backup, after: begin })
 }
 
 /// A moment to begin at.

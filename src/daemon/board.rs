@@ -107,12 +107,13 @@ impl Board {
 
     /// Waits until capture, where there is to be one, has found where it begins, for [`BEGINS_WITHIN`] at most.
     pub async fn until_capture_has_begun(&self) {
-        let since = Instant::now();
         let has_begun = |notes: &Notes| notes.capture_runs.is_none() || notes.capture_has_begun;
-        while !has_begun(&self.notes()) && since.elapsed() < BEGINS_WITHIN {
-            tokio::time::sleep(LOOKS_EVERY).await;
-        }
-        if !has_begun(&self.notes()) {
+        let begun = async {
+            while !has_begun(&self.notes()) {
+                tokio::time::sleep(LOOKS_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(BEGINS_WITHIN, begun).await.is_err() {
             tracing::warn!("taking a backup although capture has not begun: another may be needed soon");
         }
     }

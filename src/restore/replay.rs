@@ -181,7 +181,7 @@ impl<'a> Lanes<'a> {
             return self.restore.writes.run(async move { load::empty(&database, &name).await }).await;
         }
         // Those whose _id this program cannot read, such as text that is not UTF-8, share a lane.
-        let id = operation.document_id().map(document_key).filter(|_| !place.one_lane);
+        let id = operation.document_id().filter(|_| !place.one_lane).map(document_key);
         let way = if place.one_lane { place.key } else { id.unwrap_or_default() };
         let number = usize::try_from(way % LANES).unwrap_or_default();
         if operation.kind != OperationKind::Delete && load::has_empty_timestamp(operation.o) {

@@ -7,62 +7,58 @@ use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf};
 
 /// What an operation does to its document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
+enum Effect<'a> {
     Insert,
     Replacement,
     /// A `$v: 2` update: it says what changes.
-    Diff,
+    Diff(&'a RawDocument),
     /// An update in a form that is not looked into.
     OtherUpdate,
     Delete,
 }
 
-impl Effect {
-    fn of(operation: &RawDocument) -> Self {
-        match operation.get_str("op") {
-            Ok("i") => Self::Insert,
-            Ok("d") => Self::Delete,
-            _ if diff(operation).is_some() => Self::Diff,
-            _ if changes(operation).is_some_and(is_replacement) => Self::Replacement,
+impl<'a> Effect<'a> {
+    fn of(operation: &'a RawDocument) -> Self {
+        match (operation.get_str("op"), operation.get_document("o")) {
+            (Ok("i"), _) => Self::Insert,
+            (Ok("d"), _) => Self::Delete,
+            (_, Ok(changes)) => Self::of_update(changes),
             _ => Self::OtherUpdate,
         }
     }
 
-    fn is_update(self) -> bool {
-        matches!(self, Self::Replacement | Self::Diff | Self::OtherUpdate)
+    fn of_update(changes: &'a RawDocument) -> Self {
+        match (changes.get("$v"), changes.get_document("diff")) {
+            (Ok(Some(RawBsonRef::Int32(2))), Ok(diff)) => Self::Diff(diff),
+            _ if is_replacement(changes) => Self::Replacement,
+            _ => Self::OtherUpdate,
+        }
+    }
+
+    fn is_update(&self) -> bool {
+        !matches!(self, Self::Insert | Self::Delete)
     }
 }
 
 /// Whether two operations are on the same document of the same collection.
 pub(super) fn are_of_one_document(one: &RawDocument, other: &RawDocument) -> bool {
-    let namespace = |operation: &RawDocument| operation.get_str("ns").ok().map(str::to_owned);
-    id(one).is_some() && id(one) == id(other) && namespace(one) == namespace(other)
+    let (of_one, of_other) = (id(one), id(other));
+    of_one.is_some() && of_one == of_other && one.get_str("ns").ok() == other.get_str("ns").ok()
 }
 
 /// Returns how many of the last operations on a document, of those that count, are needless before `next`.
 pub(super) fn needless<'a>(before: impl DoubleEndedIterator<Item = &'a RawDocumentBuf>, next: &RawDocument) -> usize {
-    let mut latest_first = before.rev();
+    let mut latest_first = before.rev().map(|operation| Effect::of(operation));
     match Effect::of(next) {
         Effect::Delete => latest_first.count(),
         // Not the insert: what it replaces must be there.
-        Effect::Replacement => latest_first.take_while(|operation| Effect::of(operation).is_update()).count(),
-        Effect::Diff => {
-            let same = latest_first.next().and_then(|last| diff(last)).zip(diff(next));
-            usize::from(same.is_some_and(|(last, next)| set_the_same_fields(last, next)))
-        }
+        Effect::Replacement => latest_first.take_while(Effect::is_update).count(),
+        Effect::Diff(next) => match latest_first.next() {
+            Some(Effect::Diff(last)) if set_the_same_fields(last, next) => 1,
+            _ => 0,
+        },
         Effect::Insert | Effect::OtherUpdate => 0,
     }
-}
-
-fn changes(operation: &RawDocument) -> Option<&RawDocument> {
-    operation.get_document("o").ok()
-}
-
-fn diff(operation: &RawDocument) -> Option<&RawDocument> {
-    let changes = changes(operation).filter(|_| operation.get_str("op").is_ok_and(|kind| kind == "u"))?;
-    let is_second = matches!(changes.get("$v"), Ok(Some(RawBsonRef::Int32(2))));
-    changes.get_document("diff").ok().filter(|_| is_second)
 }
 
 /// Whether this is the document as a whole: what changes parts of it begins with a dollar sign.
