@@ -117,7 +117,7 @@ enum Command {
     Show(show::Arguments),
     /// Restore a backup, or some of its collections
     #[command(after_help = restore::HELP)]
-    Restore(restore::Arguments),
+    Restore(Box<restore::Arguments>),
     /// Compare a backup with the live database: what was added, removed or changed since
     #[command(after_help = diff::HELP)]
     Diff(diff::Arguments),
@@ -229,7 +229,7 @@ async fn dispatch(arguments: Arguments, clock: Clock, stores: Stores, targets: T
         Command::Capture(arguments) => capture::run(&session, &arguments).await,
         Command::List => list::run(&session).await,
         Command::Show(arguments) => show::run(&session, &arguments).await,
-        Command::Restore(arguments) => Box::pin(restore::run(&session, arguments)).await,
+        Command::Restore(arguments) => Box::pin(restore::run(&session, *arguments)).await,
         Command::Diff(arguments) => Box::pin(diff::run(&session, &arguments)).await,
         Command::Export(arguments) => Box::pin(export::run(&session, &arguments)).await,
         Command::Oplog(arguments) => oplog::run(&session, &arguments).await,

@@ -77,6 +77,9 @@ pub(super) struct Arguments {
     /// Restore only these namespaces: db, db.collection, db.* (may be repeated)
     #[arg(long = "ns", value_name = "PATTERN", conflicts_with = "later")]
     patterns: Vec<String>,
+    /// Restore all but these namespaces (may be repeated)
+    #[arg(long, value_name = "PATTERN", conflicts_with = "later")]
+    except: Vec<String>,
     /// Restore under another name: db=other, db.collection=other.collection or db.*=other.* (may be repeated)
     #[arg(long = "map", value_name = "FROM=TO", conflicts_with = "later")]
     maps: Vec<String>,

@@ -34,6 +34,8 @@ const REPLAYED_PER_SECOND: u64 = 18_000;
 pub struct RestoreRequest {
     /// The namespaces to restore; none means all of them.
     pub patterns: Vec<NamespacePattern>,
+    /// Those of them that are left out.
+    pub except: Vec<NamespacePattern>,
     /// New names.
     pub maps: Vec<NamespaceMap>,
     /// Whether users and roles are restored too.
@@ -46,6 +48,14 @@ pub struct RestoreRequest {
     pub only: Option<Only>,
     /// What of it is needed first.
     pub first: First,
+}
+
+impl RestoreRequest {
+    /// Whether a namespace is to be restored, by the name that it has at the source.
+    fn chooses(&self, db: &str, name: &str) -> bool {
+        let is_left_out = self.except.iter().any(|pattern| pattern.matches(db, name));
+        NamespacePattern::any(&self.patterns, db, name) && !is_left_out
+    }
 }
 
 /// Which of the backup's namespaces are loaded, read back and indexed before others.
@@ -194,10 +204,14 @@ impl RestorePlan {
         let matches = |pattern: &NamespacePattern| {
             catalog.collections.iter().any(|record| pattern.matches(&record.db, &record.name))
         };
-        if let Some(pattern) = request.patterns.iter().find(|pattern| !matches(pattern)) {
+        if let Some(pattern) = request.patterns.iter().chain(&request.except).find(|pattern| !matches(pattern)) {
             return Err(nothing_matches(pattern, &manifest, recovery.as_ref()));
         }
         let mut items = items(catalog.collections, request)?;
+        if items.is_empty() && !request.except.is_empty() {
+            return Err(Error::not_found("--except leaves nothing to restore")
+                .with_hint("nothing was changed; leave out less, or choose more with --ns"));
+        }
         items.sort_by_key(|item| std::cmp::Reverse(item.bytes));
         let left_out = if request.only.is_some() { leave_out(&mut items)? } else { Vec::new() };
         check_names(&items)?;
@@ -222,7 +236,8 @@ impl RestorePlan {
     /// Whether all of the backup is restored.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.request.patterns.is_empty() && self.request.only.is_none()
+        let RestoreRequest { patterns, except, only, .. } = &self.request;
+        patterns.is_empty() && except.is_empty() && only.is_none()
     }
 
     /// Returns the moment whose state will be restored; none where the backup shows no single one.
@@ -334,8 +349,7 @@ fn items(records: Vec<CollectionRecord>, request: &RestoreRequest) -> Result<Vec
         records.into_iter().partition(|record| record.kind == CollectionKind::Buckets);
     let mut buckets: HashMap<_, _> =
         buckets.into_iter().map(|record| ((record.db.clone(), record.name.clone()), record)).collect();
-    let chosen =
-        visible.into_iter().filter(|record| NamespacePattern::any(&request.patterns, &record.db, &record.name));
+    let chosen = visible.into_iter().filter(|record| request.chooses(&record.db, &record.name));
     let chosen = chosen.filter(|record| !is_staged(&record.name));
     chosen
         .map(|record| {

@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::format::ClusterTime;
 use crate::format::layout;
-use crate::pattern::{NamespaceMap, NamespacePattern};
 use crate::policy::history::Soundness;
 use crate::repository::{EvidenceLog, Repository, SegmentReader};
 use crate::restore::{First, Remarks, RestorePlan, RestoreRequest, Way, Ways};
@@ -39,8 +38,9 @@ impl Asked {
             (None, None, None) => return Err(Error::new(Kind::Usage, "neither a backup nor a time is given")),
         };
         let request = RestoreRequest {
-            patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<Vec<NamespacePattern>>>()?,
-            maps: arguments.maps.iter().map(|text| text.parse()).collect::<Result<Vec<NamespaceMap>>>()?,
+            patterns: arguments.patterns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            except: arguments.except.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            maps: arguments.maps.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             accounts: arguments.users,
             replace: arguments.existing.replace,
             keep_old: arguments.existing.keep_old,

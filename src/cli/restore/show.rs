@@ -110,6 +110,10 @@ pub(super) fn plan(session: &Session, shown: &Shown<'_>) {
     if plan.items.len() > MAX_NAMED {
         session.say(format_args!("    and {} more", plan.items.len() - MAX_NAMED));
     }
+    if !plan.request.except.is_empty() {
+        let except: Vec<String> = plan.request.except.iter().map(ToString::to_string).collect();
+        session.say(format_args!("  left out by --except: {}", except.join(", ")));
+    }
     replacement(session, shown);
     warnings(session, shown);
     session.say(format_args!("  {}", shown.estimate.in_words()));

@@ -17,6 +17,9 @@ pub struct Record {
     pub moment: Option<ClusterTime>,
     /// The chosen namespaces, as patterns.
     pub patterns: Vec<String>,
+    /// Those of them that are left out, as patterns.
+    #[serde(default)]
+    pub except: Vec<String>,
     /// The new names, as maps.
     pub maps: Vec<String>,
     /// Whether users and roles are restored.
@@ -40,11 +43,12 @@ impl Record {
     #[must_use]
     pub fn of(plan: &RestorePlan, moment: Option<ClusterTime>) -> Self {
         // What comes first is asked for anew by whoever goes on.
-        let RestoreRequest { patterns, maps, accounts, replace, keep_old, only, first: _ } = &plan.request;
+        let RestoreRequest { patterns, except, maps, accounts, replace, keep_old, only, first: _ } = &plan.request;
         Self {
             backup: plan.manifest.id.clone(),
             moment,
             patterns: patterns.iter().map(ToString::to_string).collect(),
+            except: except.iter().map(ToString::to_string).collect(),
             maps: maps.iter().map(ToString::to_string).collect(),
             accounts: *accounts,
             replace: *replace,
@@ -62,6 +66,7 @@ impl Record {
     pub fn request(&self) -> Result<RestoreRequest> {
         Ok(RestoreRequest {
             patterns: self.patterns.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            except: self.except.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             maps: self.maps.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             accounts: self.accounts,
             replace: self.replace,

@@ -83,6 +83,28 @@ async fn what_is_named_or_has_the_shortest_objective_comes_first() {
 }
 
 #[tokio::test]
+async fn what_is_left_out_is_shown_and_not_restored() {
+    let shop = Shop::new().await;
+    let (db, target) = (&shop.db, format!("{}_orders", shop.db));
+    let (map, archives) = (format!("{db}={target}"), format!("{db}.archive_*"));
+    let restore = ["restore", "latest", "--map", &map, "--confirm", "rs0", "--except"];
+    let with = |arguments: &[&str]| shop.workspace.run([&restore, arguments].concat());
+
+    let shown = with(&[&archives, "--dry-run"]).exits(0).stderr;
+    assert!(shown.contains(&format!("  left out by --except: {archives}\n")), "{shown}");
+    let refused = with(&["no.such"]).exits(4).stderr;
+    assert!(refused.contains("holds no namespace that matches no.such"), "{refused}");
+    let refused = with(&[db, "--ns", &format!("{db}.orders")]).exits(4).stderr;
+    assert!(refused.contains("--except leaves nothing to restore"), "{refused}");
+    let names = shop.client.list_database_names().await.unwrap();
+    assert!(!names.contains(&target), "{names:?}");
+
+    with(&[&archives]).exits(0);
+    let names = shop.client.database(&target).list_collection_names().await.unwrap();
+    assert_eq!(names, ["orders"]);
+}
+
+#[tokio::test]
 async fn what_is_wanted_first_and_is_not_there_is_refused() {
     let shop = Shop::new().await;
     let map = format!("{}={}_again", shop.db, shop.db);

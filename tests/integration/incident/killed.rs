@@ -20,6 +20,7 @@ use regrow::storage::{Fault, Faulty, Storage};
 use serde_json::Value;
 
 use super::stage::Stage;
+use crate::contents::Contents;
 use crate::harness::{self, Options};
 use crate::small_backups::local;
 
@@ -165,6 +166,22 @@ async fn a_journal_of_a_newer_regrow_is_told_from_a_broken_one() {
     assert!(run.stderr.contains("was written by a newer Regrow\nhint: install a newer Regrow"), "{run:?}");
     journal.delete_one(doc! { "_id": 1_i64 }).await.unwrap();
     stage.restore(&["--undo", &id]).exits(0);
+}
+
+#[tokio::test]
+async fn what_is_left_out_stays_left_out_when_a_restore_is_gone_on_with() {
+    let servers = harness::own(&Options { parameters: vec!["enableTestCommands=1"], ..Options::default() });
+    let stage = Stage::new(&servers).await;
+    let (copy, db) = (format!("{}_copy", stage.db), &stage.db);
+    let (map, log, readings) = (format!("{db}={copy}"), format!("{db}.log"), format!("{db}.r*"));
+    let restore =
+        ["restore", &stage.backup, "--except", &log, "--except", &readings, "--map", &map, "--confirm", "rs0"];
+    killed_creating(&stage, &restore, 0).await;
+    let id = stage.unfinished()[0]["restore"].as_str().unwrap().to_owned();
+    stage.restore(&["--resume", &id]).exits(0);
+    let is_left_out = |name: &str| ["log", "readings", "system.buckets.readings"].contains(&name);
+    let expected = stage.good.renamed(|_, name| (!is_left_out(name)).then(|| (copy.clone(), name.to_owned())));
+    Contents::of_database(&stage.client, &copy).await.assert_equals(&expected);
 }
 
 /// What a run that was killed had sent arrives when the next one is about to do the same.
