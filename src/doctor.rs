@@ -31,7 +31,7 @@ use crate::codec::{Identities, Recipients, SigningKey};
 use crate::drill::TargetSettings;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
-use crate::mongo::Deployment;
+use crate::mongo::{Deployment, MemberChoice};
 use crate::policy::{Retention, Schedule};
 use crate::random::Random;
 use crate::repository::{Repository, Trust};
@@ -43,6 +43,8 @@ use crate::storage::Storage;
 pub struct Installation {
     /// What is backed up.
     pub source: Result<Secret>,
+    /// Which member of it is read.
+    pub member: Result<MemberChoice>,
     /// Where backups go.
     pub storage: Result<Arc<dyn Storage>>,
     /// The directory that is, if it is one.

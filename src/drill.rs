@@ -16,6 +16,8 @@ mod throwaway;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use futures_util::{FutureExt, StreamExt, stream};
+
 pub use finding::Finding;
 pub use query::{CheckQuery, Expectation};
 pub use target::TargetSettings;
@@ -28,18 +30,22 @@ use crate::format::catalog::Catalog;
 use crate::format::evidence::{CheckOutcome, DrillResult};
 use crate::format::manifest::Manifest;
 use crate::format::oplog::Range;
-use crate::mongo::Deployment;
 use crate::mongo::scratch as server;
+use crate::mongo::{Deployment, MemberChoice};
 use crate::policy::history::Soundness;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::repository::{Repository, SegmentReader};
 use crate::restore::{
-    self, Past, Restore, RestoreContext, RestorePlan, RestoreRequest, RestoreSummary, TargetState, Way, Ways,
+    self, Past, Restore, RestoreContext, RestoreItem, RestorePlan, RestoreRequest, RestoreSummary, TargetState, Way,
+    Ways,
 };
 use crate::secret::Secret;
 use source::{SourceDigests, Unknown};
 use target::Target;
+
+/// How many collections the target validates at once: each keeps one of its cores busy.
+const VALIDATED_AT_ONCE: usize = 4;
 
 /// What is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +70,8 @@ pub struct DrillContext<'a> {
     pub target: &'a TargetSettings,
     /// Where the backups come from; none where only the repository is left.
     pub source: Option<Secret>,
+    /// Which member of it is read.
+    pub member: MemberChoice,
     /// The team's own questions.
     pub queries: &'a [CheckQuery],
     /// The time.
@@ -101,7 +109,7 @@ pub async fn run(wanted: Wanted, context: &DrillContext<'_>, stop: impl Future<O
     let found = Find { found, took: begun.elapsed() };
     let source = match &context.source {
         // In a disaster it does not answer, and the drill shows all the more.
-        Some(uri) => Deployment::connect(uri).await.ok(),
+        Some(uri) => Deployment::connect(uri).await.ok().map(|source| source.reading_from(context.member.clone())),
         None => None,
     };
     let target = tokio::select! {
@@ -384,13 +392,22 @@ async fn compare(
 
 async fn validate(plan: &RestorePlan, target: &Target) -> Result<Finding> {
     let mut finding = Finding::about("validate", "the server finds documents and indexes sound");
-    for item in plan.items.iter().filter(|item| !item.is_view()) {
+    let items: Vec<&RestoreItem> = plan.items.iter().filter(|item| !item.is_view()).collect();
+    let what_is_wrong = |number: usize| errors(items[number], target).boxed();
+    let mut validated =
+        stream::iter(0..items.len()).map(what_is_wrong).buffered(VALIDATED_AT_ONCE).zip(stream::iter(&items));
+    while let Some((errors, item)) = validated.next().await {
+        let errors = errors?;
         finding.count();
-        let database = target.deployment.client().database(&item.db);
-        let errors = server::validate(&database, &item.data_name()).await?;
         if !errors.is_empty() {
             finding.fail(format!("{}: {}", item.record.namespace(), errors.join("; ")));
         }
     }
     Ok(finding)
+}
+
+/// Returns what the target finds wrong with a collection.
+async fn errors(item: &RestoreItem, target: &Target) -> Result<Vec<String>> {
+    let database = target.deployment.client().database(&item.db);
+    server::validate(&database, &item.data_name()).await
 }

@@ -51,6 +51,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<()> {
         identities: config.identities()?,
         target: &settings.target,
         source: config.source_uri().ok(),
+        member: config.source_member()?,
         queries: &settings.queries,
         clock: &session.clock,
         random: &session.random,

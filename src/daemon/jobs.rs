@@ -175,6 +175,7 @@ impl Bench {
             identities: settings.identities.clone(),
             target: &drill.target,
             source: Some(settings.source_uri.clone()),
+            member: settings.config.source_member()?,
             queries: &drill.queries,
             clock: &clock,
             random: &random,

@@ -25,13 +25,13 @@ const BAD_SKEW: i64 = 60_000;
 
 pub(super) async fn connect(installation: &Installation) -> (Check, Option<Deployment>) {
     let doing = doing("source", "connected to source.uri and asked what is there");
-    let uri = match &installation.source {
-        Err(error) => return (doing.failed(error), None),
-        Ok(uri) => uri,
+    let (uri, member) = match (&installation.source, &installation.member) {
+        (Err(error), _) | (_, Err(error)) => return (doing.failed(error), None),
+        (Ok(uri), Ok(member)) => (uri, member.clone()),
     };
     let deployment = match Deployment::connect(uri).await {
         Err(error) => return (doing.failed(&error), None),
-        Ok(deployment) => deployment,
+        Ok(deployment) => deployment.reading_from(member),
     };
     let check = match describe(&deployment).await {
         Ok(notes) => notes.end(doing),
@@ -47,6 +47,9 @@ async fn describe(deployment: &Deployment) -> Result<Notes> {
     let set = name.as_ref().map_or_else(|| "a standalone server".to_owned(), |name| format!("replica set {name}"));
     let addresses = deployment.addresses();
     notes.well(format!("MongoDB {version}, feature compatibility version {compatibility}, {set} at {addresses}"));
+    if let Some(chosen) = deployment.chosen_member().await? {
+        notes.well(format!("{} is the member that backups read", chosen.address));
+    }
     if compatibility == "unknown" {
         notes.warning(
             "the user may not read the feature compatibility version",

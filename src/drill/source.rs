@@ -1,6 +1,6 @@
 //! What the source itself had at the moment that is restored, as long as it can still show that.
 //!
-//! Reads only, and as a backup does: of a member that is no primary where there is one.
+//! Reads only, and as a backup does: of the member that was chosen, or else of one that is no primary where there is one.
 
 use std::collections::BTreeMap;
 

@@ -33,7 +33,10 @@ impl Deployment {
     }
 
     /// Returns the member that was chosen; none where any will do.
-    pub(super) async fn chosen_member(&self) -> Result<Option<Node>> {
+    ///
+    /// # Errors
+    /// When it cannot be read, or nobody is as was asked for.
+    pub async fn chosen_member(&self) -> Result<Option<Node>> {
         match &self.choice {
             MemberChoice::Any => Ok(None),
             MemberChoice::Preferred { preference, tags } => {

@@ -253,17 +253,25 @@ async fn a_chosen_member_is_read(servers: &Servers, db: &str, node: usize) {
     reconfigure(servers, tagged).await;
     let mut workspace = initialised(servers.uri());
     workspace.set("source.read_tags", toml::Table::from_iter([("use".to_owned(), "backup".into())]));
+    let folder = workspace.path("drills");
+    std::fs::create_dir(&folder).unwrap();
+    workspace.set("drill.mongod", servers.hosts()[0].argv[0].clone());
+    workspace.set("drill.folder", folder.to_str().unwrap());
     is_read(servers, &workspace, db, node).await;
     workspace.set("source.read_tags.use", "nothing").set("source.read_preference", "secondary");
     workspace.set("source.uri", format!("{}&serverSelectionTimeoutMS=1000", servers.uri()));
     let refused = workspace.run(["backup", "--ns", db]).exits(1);
     assert!(refused.stderr.contains("source.read_tags"), "{}", refused.stderr);
+    let found = workspace.run(["doctor"]);
+    assert!(found.code != 0 && found.stdout.contains("source.read_tags"), "{}", found.stdout);
 
     let hidden = of_node(&doc! { "hidden": true, "priority": 0 }, 2000);
     reconfigure(servers, hidden).await;
     workspace.unset("source.read_tags").unset("source.read_preference").set("source.uri", servers.uri());
     workspace.set("source.member", address.as_str());
     is_read(servers, &workspace, db, node).await;
+    let found = workspace.run(["doctor"]).stdout;
+    assert!(found.contains(&format!("{address} is the member that backups read")), "{found}");
     let other = harness::standalone().hosts()[0].address();
     workspace.set("source.member", other.as_str());
     let refused = workspace.run(["backup", "--ns", db]).exits(1);
@@ -293,11 +301,13 @@ async fn reconfigure(servers: &Servers, config: Document) {
 
 /// Takes a backup, and asks each member what it has been asked for.
 async fn is_read(servers: &Servers, workspace: &Workspace, db: &str, node: usize) {
-    let before = finds(servers, db).await;
-    back_up(workspace, &["--ns", db]);
-    let after = finds(servers, db).await;
-    let read: Vec<usize> = (0..before.len()).filter(|&other| after[other] > before[other]).collect();
-    assert_eq!(read, [node], "{before:?} {after:?}");
+    for command in [vec!["backup", "--ns", db], vec!["drill", "latest"]] {
+        let before = finds(servers, db).await;
+        workspace.run(&command).exits(0);
+        let after = finds(servers, db).await;
+        let read: Vec<usize> = (0..before.len()).filter(|&other| after[other] > before[other]).collect();
+        assert_eq!(read, [node], "{command:?}: {before:?} {after:?}");
+    }
 }
 
 /// Returns how many reads of the collections each member has noted so far, and lets it note them from now on.

@@ -21,6 +21,7 @@ pub(super) async fn gather(
     let (clock, random) = (session.clock.clone(), session.random.clone());
     Installation {
         source: config.source_uri(),
+        member: config.source_member(),
         // A person waits: what fails is told at once, and not tried again for minutes.
         storage: session.stores.open_unpatient(&config.file.repository, false).await,
         directory: config.file.repository.url.strip_prefix("file://").map(PathBuf::from),
