@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{DAILY, lead, on_disk, prepared, problems, schedule, status, stop};
 use crate::capture::histories::roll_over;
 use crate::capture::{Writer, is_the_oplog, on_disk as repository};
-use crate::harness::{self, Options, Running, Workspace};
+use crate::harness::{self, Options, Running, Topology, Workspace};
 
 /// How long the service takes at most to end.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -82,6 +82,42 @@ async fn after_a_gap_a_backup_is_taken_at_once() {
     assert!(!problems(&status).iter().any(|key| key.starts_with("gap")), "the backup closed it: {status}");
     let evidence = walk(&workspace.repository().join("evidence"));
     assert!(evidence.iter().any(|name| name.contains("-gap-")), "{evidence:?}");
+}
+
+/// Capture reads a secondary that makes it wait, and a backup takes its time: one that did not wait for capture would be of a moment
+/// from which no oplog leads on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_backup_is_not_ahead_of_a_capture_that_begins_slowly() {
+    let parameters = vec!["enableTestCommands=1"];
+    let servers =
+        harness::own(&Options { topology: Topology::ReplicaSet { nodes: 3 }, parameters, ..Options::default() });
+    let mut workspace = on_disk(&servers, &[("daily", &schedule(DAILY, "0 2 * * *"))]);
+    workspace.set("source.read_preference", "primary").set("oplog.read_preference", "secondary");
+    let (client, primary) = (servers.client().await, servers.primary().await);
+    let blocks = client.database("shop").collection::<Document>("blocks");
+    blocks.insert_many((0..60).map(|number| doc! { "_id": number, "text": "x".repeat(100_000) })).await.unwrap();
+    let mut held = Vec::new();
+    for node in 0..3 {
+        let member = servers.node_client(node).await;
+        // More of a collection than fits into one answer is asked for when the backup's moment has been chosen.
+        let (command, seconds) = if node == primary { ("getMore", 6) } else { ("find", 3) };
+        harness::fail_point::hold(&member, command, 0, Duration::from_secs(seconds)).await;
+        held.push(member);
+    }
+    let writer = Writer::start(&client, "shop");
+    let mut service = lead(&workspace);
+    service.wait_until_it_says("backup committed");
+    for member in &held {
+        harness::fail_point::let_go(member).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop(service);
+    writer.stop().await;
+    let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
+    let [range] = listed["recovery_window"].as_array().unwrap().as_slice() else { panic!("{listed}") };
+    let oldest = listed["backups"].as_array().unwrap().last().unwrap();
+    assert_eq!(range["begin"], oldest["cluster_time"], "{listed}");
+    assert!(range["begin"]["t"].as_u64() < range["end"]["t"].as_u64(), "the oplog leads on from it: {listed}");
 }
 
 fn walk(folder: &std::path::Path) -> Vec<String> {
