@@ -63,6 +63,23 @@ class Regrow:
         return [REGROW, "--config", self.config, "--no-progress", *arguments]
 
 
+class Drill:
+    """A drill of Regrow's newest backup, into a server that it starts for itself."""
+
+    restore_name = "`regrow drill`, from its server's start to its end"
+
+    def __init__(self, regrow: Regrow, source: Server):
+        folder = regrow.config.parent
+        self.config = folder / "drill.toml"
+        settings = f'[drill]\nmongod = "{source.mongod}"\nfolder = "{folder}"\n'
+        self.config.write_text(regrow.config.read_text() + settings)
+
+    def restore(self, target: Server) -> Cost:
+        # What else it costs cannot be told from what its server does.
+        wall = measure([[REGROW, "--config", self.config, "--no-progress", "drill", "latest"]], target).wall
+        return Cost(wall=wall, client_cpu=0, server_cpu=0, memory=0)
+
+
 class MongoTools:
     """mongodump and mongorestore with the flags that serve them best."""
 
@@ -130,15 +147,17 @@ class Benchmark:
             for tools in self.contenders:
                 if isinstance(tools, MongoTools) and self.options.only != "backup":
                     tools.make_archive(source)
+            with_drill = self.contenders if self.options.drill else []
+            drills = [Drill(tools, source) for tools in with_drill if isinstance(tools, Regrow)]
         if self.options.only != "backup":
-            costs |= self.alternate("restore", lambda tools: restore(tools, loaded))
+            costs |= self.alternate("restore", lambda tools: restore(tools, loaded), drills)
         held = loaded[database]
         title = f"{title}: {held['documents']} documents, {held['bytes'] / MEGABYTE:.0f} MB, mongod {loaded['server']}"
         print(table(title, held["bytes"], costs), flush=True)
 
-    def alternate(self, work: str, do) -> dict[tuple[str, str], Cost]:
-        """Measures the contenders in turn; who fails is left out from then on."""
-        costs = {tools: [] for tools in self.contenders}
+    def alternate(self, work: str, do, others=()) -> dict[tuple[str, str], Cost]:
+        """Measures the contenders in turn, and others with them; who fails is left out from then on."""
+        costs = {tools: [] for tools in [*self.contenders, *others]}
         for number in range(self.options.runs):
             for tools in list(costs):
                 name = getattr(tools, f"{work}_name")
@@ -156,7 +175,7 @@ def restore(tools, loaded: dict) -> Cost:
     with new_server() as target:
         cost = tools.restore(target)
         restored = inspect(target)
-    if restored != loaded:
+    if restored != loaded and not isinstance(tools, Drill):
         raise Failed(f"what came back is not what was there: {restored} instead of {loaded}")
     return cost
 
@@ -182,13 +201,20 @@ def table(title: str, bson: int, costs: dict[tuple[str, str], Cost]) -> str:
     """Returns a table in Markdown, with the ratio of each pair: below 1 is less than the peer."""
     lines = [row(title, HEADINGS), row("---", ["--:"] * len(HEADINGS))]
     for work in ("backup", "restore"):
-        pair = [(name, figures(bson, cost)) for (of, name), cost in costs.items() if of == work]
+        rows = [(name, figures(bson, cost)) for (of, name), cost in costs.items() if of == work]
+        pair = [(name, figures_of) for name, figures_of in rows if name != Drill.restore_name]
         lines += [row(name, [shown(figure) for figure in figures_of]) for name, figures_of in pair]
         if len(pair) == 2:
-            (_, ours), (_, theirs) = pair
-            ratios = [f"**{our / their:.2f} ×**" if their else "" for our, their in zip(ours, theirs)]
-            lines.append(row(f"**{work}, ratio**", ratios))
+            lines.append(ratios(f"{work}, ratio", pair[0][1], pair[1][1]))
+        for name, figures_of in rows:
+            if name == Drill.restore_name:
+                lines.append(row(name, [shown(figure) for figure in figures_of]))
+                lines.append(ratios("drill / restore", figures_of, rows[0][1]))
     return "\n".join(lines) + "\n"
+
+
+def ratios(name: str, ours: list[float], theirs: list[float]) -> str:
+    return row(f"**{name}**", [f"**{our / their:.2f} ×**" if our and their else "" for our, their in zip(ours, theirs)])
 
 
 def figures(bson: int, cost: Cost) -> list[float]:
@@ -221,6 +247,7 @@ def arguments() -> argparse.Namespace:
         "--large", nargs="?", type=int, const=3, default=0, metavar="N",
         help="then also the shop with N documents of 15.5 MB (3 when no number is given)",
     )
+    program.add_argument("--drill", action="store_true", help="measure drills beside restores")
     program.add_argument("--no-indexes", action="store_true", help="then also the shop without secondary indexes")
     return common_options(program, only=("backup", "restore"))
 

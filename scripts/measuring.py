@@ -108,6 +108,7 @@ class Server:
     uri: str
     name: str
     pids: list[int]
+    mongod: str  # the program
 
     def cpu(self) -> float:
         """Returns the seconds of processor time that its processes have used since they began."""
@@ -124,7 +125,8 @@ def new_server(*options: str) -> Iterator[Server]:
         if not described:
             raise Failed("no server to measure with")
         server = json.loads(described)
-        yield Server(server["uri"], server["replica_set"], [host["pid"] for host in server["hosts"]])
+        hosts = server["hosts"]
+        yield Server(server["uri"], server["replica_set"], [host["pid"] for host in hosts], hosts[0]["argv"][0])
 
 
 def cpu_of(pid: int) -> float:
