@@ -41,16 +41,18 @@ pub(super) fn backup_json(manifest: &Manifest) -> Value {
     })
 }
 
-/// Says what interrupted runs have left, so that nobody wonders about the space.
+/// Says what runs under way and interrupted ones have stored, so that nobody wonders about the space.
 pub(super) fn name_leftovers(session: &Session, leftovers: &[Leftover]) {
     for Leftover { id, objects, bytes, is_noted } in leftovers {
         let (objects, bytes) = (counted(*objects, "object"), ByteSize(*bytes));
         let may = if *is_noted { "; 'regrow backup --resume' may go on with it" } else { "" };
-        session.say(format_args!("note: {id} was never finished and left {objects} ({bytes}); it is no backup{may}"));
+        session.say(format_args!(
+            "note: {id} is no backup: it is being taken now, or was cut off; {objects} ({bytes}) are there{may}"
+        ));
     }
 }
 
-/// Returns what interrupted runs have left, for scripts.
+/// Returns the same for scripts.
 pub(super) fn leftovers_json(leftovers: &[Leftover]) -> Value {
     leftovers
         .iter()

@@ -49,6 +49,7 @@ Examples:
   regrow restore --before 1764032400,7             everything before exactly that operation
   regrow restore --before 1764032400,7 --ns shop.orders --replace --keep-old
   regrow restore 20261123 --ns shop.orders --map shop.orders=shop.orders_restored
+  regrow restore 20261123 --except archive         all but the database archive
   regrow restore latest --map 'shop.*=shop_restored.*'
   regrow restore latest --to env:SCRATCH_URI --confirm rs0
   regrow restore --before 1764032400,7 --ns shop.orders --where '{\"tenantId\": \"t42\"}' --mode upsert

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
+use bson::{Binary, Bson, RawDocument, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use mongodb::Database;
 use mongodb::error::Error as DriverError;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::answer;
 use super::client::{LOOK, Node, retrying, snapshot_at};
 use super::error::{Attempt, Obstacle, explain};
-use super::namespaces::{self, all};
+use super::namespaces;
 use super::parts::{Boundary, Part};
 use crate::error::{Error, Result};
 use crate::units::MIB;
@@ -138,27 +138,28 @@ enum Recovery {
     Ended,
 }
 
-/// Returns how many documents and bytes a collection has by the server's own, quick and inexact, count.
+/// Returns how many documents and bytes a collection has by the server's own, quick and inexact, count; nothing of one that is gone.
 ///
 /// # Errors
 /// When the node does not answer or a privilege is missing.
 pub async fn estimate(node: &Node, db: &str, collection: &str) -> Result<(u64, u64)> {
-    let doing = format!("read the statistics of {db}.{collection}");
-    let attempt = Attempt { doing: &doing, action: "collStats", ..LOOK };
-    let stage = rawdoc! { "$collStats": { "storageStats": {} } };
-    // The buckets of a time series are counted elsewhere.
-    let count = rawdoc! { "$ifNull": ["$storageStats.count", "$storageStats.timeseries.bucketCount"] };
-    let fields = rawdoc! { "$project": { "count": count, "size": "$storageStats.size" } };
-    let command = rawdoc! { "aggregate": collection, "pipeline": [stage, fields], "cursor": {} };
-    let found = all(&node.database(db), command, attempt).await?;
-    let number = |key: &str| match found.first().and_then(|stats| stats.get(key).ok().flatten()) {
-        Some(RawBsonRef::Int32(value)) => u64::try_from(value).unwrap_or(0),
-        Some(RawBsonRef::Int64(value)) => u64::try_from(value).unwrap_or(0),
+    let doing = format!("ask how large {db}.{collection} is");
+    let attempt = Attempt { doing: &doing, action: "find", ..LOOK };
+    // `$collStats` tells it as well, with all else that the storage engine counts: that costs more than to read a small collection.
+    let command = rawdoc! { "dataSize": format!("{db}.{collection}"), "estimate": true };
+    let ask = || async {
+        let answer = answer::soon(node.database(db).run_raw_command(command.clone())).await;
+        answer.map_err(|error| explain(&error, attempt))
+    };
+    let found = retrying(ask).await?;
+    let number = |key: &str| match found.get(key) {
+        Some(Bson::Int32(value)) => u64::try_from(*value).unwrap_or(0),
+        Some(Bson::Int64(value)) => u64::try_from(*value).unwrap_or(0),
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // An estimate.
-        Some(RawBsonRef::Double(value)) => value as u64,
+        Some(Bson::Double(value)) => *value as u64,
         _ => 0,
     };
-    Ok((number("count"), number("size")))
+    Ok((number("numObjects"), number("size")))
 }
 
 /// Whether a node still shows a collection as it was at a moment.

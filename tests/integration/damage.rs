@@ -251,7 +251,7 @@ async fn a_backup_that_lost_its_manifest_is_named_as_unfinished() {
     ground.workspace.run(["verify", &id]).exits(4);
     for command in ["list", "verify"] {
         let run = ground.workspace.run([command]).exits(0);
-        assert!(run.stderr.contains(&format!("{id} was never finished and left ")), "{run:?}");
+        assert!(run.stderr.contains(&format!("{id} is no backup: it is being taken now, or was cut off; ")), "{run:?}");
         let answer: Value = ground.workspace.run([command, "--json"]).exits(0).json();
         assert_eq!(answer["leftovers"][0]["id"], id, "{answer}");
     }

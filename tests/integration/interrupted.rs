@@ -149,7 +149,8 @@ async fn finished_packs_of_a_killed_backup_are_named() {
     fs::remove_dir_all(folder.join("checkpoints")).unwrap();
 
     let bytes: u64 = killed.packs.iter().map(|pack| pack.object.size).sum();
-    let note = format!("note: {} was never finished and left {} objects (", killed.id, killed.packs.len());
+    let (id, objects) = (&killed.id, killed.packs.len());
+    let note = format!("note: {id} is no backup: it is being taken now, or was cut off; {objects} objects (");
     let listed = workspace.run(["list"]).exits(0);
     assert!(listed.stderr.contains(&note), "{listed:?}");
     let listed: Value = workspace.run(["list", "--json"]).exits(0).json();
