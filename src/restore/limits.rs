@@ -25,7 +25,7 @@ pub(super) async fn set(restore: &Restore<'_>) -> Result<()> {
         restore.writes.run(async move { journal.note(Event::Limiting).await }).await?;
     }
     let items: Vec<&RestoreItem> = restore.plan.items.iter().filter(|item| !item.is_view()).collect();
-    each(items.len(), |number| limit(restore, items[number]).boxed()).await
+    each(items.len(), |number| items[number], |number| limit(restore, items[number]).boxed()).await
 }
 
 async fn limit(restore: &Restore<'_>, item: &RestoreItem) -> Result<()> {

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bson::RawDocument;
+use bson::{RawDocument, RawDocumentBuf};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 
 use super::journal::{Event, ItemPast};
 use super::only::Only;
@@ -19,7 +20,7 @@ use super::streams::{Ranked, Streams};
 use super::{Restore, RestoreItem};
 use crate::codec::ContentDigest;
 use crate::error::{Error, Result};
-use crate::format::catalog::SegmentRef;
+use crate::format::catalog::{CollectionKind, SegmentRef};
 use crate::format::segment::Walk;
 use crate::mongo::load::{self, ALONE, INSERT_BYTES, INSERT_DOCUMENTS};
 use crate::mongo::parts::Part;
@@ -27,19 +28,26 @@ use crate::mongo::read::{AsOf, CollectionReader, Reading};
 use crate::mongo::{Deployment, retrying};
 use crate::progress::{PartProgress, Step};
 use crate::repository::Superseded;
+use crate::units::MIB;
 
 /// How many segments are being fetched, opened and inserted at once, over all collections.
 const STREAMS: usize = 4;
 
 /// How many collections are under way at once: loading, being read back, or being indexed.
-const COLLECTIONS: usize = 4;
+const COLLECTIONS: u32 = 4;
+
+/// How many small ones are, in the place of each of these: their time goes into waiting until the server's files are on its disk.
+const SMALL_FOR_ONE: u32 = 4;
+
+/// Up to how many bytes of documents a collection is small.
+const SMALL: u64 = MIB as u64;
 
 /// Restores every item that is not a view.
 pub(super) async fn collections(restore: &Restore<'_>) -> Result<()> {
     let streams = Streams::new(STREAMS);
     let order = order::in_order(restore);
     let one = |rank: usize| collection(restore, order[rank].0, order[rank].1, streams.ranked(rank)).boxed();
-    each(order.len(), one).await
+    each(order.len(), |rank| order[rank].1, one).await
 }
 
 async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, streams: Ranked<'_>) -> Result<()> {
@@ -61,15 +69,34 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
             left_out: Mutex::default(),
             chosen: Mutex::default(),
         };
+        if is_indexed_first(item) {
+            loaded_indexes(restore, item, &progress).await?;
+        }
         restore.phases.time("load", loading.documents(streams, &past.segments)).await?;
         let prove = async {
             restore.phases.time("check", loading.prove()).await?;
             restore.note(Event::Loaded { item: number }).await
         };
+        if is_indexed_first(item) {
+            return prove.await;
+        }
         let (proved, indexed) = tokio::join!(prove, loaded_indexes(restore, item, &progress));
         return proved.and(indexed);
     }
     loaded_indexes(restore, item, &progress).await
+}
+
+/// Whether an item's indexes are made before its documents are there: of an empty collection the server makes them at once, and the build
+/// of one takes it longer than a few documents do. Not where documents could be refused for another reason than their `_id`.
+fn is_indexed_first(item: &RestoreItem) -> bool {
+    let refuses = |index: &RawDocumentBuf| {
+        ["unique", "prepareUnique"].iter().any(|field| matches!(index.get(field), Ok(Some(_))))
+    };
+    is_small(item) && item.record.kind == CollectionKind::Collection && !item.indexes().any(|index| refuses(&index))
+}
+
+fn is_small(item: &RestoreItem) -> bool {
+    item.bytes <= SMALL
 }
 
 /// Builds an item's indexes, unless they are built behind a replay, or not at all where documents only pass through.
@@ -86,13 +113,28 @@ pub(super) async fn all_indexes(restore: &Restore<'_>) -> Result<()> {
         return Ok(());
     }
     let order = order::in_order(restore);
-    each(order.len(), |rank| indexes(restore, order[rank].1, restore.context.part(order[rank].1, 0)).boxed()).await
+    let one = |rank: usize| indexes(restore, order[rank].1, restore.context.part(order[rank].1, 0)).boxed();
+    each(order.len(), |rank| order[rank].1, one).await
 }
 
-/// Does this for each number below `count`, [`COLLECTIONS`] of them at once. What is done takes kilobytes from its beginning, so it begins
-/// when its turn has come.
-pub(super) async fn each<'a>(count: usize, what: impl Fn(usize) -> BoxFuture<'a, Result<()>>) -> Result<()> {
-    stream::iter(0..count).map(what).buffer_unordered(COLLECTIONS).try_collect().await
+/// Does this for each number below `count`, [`COLLECTIONS`] of them at once, or more where they are about small ones. What is done takes
+/// kilobytes from its beginning, so it begins when its turn has come.
+pub(super) async fn each<'a>(
+    count: usize,
+    about: impl Fn(usize) -> &'a RestoreItem,
+    what: impl Fn(usize) -> BoxFuture<'a, Result<()>>,
+) -> Result<()> {
+    let most = (COLLECTIONS * SMALL_FOR_ONE) as usize;
+    let places = Semaphore::new(most);
+    let in_its_place = |number: usize| {
+        let needed = if is_small(about(number)) { 1 } else { SMALL_FOR_ONE };
+        let (places, what) = (&places, &what);
+        async move {
+            let _place = places.acquire_many(needed).await.expect("nobody closes them");
+            what(number).await
+        }
+    };
+    stream::iter(0..count).map(in_its_place).buffer_unordered(most).try_collect().await
 }
 
 async fn indexes(restore: &Restore<'_>, item: &RestoreItem, progress: PartProgress) -> Result<()> {
