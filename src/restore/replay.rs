@@ -30,7 +30,7 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 /// What a replay has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Operations applied.
+    /// Operations that are applied, those that a later one has made needless among them.
     pub operations: u64,
     /// Transactions of which only a part was chosen.
     pub split_transactions: u64,
