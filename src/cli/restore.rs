@@ -78,7 +78,7 @@ pub(super) struct Arguments {
     /// Restore only these namespaces: db, db.collection, db.* (may be repeated)
     #[arg(long = "ns", value_name = "PATTERN", conflicts_with = "later")]
     patterns: Vec<String>,
-    /// Restore all but these namespaces (may be repeated)
+    /// Leave these namespaces of the backup out, of all or of what --ns chooses (may be repeated)
     #[arg(long, value_name = "PATTERN", conflicts_with = "later")]
     except: Vec<String>,
     /// Restore under another name: db=other, db.collection=other.collection or db.*=other.* (may be repeated)

@@ -56,6 +56,14 @@ impl RestoreRequest {
         let is_left_out = self.except.iter().any(|pattern| pattern.matches(db, name));
         NamespacePattern::any(&self.patterns, db, name) && !is_left_out
     }
+
+    /// Whether a pattern of what is left out is about a namespace that would be restored without it: nobody can name buckets, and
+    /// what an earlier restore has kept aside is not restored.
+    fn leaves_out(&self, pattern: &NamespacePattern, record: &CollectionRecord) -> bool {
+        let (db, name) = (&record.db, &record.name);
+        let is_visible = record.kind != CollectionKind::Buckets && !is_staged(name);
+        is_visible && NamespacePattern::any(&self.patterns, db, name) && pattern.matches(db, name)
+    }
 }
 
 /// Which of the backup's namespaces are loaded, read back and indexed before others.
@@ -204,8 +212,15 @@ impl RestorePlan {
         let matches = |pattern: &NamespacePattern| {
             catalog.collections.iter().any(|record| pattern.matches(&record.db, &record.name))
         };
-        if let Some(pattern) = request.patterns.iter().chain(&request.except).find(|pattern| !matches(pattern)) {
+        if let Some(pattern) = request.patterns.iter().find(|pattern| !matches(pattern)) {
             return Err(nothing_matches(pattern, &manifest, recovery.as_ref()));
+        }
+        // What somebody believes to be left out must not be replaced.
+        let without =
+            |pattern: &NamespacePattern| catalog.collections.iter().any(|record| request.leaves_out(pattern, record));
+        if let Some(pattern) = request.except.iter().find(|pattern| !without(pattern)) {
+            return Err(Error::not_found(format!("--except {pattern} leaves out nothing that would be restored"))
+                .with_hint("nothing was changed; correct the name, or leave the option out"));
         }
         let mut items = items(catalog.collections, request)?;
         if items.is_empty() && !request.except.is_empty() {

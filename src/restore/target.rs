@@ -162,7 +162,7 @@ impl TargetState {
                 "nothing was changed; the restore {} did not end: finish it with --resume {}, or take it back with --undo {}",
                 known.id, known.id, known.id
             ),
-            None => "nothing was changed; take their place with --replace (add --keep-old to be able to undo it), restore under other names with --map FROM=TO, or to another server with --to".into(),
+            None => "nothing was changed; leave out with --except what shall stay, take their place with --replace (add --keep-old to be able to undo it), restore under other names with --map FROM=TO, or to another server with --to".into(),
         })
     }
 }

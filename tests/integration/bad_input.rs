@@ -550,7 +550,7 @@ async fn restores_that_are_refused() {
         7,
         &format!(
             "error: 2 target namespaces exist already: {db}.customers, {db}.orders\n\
-             hint: nothing was changed; take their place with --replace (add --keep-old to be able to undo it), \
+             hint: nothing was changed; leave out with --except what shall stay, take their place with --replace (add --keep-old to be able to undo it), \
              restore under other names with --map FROM=TO, or to another server with --to"
         ),
     );

@@ -29,7 +29,8 @@ impl<'a> Effect<'a> {
 
     fn of_update(changes: &'a RawDocument) -> Self {
         match (changes.get("$v"), changes.get_document("diff")) {
-            (Ok(Some(RawBsonRef::Int32(2))), Ok(diff)) => Self::Diff(diff),
+            // A document may have these fields of its own; it is told by its `_id`.
+            (Ok(Some(RawBsonRef::Int32(2))), Ok(diff)) if matches!(changes.get("_id"), Ok(None)) => Self::Diff(diff),
             _ if is_replacement(changes) => Self::Replacement,
             _ => Self::OtherUpdate,
         }
@@ -167,6 +168,8 @@ mod tests {
             assert_eq!(count(&[set(1)], &diff_of(other.clone())), 0, "{other}");
             assert_eq!(count(&[diff_of(other.clone())], &set(1)), 0, "{other}");
         }
+        let document = |n: i32| update(doc! { "_id": 1, "$v": 2, "diff": { "u": { "n": n } }, "n": n, "x": 9 });
+        assert_eq!(count(&[document(1)], &set(2)), 0, "a document as a whole, which happens to have such fields");
         let order = |first: &str, second: &str| diff_of(doc! { "u": { first: 1, second: 1 } });
         assert_eq!(count(&[order("a", "b")], &order("b", "a")), 0, "new fields stand in that order");
         let appended = |n: i32| diff_of(doc! { "i": { "n": n } });
