@@ -69,7 +69,8 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
             left_out: Mutex::default(),
             chosen: Mutex::default(),
         };
-        if is_indexed_first(item) {
+        let indexed_first = is_indexed_first(item);
+        if indexed_first {
             loaded_indexes(restore, item, &progress).await?;
         }
         restore.phases.time("load", loading.documents(streams, &past.segments)).await?;
@@ -77,7 +78,7 @@ async fn collection(restore: &Restore<'_>, number: usize, item: &RestoreItem, st
             restore.phases.time("check", loading.prove()).await?;
             restore.note(Event::Loaded { item: number }).await
         };
-        if is_indexed_first(item) {
+        if indexed_first {
             return prove.await;
         }
         let (proved, indexed) = tokio::join!(prove, loaded_indexes(restore, item, &progress));
